@@ -1,0 +1,5 @@
+//! nearcast
+pub mod codec;
+pub mod limits;
+pub mod log;
+pub mod space;

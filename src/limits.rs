@@ -1,0 +1,220 @@
+//! Every bound of the gateway, with its reason and what happens when it is reached.
+//! A limit that an operator may turn lives in `config.rs`; its default and its extremes live here.
+
+/// Microseconds in one second, the unit of the gateway's clock.
+pub const SECOND_US: u64 = 1_000_000;
+/// Microseconds in one millisecond.
+pub const MILLI_US: u64 = 1_000;
+
+/// One tick: 20 Hz. Tick `n` happens at `n * TICK_US` on the gateway's clock.
+pub const TICK_US: u64 = 50 * MILLI_US;
+
+// --- what a peer may send -------------------------------------------------------------------------------------
+
+/// Largest message from a client, bytes. Beyond it the socket is closed with 1009 before the body is read.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Application state in a sample, bytes. It travels in every sample, so it must stay small.
+pub const APP_STATE_BYTES_MAX: usize = 16;
+/// Profile of an entity (name, looks), bytes of UTF-8. It travels with every keyframe and every enter.
+pub const PROFILE_BYTES_MAX: usize = 96;
+/// Name of an action, bytes of UTF-8.
+pub const ACT_NAME_BYTES_MAX: usize = 32;
+/// Data of an action, bytes of UTF-8: 500 characters of any script.
+pub const ACT_DATA_BYTES_MAX: usize = 2_000;
+/// World name, bytes; it is part of topic names, which Kafka limits to 249 bytes in all.
+pub const WORLD_NAME_BYTES_MAX: usize = 64;
+/// Auth token in `hello`, bytes.
+pub const TOKEN_BYTES_MAX: usize = 4 * 1024;
+
+/// Messages of one connection per second, and the burst above it. Refused beyond (`rate`).
+pub const MESSAGES_PER_S: u32 = 60;
+/// Burst of messages: two seconds' worth, a page that was asleep may catch up.
+pub const MESSAGES_BURST: u32 = 120;
+/// Bytes of one connection per second. Refused beyond (`rate`).
+pub const INBOUND_BYTES_PER_S: u32 = 32 * 1024;
+/// Burst of inbound bytes.
+pub const INBOUND_BYTES_BURST: u32 = 64 * 1024;
+/// Samples per second taken at once; the newest of the excess is merged into the next tick.
+pub const MOVES_PER_S: u32 = 20;
+/// Burst of samples.
+pub const MOVES_BURST: u32 = 40;
+/// Actions per second. Refused beyond (`rate`).
+pub const ACTS_PER_S: u32 = 5;
+/// Burst of actions.
+pub const ACTS_BURST: u32 = 20;
+/// Profile and view changes per second. Refused beyond (`rate`): each costs a keyframe or a new interest set.
+pub const CHANGES_PER_S: u32 = 1;
+/// Burst of profile and view changes.
+pub const CHANGES_BURST: u32 = 8;
+/// Refusals in a row-of-time window that end a session: 600 in 10 s is a flood, not a mistake.
+pub const REFUSALS_MAX: u32 = 600;
+/// The window of [`REFUSALS_MAX`].
+pub const REFUSALS_WINDOW_US: u64 = 10 * SECOND_US;
+/// Actions of one session that wait for an answer: newest number less lowest open one. Refused beyond (`window`).
+pub const OPEN_ACTS_MAX: u64 = 32;
+/// A `hello` must come this soon after the upgrade; else 4102.
+pub const HELLO_WITHIN_US: u64 = 5 * SECOND_US;
+/// Nothing heard for this long: 4001. A client that gets states says `seen` ten times a second.
+pub const SILENT_US: u64 = 25 * SECOND_US;
+/// An action's place may be this old at most; it bounds speed x elapsed time.
+pub const ACT_AGE_MAX_US: u64 = 60 * SECOND_US;
+
+// --- movement ---------------------------------------------------------------------------------------------------
+
+/// Worlds reach at most this far from the origin, metres: centimetres then fit 22 bits.
+pub const WORLD_REACH_M: f64 = 16_384.0;
+/// A speed is judged over one second and may exceed the world's by this factor (clocks, held rows, stairs).
+pub const SPEED_TOLERANCE: f64 = 1.5;
+/// A sample's time is clamped to this long before its receipt.
+pub const SAMPLE_AGE_MAX_US: u64 = 250 * MILLI_US;
+
+// --- space ------------------------------------------------------------------------------------------------------
+
+/// Side of a region, metres.
+pub const REGION_M: f64 = 128.0;
+/// Regions along one side of a block.
+pub const BLOCK_REGIONS: i32 = 8;
+/// An entity crosses a border only this far beyond it, so that one who dances on it does not flap.
+pub const BORDER_SLACK_M: f64 = 1.0;
+/// Largest partition grid of a world: 32 x 32.
+pub const PARTITION_SIDE_MAX: u16 = 32;
+
+// --- log and fold -------------------------------------------------------------------------------------------------
+
+/// Newest motion per avatar waits at most this long for company in one record.
+pub const FLUSH_US: u64 = 5 * MILLI_US;
+/// A motion record is cut at this size; Kafka's default limit is 1 MiB.
+pub const RECORD_BYTES_MAX: usize = 512 * 1024;
+/// Each entity is repeated whole, with profile, this often: whoever starts reading knows it within that time.
+pub const KEYFRAME_US: u64 = 5 * SECOND_US;
+/// L: an entity without a sample for this long of partition time expires; also how long a lost socket's avatar stays.
+pub const EXPIRY_US: u64 = 15 * SECOND_US;
+/// One record advances partition time by at most this: a stall or a clock step ages nobody out.
+pub const PARTITION_STEP_MAX_US: u64 = 2 * SECOND_US;
+/// A followed partition silent for this long (plus jitter) gets a beat.
+pub const BEAT_US: u64 = SECOND_US;
+/// Jitter of the beat, so that one gateway usually beats for all.
+pub const BEAT_JITTER_US: u64 = 500 * MILLI_US;
+/// A followed partition silent for this long is stale: two beats have failed to arrive.
+pub const STALE_US: u64 = 3 * SECOND_US;
+/// A handover is repeated in this many flushes.
+pub const HANDOVER_REPEATS: u8 = 3;
+/// A partition keeps showing a leaver until the other shows it, at most this long of the other's time.
+pub const LEAVER_US: u64 = 500 * MILLI_US;
+/// A new partition is read from this long before its last record.
+pub const READ_BACK_US: u64 = 8 * SECOND_US;
+/// A new partition is complete when this much partition time has been folded (more than one keyframe).
+pub const COMPLETE_US: u64 = 6 * SECOND_US;
+/// Motion is retained this long; so are tombstones.
+pub const MOTION_RETENTION_US: u64 = 600 * SECOND_US;
+/// Events are retained this long at least.
+pub const EVENTS_RETENTION_US: u64 = 7 * 24 * 3600 * SECOND_US;
+/// Tombstones of one partition; the oldest goes first. 65,536 is 100 leavers a second for ten minutes.
+pub const TOMBSTONES_MAX: usize = 65_536;
+/// Entities folded in one partition; samples of further ones are dropped and counted.
+pub const PARTITION_ENTITIES_MAX: usize = 65_536;
+/// Events kept in the ring of one partition; a reader further behind gets `reset`.
+pub const EVENT_RING: usize = 1_024;
+/// Sessions whose dedupe window one partition keeps; the one longest silent goes first.
+pub const DEDUPE_SESSIONS_MAX: usize = 4_096;
+/// No fold of an action for this long: the answer is `unknown`.
+pub const ANSWER_US: u64 = 10 * SECOND_US;
+/// A partition that no client can see any more is still followed this long: players walk to and fro.
+pub const UNFOLLOW_US: u64 = 10 * SECOND_US;
+/// Partitions are read before they come into view by this margin, metres.
+pub const FOLLOW_MARGIN_M: f64 = 24.0;
+/// A question to the log (`bounds`, `offset_at`) is asked again after this long without an answer.
+pub const ASK_AGAIN_US: u64 = 5 * SECOND_US;
+/// Embedded log: bytes kept of one partition of `motion`; 10 minutes of 200 avatars at 20 Hz.
+pub const MEMORY_MOTION_BYTES: usize = 64 * 1024 * 1024;
+/// Embedded log: bytes kept of one partition of any other topic.
+pub const MEMORY_EVENTS_BYTES: usize = 16 * 1024 * 1024;
+/// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.
+pub const POLL_RECORDS_MAX: usize = 4_096;
+
+// --- view -----------------------------------------------------------------------------------------------------------
+
+/// Default and largest radius of interest, metres. Positions travel as 16-bit centimetres around an origin.
+pub const RADIUS_M: f64 = 50.0;
+/// Largest radius: with hysteresis, origin drift and height it stays within +-327 m of the origin.
+pub const RADIUS_MAX_M: f64 = 128.0;
+/// Smallest radius.
+pub const RADIUS_MIN_M: f64 = 1.0;
+/// An entity leaves interest at this multiple of the radius.
+pub const HYSTERESIS: f64 = 1.1;
+/// The origin of a view follows its viewer in jumps of at least this much, metres.
+pub const ORIGIN_DRIFT_M: f64 = 64.0;
+/// Default budget of one client, bytes per second.
+pub const BUDGET_BYTES_PER_S: u32 = 24 * 1024;
+/// Smallest budget a client may ask for: a state of a handful of entities at 20 Hz.
+pub const BUDGET_MIN: u32 = 2 * 1024;
+/// Largest budget a client may ask for.
+pub const BUDGET_MAX: u32 = 256 * 1024;
+/// Depth of the budget's bucket: any t seconds hold at most rate x (t + 0.5 s).
+pub const BUDGET_DEPTH_US: u64 = 500 * MILLI_US;
+/// Entities one client holds; the farthest do not enter. Slots are 16 bits.
+pub const VIEW_ENTITIES_MAX: usize = 4_096;
+/// The nearest so many (plus a margin for those who change ranks) move at the full rate in a crowd.
+pub const NEAREST: usize = 50;
+/// Margin on [`NEAREST`], so that a rank that changes within a quarter of a second costs no update.
+pub const NEAREST_MARGIN: usize = 6;
+/// Coarsest stride: every 32nd tick, 1.6 s.
+pub const STRIDE_MAX: u64 = 32;
+/// Both ends hash the view at every so many states.
+pub const DIGEST_EVERY: u64 = 128;
+/// A digest that differs right after a repair is not repaired again before this long.
+pub const REPAIR_PAUSE_US: u64 = 2 * SECOND_US;
+
+// --- slow clients: see `session/flow.rs` --------------------------------------------------------------------------
+
+/// Unseen bytes may cover this much more than the round trip.
+pub const FLOW_SLACK_US: u64 = 250 * MILLI_US;
+/// The highest seen rate is taken over this window.
+pub const FLOW_RATE_WINDOW_US: u64 = 5 * SECOND_US;
+/// The smallest round trip is taken over this window.
+pub const FLOW_RTT_WINDOW_US: u64 = 30 * SECOND_US;
+/// A round trip above this is the queue, not the path.
+pub const FLOW_RTT_MAX_US: u64 = SECOND_US;
+/// While nothing is known of a link it may hold [`FLOW_START_MESSAGES`].
+pub const FLOW_START_US: u64 = 1_500 * MILLI_US;
+/// Messages allowed unseen at the start.
+pub const FLOW_START_MESSAGES: u64 = 4;
+/// Every so often, when there were skips, wait until nothing is unseen: the round trip is then that of an empty link.
+pub const FLOW_DRAIN_US: u64 = 10 * SECOND_US;
+/// A client that never says `seen` is pinged this often, and its pongs count.
+pub const FLOW_PING_US: u64 = 100 * MILLI_US;
+/// Unseen states that one session remembers; far above what the window allows.
+pub const FLOW_UNSEEN_MAX: usize = 1_024;
+
+// --- edge ------------------------------------------------------------------------------------------------------------
+
+/// Connections of one process; the file limit is 20,000 on many systems.
+pub const CONNECTIONS_MAX: usize = 18_000;
+/// HTTP request head, bytes, and the time for it to arrive.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Seconds for the whole HTTP head to arrive.
+pub const HEAD_WITHIN_S: u64 = 5;
+/// HTTP headers of one request.
+pub const HEADERS_MAX: usize = 64;
+/// tungstenite zero-fills this buffer on every read attempt: at its default of 128 KiB it costs three times the CPU.
+pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Bytes a socket may hold back in user space before it counts as dead.
+pub const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// A socket that takes no byte for this long is dead.
+pub const WRITE_WITHIN_S: u64 = 10;
+/// Kernel send buffer of one socket, bytes: what a client does not read waits with us, where newer state replaces it.
+pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Submissions that wait for the world: 3 s of 1,000 clients. Samples beyond are dropped, actions refused (`busy`).
+pub const INBOX_MAX: usize = 65_536;
+/// Answers that wait for one session; above its open actions, so that it is never full.
+pub const MAILBOX_MAX: usize = 128;
+/// Drain: clients are told to come back spread over this long.
+pub const DRAIN_SPREAD_US: u64 = 3 * SECOND_US;
+/// Drain: the process ends at the latest this long after SIGTERM.
+pub const DRAIN_WITHIN_S: u64 = 15;
+
+const _: () = assert!(RADIUS_MAX_M * HYSTERESIS + ORIGIN_DRIFT_M < 327.0, "rows are 16-bit centimetres around the origin");
+const _: () = assert!(MAILBOX_MAX as u64 > 2 * OPEN_ACTS_MAX, "every open action may get `unknown` and then its answer");
+const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
+const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
+const _: () = assert!(VIEW_ENTITIES_MAX <= u16::MAX as usize, "slots are 16 bits");

@@ -1,0 +1,152 @@
+//! The world log: bytes in, bytes out, partitioned; embedded (`memory`) or Apache Kafka (`kafka`). Order, partitions,
+//! offsets and retention are Kafka's own terms. Knows nothing of what the bytes mean.
+//!
+//! The contract is polled and has no async in it, so that the simulation can drive it:
+//!
+//! - order holds per partition; offsets rise, with gaps at most;
+//! - a record is polled only when it is below the high watermark, so nobody sees what a crash unmakes;
+//! - a ticket ends exactly once: `At` an offset, `NeverEntered`, or `Unknown`;
+//! - a dropped partition yields nothing more, also nothing that was already on its way;
+//! - an offset out of bounds is a [`Fault::OutOfBounds`], never a silent jump;
+//! - append time may step, forwards or back.
+//!
+//! `tests/log_contract.rs` is the same text as a test; every backend passes it unchanged.
+
+use bytes::Bytes;
+
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod memory;
+
+/// A topic of one world, or of the whole cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    /// Samples of avatars; latest wins; minutes are kept; acks=1.
+    Motion,
+    /// Actions; idempotent, acks=all.
+    Events,
+    /// Cluster-wide, one partition: who is a gateway. Its offsets number the gateways.
+    Control,
+}
+
+impl Topic {
+    /// The topic's name on a broker: `{prefix}.{world}.{topic}`; `control` belongs to no world.
+    #[must_use]
+    pub fn name(self, prefix: &str, world: &str) -> String {
+        match self {
+            Topic::Motion => format!("{prefix}.{world}.motion"),
+            Topic::Events => format!("{prefix}.{world}.events"),
+            Topic::Control => format!("{prefix}.control"),
+        }
+    }
+
+    /// For metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Topic::Motion => "motion",
+            Topic::Events => "events",
+            Topic::Control => "control",
+        }
+    }
+}
+
+/// One partition of one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source {
+    /// The topic.
+    pub topic: Topic,
+    /// The partition's number.
+    pub partition: u16,
+}
+
+/// Names a publish until its outcome has been polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// How a publish ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The record is in the log. `None` where the log does not say where (fire and forget).
+    At(Option<u64>),
+    /// The record is certainly not in the log and never will be.
+    NeverEntered,
+    /// The record may or may not be in the log, now or later.
+    Unknown,
+}
+
+/// The answer to [`Log::bounds`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Offset of the oldest record kept; equals `end` when there is none.
+    pub start: u64,
+    /// Offset that the next record will get, as of the asking: the high watermark.
+    pub end: u64,
+    /// Append time of the newest record, ms since 1970.
+    pub last_append_ms: Option<i64>,
+}
+
+/// What went wrong with a partition or with the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The followed offset is not in the log (retention passed it, or the topic was made anew). Nothing more comes
+    /// from this partition until it is followed again.
+    OutOfBounds(Source),
+    /// The log cannot be reached for now; nothing is lost, and it goes on by itself.
+    Unreachable(String),
+    /// A question could not be answered; ask again.
+    Unanswered(Source),
+}
+
+/// What [`Log::poll`] yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// A record of a followed partition.
+    Record {
+        /// Where it stands.
+        source: Source,
+        /// Its offset.
+        offset: u64,
+        /// When the log took it, ms since 1970, on the log's clock.
+        append_ms: i64,
+        /// Its bytes.
+        bytes: Bytes,
+    },
+    /// A publish ended.
+    Outcome(Ticket, Outcome),
+    /// Answer to [`Log::bounds`].
+    Bounds(Source, Bounds),
+    /// Answer to [`Log::offset_at`]: the first offset appended at or after the time, `end` if there is none.
+    OffsetAt(Source, u64),
+    /// Something went wrong.
+    Fault(Fault),
+}
+
+/// A change of what is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Yields the partition's records from this offset on. A partition already followed starts again there.
+    From(Source, u64),
+    /// Yields nothing more of it.
+    Drop(Source),
+}
+
+/// A log, as one gateway uses it for one world. No method blocks.
+pub trait Log {
+    /// Hands a record to the log. Motion is fire and forget: when the log lags, the oldest of it is dropped
+    /// (`NeverEntered` or `Unknown`).
+    fn publish(&mut self, source: Source, bytes: Bytes) -> Ticket;
+
+    /// Changes what is followed.
+    fn follow(&mut self, change: Follow);
+
+    /// Appends to `out` what has happened since the last poll, at most
+    /// [`POLL_RECORDS_MAX`](crate::limits::POLL_RECORDS_MAX) records of it.
+    fn poll(&mut self, out: &mut Vec<Polled>);
+
+    /// Asks for a partition's bounds; answered through [`Log::poll`].
+    fn bounds(&mut self, source: Source);
+
+    /// Asks for the first offset appended at or after a time (ms since 1970); answered through [`Log::poll`].
+    fn offset_at(&mut self, source: Source, append_ms: i64);
+}
