@@ -213,8 +213,10 @@ pub const DRAIN_SPREAD_US: u64 = 3 * SECOND_US;
 /// Drain: the process ends at the latest this long after SIGTERM.
 pub const DRAIN_WITHIN_S: u64 = 15;
 
-const _: () = assert!(RADIUS_MAX_M * HYSTERESIS + ORIGIN_DRIFT_M < 327.0, "rows are 16-bit centimetres around the origin");
-const _: () = assert!(MAILBOX_MAX as u64 > 2 * OPEN_ACTS_MAX, "every open action may get `unknown` and then its answer");
+const _: () =
+    assert!(RADIUS_MAX_M * HYSTERESIS + ORIGIN_DRIFT_M < 327.0, "rows are 16-bit centimetres around the origin");
+const _: () =
+    assert!(MAILBOX_MAX as u64 > 2 * OPEN_ACTS_MAX, "every open action may get `unknown` and then its answer");
 const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
 const _: () = assert!(VIEW_ENTITIES_MAX <= u16::MAX as usize, "slots are 16 bits");

@@ -172,7 +172,11 @@ mod tests {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e39, -1e300] {
             assert_eq!(Pos::from_metres([0.0, bad, 0.0]), None, "{bad}");
         }
-        assert_eq!(Pos::from_metres([-0.0, 1.005, 2.0]), Some(Pos { x: 0, y: 100, z: 200 }), "1.005 is 1.00499… in binary");
+        assert_eq!(
+            Pos::from_metres([-0.0, 1.005, 2.0]),
+            Some(Pos { x: 0, y: 100, z: 200 }),
+            "1.005 is 1.00499… in binary"
+        );
     }
 
     #[test]

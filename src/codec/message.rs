@@ -428,7 +428,8 @@ impl<'de> Deserialize<'de> for AppState {
         let too_long = || D::Error::custom("application state is longer than 16 bytes");
         if deserializer.is_human_readable() {
             let text = <Cow<'de, str>>::deserialize(deserializer)?;
-            let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("application state is not base64"))?;
+            let bytes =
+                STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("application state is not base64"))?;
             AppState::new(&bytes).ok_or_else(too_long)
         } else {
             AppState::new(&serde_bytes::ByteBuf::deserialize(deserializer)?).ok_or_else(too_long)
@@ -450,6 +451,26 @@ impl JsonSchema for AppState {
 }
 
 impl In {
+    /// All names that a client may say.
+    pub const NAMES: [&'static str; 16] = [
+        "hello",
+        "auth",
+        "move",
+        "pose",
+        "act",
+        "set",
+        "profile",
+        "view",
+        "seen",
+        "ping",
+        "report",
+        "read",
+        "group_join",
+        "group_leave",
+        "ignore",
+        "bye",
+    ];
+
     /// The message's name on the wire.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -9,3 +9,4 @@ pub mod wire;
 
 pub use message::{In, Out};
 
+pub use wire::{Encoding, Heard, Payload, Unreadable};

@@ -1,0 +1,184 @@
+//! What a client may do: rates (`rate`), places and speeds (`movement`), and the three kinds of no: a [`Refusal`] ends
+//! a message, a [`Close`] ends a session, and faults of our own are `log::Fault`. Pure.
+
+pub mod movement;
+pub mod rate;
+
+/// Why a message has no effect. The code is told to the client and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// It cannot be read.
+    Malformed,
+    /// Its name is none of protocol v1.
+    UnknownType,
+    /// Its name is reserved for a later feature.
+    NotSupported,
+    /// A second `hello`.
+    Again,
+    /// A text or state is longer than allowed, or empty where it must not be.
+    Length,
+    /// A coordinate, angle or time is no finite number.
+    NotFinite,
+    /// The place is outside the world.
+    OutOfBounds,
+    /// The avatar would be faster than the world allows.
+    Speed,
+    /// The action's place is not where the avatar was.
+    TooFar,
+    /// The avatar has no place yet.
+    NoPlace,
+    /// Too many messages or bytes.
+    Rate,
+    /// Too many actions without an answer.
+    Window,
+    /// The gateway has too much to do.
+    Busy,
+    /// The log did not take the action.
+    NotLogged,
+}
+
+impl Refusal {
+    /// All, for metrics.
+    pub const ALL: [Refusal; 14] = [
+        Refusal::Malformed,
+        Refusal::UnknownType,
+        Refusal::NotSupported,
+        Refusal::Again,
+        Refusal::Length,
+        Refusal::NotFinite,
+        Refusal::OutOfBounds,
+        Refusal::Speed,
+        Refusal::TooFar,
+        Refusal::NoPlace,
+        Refusal::Rate,
+        Refusal::Window,
+        Refusal::Busy,
+        Refusal::NotLogged,
+    ];
+
+    /// For programs and metrics.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Refusal::Malformed => "malformed",
+            Refusal::UnknownType => "unknown_type",
+            Refusal::NotSupported => "not_supported",
+            Refusal::Again => "again",
+            Refusal::Length => "length",
+            Refusal::NotFinite => "not_finite",
+            Refusal::OutOfBounds => "out_of_bounds",
+            Refusal::Speed => "speed",
+            Refusal::TooFar => "too_far",
+            Refusal::NoPlace => "no_place",
+            Refusal::Rate => "rate",
+            Refusal::Window => "window",
+            Refusal::Busy => "busy",
+            Refusal::NotLogged => "not_logged",
+        }
+    }
+
+    /// For people: what was wrong and what to do.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Refusal::Malformed => "not a message of protocol v1; see schemas/",
+            Refusal::UnknownType => "no message of protocol v1 has this name",
+            Refusal::NotSupported => "reserved for a later version of the gateway",
+            Refusal::Again => "this session has said hello already",
+            Refusal::Length => "a text or state is too long, or empty where it must not be; see schemas/protocol.md",
+            Refusal::NotFinite => "coordinates, angles and times must be finite numbers",
+            Refusal::OutOfBounds => "outside the bounds that welcome names",
+            Refusal::Speed => "faster than the speed that welcome names; send smaller steps",
+            Refusal::TooFar => "the place of an action must be where the avatar was at its time",
+            Refusal::NoPlace => "send a move first",
+            Refusal::Rate => "too many messages; slow down",
+            Refusal::Window => "32 actions are open; wait for an answer to the oldest",
+            Refusal::Busy => "the gateway is overloaded; try again later",
+            Refusal::NotLogged => "the log did not take the action; send it again",
+        }
+    }
+}
+
+/// Why the gateway ends a session. 40xx: come back at once; 41xx: after a condition; 45xx: do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// The client said bye.
+    Bye,
+    /// The gateway is going; come back after so many ms.
+    Drain(u32),
+    /// Nothing was heard for 25 s.
+    Silent,
+    /// A flood.
+    Rate,
+    /// The gateway made a mistake.
+    Internal,
+    /// No `hello` in time, or something else first.
+    NoHello,
+    /// There is no such world.
+    NoWorld,
+    /// Three messages in ten seconds that cannot be read.
+    BadMessages,
+    /// A message above 16 KiB.
+    TooBig,
+}
+
+impl Close {
+    /// The WebSocket close code.
+    #[must_use]
+    pub fn code(self) -> u16 {
+        match self {
+            Close::Bye => 1000,
+            Close::TooBig => 1009,
+            Close::Drain(_) => 4000,
+            Close::Silent => 4001,
+            Close::Rate => 4003,
+            Close::Internal => 4004,
+            Close::NoHello => 4102,
+            Close::BadMessages => 4505,
+            Close::NoWorld => 4507,
+        }
+    }
+
+    /// For metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Close::Bye => "bye",
+            Close::TooBig => "too_big",
+            Close::Drain(_) => "drain",
+            Close::Silent => "silent",
+            Close::Rate => "rate",
+            Close::Internal => "internal",
+            Close::NoHello => "no_hello",
+            Close::BadMessages => "bad_messages",
+            Close::NoWorld => "no_world",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Close::Bye => "goodbye",
+            Close::TooBig => "a message may have 16 KiB",
+            Close::Drain(_) => "this gateway is going; come back",
+            Close::Silent => "nothing heard for 25 s; say seen when a state comes",
+            Close::Rate => "too many messages refused",
+            Close::Internal => "the gateway made a mistake",
+            Close::NoHello => "say hello within 5 s, and first",
+            Close::BadMessages => "three messages in a row of ten seconds could not be read",
+            Close::NoWorld => "no such world on this gateway",
+        }
+    }
+
+    /// Whether to come back, and after how many ms at the earliest.
+    #[must_use]
+    pub fn again(self) -> Option<u32> {
+        match self {
+            Close::Drain(after_ms) => Some(after_ms),
+            Close::Silent | Close::Internal | Close::NoHello => Some(0),
+            Close::Rate => Some(5_000),
+            Close::Bye | Close::TooBig | Close::BadMessages | Close::NoWorld => None,
+        }
+    }
+}

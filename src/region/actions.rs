@@ -1,0 +1,137 @@
+//! One partition of `events`, folded: which actions took effect, in which order, each once. A function of the
+//! partition's records alone.
+
+use std::sync::Arc;
+
+use super::fold::Map;
+use super::frame::{Event, Ring};
+use crate::codec::message::Id;
+use crate::codec::record::Action;
+use crate::limits::{DEDUPE_SESSIONS_MAX, EVENT_RING, OPEN_ACTS_MAX};
+
+/// Numbers of a session that are remembered: twice what may be open, so that a resend always falls inside.
+const WINDOW: u64 = 2 * OPEN_ACTS_MAX;
+
+/// Which numbers of a session have taken effect: the highest, and a bit for each of the 64 up to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Window {
+    highest: u64,
+    bits: u64,
+}
+
+impl Window {
+    /// Whether `n` is new; then it is remembered. Below the window everything counts as seen.
+    fn take(&mut self, n: u64) -> bool {
+        if n > self.highest || self.bits == 0 {
+            let shift = n - self.highest;
+            self.bits = if shift >= WINDOW { 0 } else { self.bits << shift } | 1;
+            self.highest = n;
+            return true;
+        }
+        let back = self.highest - n;
+        let new = back < WINDOW && self.bits & (1 << back) == 0;
+        if new {
+            self.bits |= 1 << back;
+        }
+        new
+    }
+}
+
+/// The folded actions of one partition.
+#[derive(Debug, Default)]
+pub struct Actions {
+    windows: Map<Id, Window>,
+    ring: Arc<Ring>,
+}
+
+impl Actions {
+    /// The newest events.
+    #[must_use]
+    pub fn ring(&self) -> Arc<Ring> {
+        self.ring.clone()
+    }
+
+    /// The log is read from this offset: nobody is told of what stands before it.
+    pub fn start(&mut self, offset: u64) {
+        self.ring = Arc::new(Ring { start: offset, end: offset, events: Vec::new() });
+    }
+
+    /// Folds one action. False if it had taken effect before.
+    pub fn fold(&mut self, offset: u64, action: &Action) -> bool {
+        // The window moves to the end, so that the first is the session longest silent.
+        let mut window = self.windows.shift_remove(&action.session).unwrap_or_default();
+        let new = window.take(action.n);
+        if self.windows.len() >= DEDUPE_SESSIONS_MAX {
+            self.windows.shift_remove_index(0);
+        }
+        self.windows.insert(action.session, window);
+        let ring = Arc::make_mut(&mut self.ring);
+        ring.end = offset + 1;
+        if new {
+            ring.events.push(Arc::new(Event {
+                offset,
+                from: action.entity,
+                scope: action.scope,
+                pos: action.pos,
+                name: action.name.clone(),
+                data: action.data.clone(),
+            }));
+            let len = ring.events.len();
+            if crate::planted!(SwappedOrder) && len >= 2 {
+                ring.events.swap(len - 1, len - 2);
+            }
+            if len > EVENT_RING {
+                let gone = ring.events.remove(0);
+                ring.start = gone.offset + 1;
+            }
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::message::Scope;
+    use crate::space::Pos;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn action(session: Id, n: u64) -> Action {
+        Action { session, n, entity: 1, scope: Scope::Nearby, pos: Pos::default(), name: "x".into(), data: "".into() }
+    }
+
+    proptest! {
+        #[test]
+        fn each_number_takes_effect_once_within_the_window(ns in prop::collection::vec(0..60_u64, 1..200)) {
+            let mut actions = Actions::default();
+            let mut seen = BTreeSet::new();
+            for (offset, n) in ns.into_iter().enumerate() {
+                prop_assert_eq!(actions.fold(offset as u64, &action(1, n)), seen.insert(n));
+            }
+        }
+    }
+
+    #[test]
+    fn the_ring_is_bounded_and_says_from_where() {
+        let mut actions = Actions::default();
+        for n in 0..2_000 {
+            assert!(actions.fold(n * 2, &action(n % 7, n)));
+        }
+        let ring = actions.ring();
+        assert_eq!((ring.events.len(), ring.end), (EVENT_RING, 3_999));
+        assert_eq!(ring.start, ring.events[0].offset - 1);
+    }
+
+    #[test]
+    fn the_session_longest_silent_is_forgotten_first() {
+        let mut actions = Actions::default();
+        for session in 0..DEDUPE_SESSIONS_MAX as u64 {
+            actions.fold(session, &action(session, 1));
+        }
+        actions.fold(10_000, &action(0, 2));
+        actions.fold(10_001, &action(9_999, 1));
+        assert!(!actions.fold(10_002, &action(0, 1)), "session 0 spoke lately");
+        assert!(actions.fold(10_003, &action(1, 1)), "session 1 was forgotten");
+    }
+}

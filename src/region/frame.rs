@@ -1,0 +1,108 @@
+//! What a gateway shows at one tick: immutable, shared by all viewers. A viewer reads the complete set of one tick.
+
+use std::sync::Arc;
+
+use crate::codec::message::{AppState, Id, Scope};
+use crate::space::{Grid, Pos, Region};
+
+/// All that a gateway shows at one tick.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    /// The tick's number; it happens at `number * TICK_US`.
+    pub number: u64,
+    /// How regions map to partitions.
+    pub grid: Grid,
+    /// Regions that hold somebody, sorted by region.
+    pub frames: Vec<Arc<Frame>>,
+    /// By partition.
+    pub partitions: Vec<PartitionStatus>,
+    /// Events by partition, the newest last.
+    pub events: Vec<Arc<Ring>>,
+}
+
+impl Tick {
+    /// The frame of a region, if it holds somebody.
+    #[must_use]
+    pub fn frame(&self, region: Region) -> Option<&Frame> {
+        let at = self.frames.binary_search_by_key(&region, |frame| frame.region).ok()?;
+        Some(&self.frames[at])
+    }
+}
+
+/// How well a partition is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PartitionStatus {
+    /// All that live in it have been read.
+    pub complete: bool,
+    /// Nothing has been heard of it for a while: what is shown of other gateways' avatars is old.
+    pub stale: bool,
+}
+
+/// The entities of one region at one tick. `spots` and `entities` run in parallel.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Which region.
+    pub region: Region,
+    /// Positions, close together in memory: interest looks at all of them.
+    pub spots: Vec<Spot>,
+    /// The rest, looked at for those who are near.
+    pub entities: Vec<Entity>,
+}
+
+/// Where an entity is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spot {
+    /// Position.
+    pub pos: Pos,
+    /// The gateway's own dense number of the entity; used again after it is gone.
+    pub handle: u32,
+}
+
+/// What else is shown of an entity. Ticks say when something last became different from the tick before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entity {
+    /// Its number.
+    pub id: Id,
+    /// When it was there, µs on this gateway's clock.
+    pub time_us: u64,
+    /// Facing, 1/256 turn.
+    pub yaw: u8,
+    /// Last tick at which it jumped without walking.
+    pub teleported: u64,
+    /// Last tick at which position or facing changed.
+    pub moved: u64,
+    /// Last tick at which profile or application state changed.
+    pub changed: u64,
+    /// Application state.
+    pub state: AppState,
+    /// Profile.
+    pub profile: Arc<str>,
+}
+
+/// Something done, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its offset in the partition of `events`.
+    pub offset: u64,
+    /// Whose avatar did it.
+    pub from: Id,
+    /// Who is told.
+    pub scope: Scope,
+    /// Where.
+    pub pos: Pos,
+    /// What.
+    pub name: Arc<str>,
+    /// More about it.
+    pub data: Arc<str>,
+}
+
+/// The newest events of one partition.
+#[derive(Clone, Debug, Default)]
+pub struct Ring {
+    /// Everything below this offset has gone from the ring, or was never in it.
+    pub start: u64,
+    /// The next event will have at least this offset.
+    pub end: u64,
+    /// Events, offsets rising.
+    pub events: Vec<Arc<Event>>,
+}

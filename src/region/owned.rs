@@ -1,0 +1,197 @@
+//! The avatars whose sessions this gateway holds: it is their only writer. Numbers their samples, decides in which
+//! partition they are held, and what has to be written when: keyframes, handovers, the leave.
+
+use std::sync::Arc;
+
+use crate::codec::message::{AppState, Id};
+use crate::codec::record::{Note, Sample};
+use crate::limits::{EXPIRY_US, HANDOVER_REPEATS, KEYFRAME_US, RADIUS_M};
+use crate::space::{Grid, Pos, Region};
+
+/// Partitions that an avatar left within 15 s; one that crosses more borders forgets the oldest.
+const HANDOVERS_MAX: usize = 4;
+
+/// A partition that the avatar has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Handover {
+    from: u16,
+    repeats: u8,
+    until_us: u64,
+}
+
+/// An admitted position.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place {
+    /// When, µs on our clock.
+    pub time_us: u64,
+    /// Where.
+    pub pos: Pos,
+    /// Facing.
+    pub yaw: u8,
+    /// Application state.
+    pub state: AppState,
+}
+
+/// One avatar of this gateway.
+#[derive(Clone, Debug)]
+pub struct Owned {
+    /// Its session.
+    pub session: Id,
+    /// How far its viewer sees, metres.
+    pub radius_m: f64,
+    /// When its newest sample was admitted, µs; 0 once a tick has shown it.
+    pub admitted_us: u64,
+    /// When its newest sample was queued for the log; `None` when nothing waits.
+    pub queued_us: Option<u64>,
+    entity: Id,
+    profile: Arc<str>,
+    sequence: u64,
+    at: Option<(Place, Region, u16)>,
+    keyframe_us: u64,
+    handovers: Vec<Handover>,
+    linger_until_us: Option<u64>,
+}
+
+impl Owned {
+    /// An avatar without a place.
+    #[must_use]
+    pub fn new(entity: Id, session: Id, profile: Arc<str>) -> Owned {
+        Owned {
+            session,
+            radius_m: RADIUS_M,
+            admitted_us: 0,
+            queued_us: None,
+            entity,
+            profile,
+            sequence: 0,
+            at: None,
+            keyframe_us: 0,
+            handovers: Vec::new(),
+            linger_until_us: None,
+        }
+    }
+
+    /// Where it is, if it has a place.
+    #[must_use]
+    pub fn pos(&self) -> Option<Pos> {
+        self.at.map(|(place, _, _)| place.pos)
+    }
+
+    /// The partition it is held in.
+    #[must_use]
+    pub fn partition(&self) -> Option<u16> {
+        self.at.map(|(_, _, partition)| partition)
+    }
+
+    /// Number of its newest sample.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Moves it. The samples to fold here and now, with their partitions: its own first, then a partition just left.
+    pub fn moved(&mut self, place: Place, grid: Grid, now_us: u64) -> Vec<(u16, Sample)> {
+        let region = match self.at {
+            Some((_, region, _)) => region.held(place.pos),
+            None => Region::of(place.pos),
+        };
+        let partition = grid.partition(region);
+        let before = self.partition();
+        self.at = Some((place, region, partition));
+        self.sequence += 1;
+        self.admitted_us = now_us;
+        if before != Some(partition) {
+            self.keyframe_us = now_us;
+            self.handovers.retain(|h| h.from != partition);
+            if let Some(from) = before {
+                if self.handovers.len() == HANDOVERS_MAX {
+                    self.handovers.remove(0);
+                }
+                self.handovers.push(Handover { from, repeats: HANDOVER_REPEATS, until_us: now_us + EXPIRY_US });
+            }
+        }
+        let mut samples: Vec<_> = self.sample(false).into_iter().collect();
+        if before.is_some_and(|from| from != partition) {
+            samples.extend(self.handover(before.unwrap_or_default()));
+        }
+        samples
+    }
+
+    /// Gives it another profile, told with the next flush.
+    pub fn set_profile(&mut self, profile: Arc<str>, now_us: u64) {
+        self.profile = profile;
+        self.sequence += 1;
+        self.keyframe_us = now_us;
+    }
+
+    /// Its socket is gone: repeat the keyframe until 15 s have passed, then leave.
+    pub fn linger(&mut self, now_us: u64) {
+        self.linger_until_us = Some(now_us + EXPIRY_US);
+    }
+
+    /// Whether it has lingered long enough.
+    #[must_use]
+    pub fn is_over(&self, now_us: u64) -> bool {
+        self.linger_until_us.is_some_and(|until| now_us >= until)
+    }
+
+    /// Whether a keyframe is due; then it is numbered as a new sample, so that it keeps the entity from expiring.
+    pub fn keyframe_due(&mut self, now_us: u64) -> bool {
+        let due = self.at.is_some() && now_us >= self.keyframe_us + KEYFRAME_US;
+        if due {
+            self.sequence += 1;
+            self.keyframe_us = now_us;
+        }
+        due
+    }
+
+    /// What one flush writes of it, with partitions. Returns whether the next flush must write it again.
+    pub fn flush(&mut self, now_us: u64, out: &mut Vec<(u16, Sample)>) -> bool {
+        let keyframe = self.keyframe_us + crate::limits::FLUSH_US >= now_us;
+        out.extend(self.sample(keyframe));
+        self.handovers.retain(|h| now_us < h.until_us);
+        for i in 0..self.handovers.len() {
+            if self.handovers[i].repeats > 0 || keyframe {
+                out.extend(self.handover(self.handovers[i].from));
+                self.handovers[i].repeats = self.handovers[i].repeats.saturating_sub(1);
+            }
+        }
+        self.handovers.iter().any(|h| h.repeats > 0)
+    }
+
+    /// The sample that says it leaves, for its partition and those it left lately.
+    pub fn leave(&mut self) -> Vec<(u16, Sample)> {
+        self.sequence += 1;
+        let all = self.partition().into_iter().chain(self.handovers.iter().map(|h| h.from));
+        let leave = |partition| {
+            let (_, mut sample) = self.sample(false)?;
+            sample.note = Note::Leave;
+            Some((partition, sample))
+        };
+        all.filter_map(leave).collect()
+    }
+
+    /// Its newest sample as its partition gets it.
+    #[must_use]
+    pub fn sample(&self, keyframe: bool) -> Option<(u16, Sample)> {
+        let (place, _, partition) = self.at?;
+        let sample = Sample {
+            entity: self.entity,
+            incarnation: 0,
+            sequence: self.sequence,
+            time_us: place.time_us,
+            pos: place.pos,
+            yaw: place.yaw,
+            state: place.state,
+            profile: keyframe.then(|| self.profile.clone()),
+            note: Note::None,
+        };
+        Some((partition, sample))
+    }
+
+    fn handover(&self, from: u16) -> Option<(u16, Sample)> {
+        let (partition, mut sample) = self.sample(true)?;
+        sample.note = Note::Handover(partition);
+        Some((from, sample))
+    }
+}

@@ -1,0 +1,105 @@
+//! From where a partition is read, and when it is complete: from 8 s before its last record (or from the log's start),
+//! until the watermark of the beginning is passed and, unless the log's start was reached, 6 s of partition time have
+//! been folded, which hold at least one keyframe of everybody.
+
+use crate::limits::{ASK_AGAIN_US, COMPLETE_US, MILLI_US, READ_BACK_US};
+use crate::log::{Bounds, Follow, Log, Source, Topic};
+
+/// How far the reading of one partition has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// `bounds` is asked, since then (µs).
+    Bounds(u64),
+    /// `offset_at` is asked, since then.
+    Offset(u64, Bounds),
+    /// Records come.
+    Following {
+        /// The next record.
+        next: u64,
+        /// The watermark of the beginning.
+        end: u64,
+        /// Nothing older is in the log.
+        from_start: bool,
+    },
+}
+
+/// The reading of one partition of one topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    source: Source,
+    phase: Phase,
+}
+
+impl Reading {
+    /// Starts by asking for the bounds.
+    pub fn start(source: Source, log: &mut impl Log, now_us: u64) -> Reading {
+        log.bounds(source);
+        Reading { source, phase: Phase::Bounds(now_us) }
+    }
+
+    /// The bounds are known: `events` are read from the end, `motion` from 8 s before it. False if
+    /// they were not asked for.
+    pub fn on_bounds(&mut self, bounds: Bounds, log: &mut impl Log, now_us: u64) -> bool {
+        if !matches!(self.phase, Phase::Bounds(_)) {
+            return false;
+        }
+        match (self.source.topic, bounds.last_append_ms) {
+            (Topic::Motion, Some(last_ms)) if bounds.end > bounds.start => {
+                log.offset_at(self.source, last_ms - (READ_BACK_US / MILLI_US) as i64);
+                self.phase = Phase::Offset(now_us, bounds);
+            }
+            (Topic::Motion, _) => self.follow(bounds.start, bounds, log),
+            (Topic::Events | Topic::Control, _) => self.follow(bounds.end, bounds, log),
+        }
+        true
+    }
+
+    /// The offset to start from is known.
+    pub fn on_offset(&mut self, offset: u64, log: &mut impl Log) {
+        if let Phase::Offset(_, bounds) = self.phase {
+            self.follow(offset.clamp(bounds.start, bounds.end), bounds, log);
+        }
+    }
+
+    fn follow(&mut self, offset: u64, bounds: Bounds, log: &mut impl Log) {
+        log.follow(Follow::From(self.source, offset));
+        self.phase = Phase::Following { next: offset, end: bounds.end, from_start: offset <= bounds.start };
+    }
+
+    /// A record was read. False if it is none that was asked for.
+    pub fn on_record(&mut self, offset: u64) -> bool {
+        match &mut self.phase {
+            Phase::Following { next, .. } if offset >= *next => {
+                *next = offset + 1;
+                true
+            }
+            Phase::Following { .. } | Phase::Bounds(_) | Phase::Offset(..) => false,
+        }
+    }
+
+    /// Asks again what has not been answered for long.
+    pub fn ask_again(&mut self, log: &mut impl Log, now_us: u64) {
+        if let Phase::Bounds(since) | Phase::Offset(since, _) = self.phase
+            && now_us.saturating_sub(since) >= ASK_AGAIN_US
+        {
+            *self = Reading::start(self.source, log, now_us);
+        }
+    }
+
+    /// Whether records come.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        matches!(self.phase, Phase::Following { .. })
+    }
+
+    /// Whether all that was there at the beginning is known, at this partition time since the reading began.
+    #[must_use]
+    pub fn is_complete(&self, partition_time_us: u64) -> bool {
+        match self.phase {
+            Phase::Following { next, end, from_start } => {
+                next >= end && (from_start || partition_time_us >= COMPLETE_US)
+            }
+            Phase::Bounds(_) | Phase::Offset(..) => false,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What one client holds, and the difference that brings it closer to what it should hold: `interest` picks who
+//! matters, `table` is what was last handed to the socket, `budget` how many bytes may go. Pure; pulls frames.
+
+pub mod budget;
+pub mod interest;
+pub mod table;
+
+use crate::codec::Encoding;
+use crate::codec::message::Id;
+use crate::codec::state::{Change, Delta, Enter, ROW_BYTES, Row};
+use crate::limits::{HYSTERESIS, ORIGIN_DRIFT_M, RADIUS_M, TICK_US};
+use crate::region::frame::{Entity, Tick};
+use crate::space::{Pos, Region};
+use interest::{Candidate, Plan};
+use table::Table;
+
+/// Bytes that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding.
+#[derive(Clone, Copy, Debug)]
+struct Costs {
+    envelope: usize,
+    leave: usize,
+    row: usize,
+    enter: usize,
+    change: usize,
+    /// Bytes of text or application state grow by at most this (escapes, base64).
+    growth: usize,
+}
+
+impl Costs {
+    fn of(encoding: Encoding) -> Costs {
+        match encoding {
+            Encoding::MessagePack => {
+                Costs { envelope: 40, leave: 3, row: ROW_BYTES, enter: ROW_BYTES + 10, change: 6, growth: 1 }
+            }
+            Encoding::Json => Costs { envelope: 130, leave: 12, row: 64, enter: 64 + 30, change: 30, growth: 2 },
+        }
+    }
+
+    fn enter(&self, entity: &Entity) -> usize {
+        self.enter + self.growth * (entity.profile.len() + entity.state.bytes().len())
+    }
+
+    fn change(&self, entity: &Entity) -> usize {
+        self.change + self.growth * (entity.profile.len() + entity.state.bytes().len())
+    }
+}
+
+/// What one state did, for counting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Entities held after it.
+    pub held: usize,
+    /// Entities within the radius that do not fit the budget.
+    pub crowded_out: usize,
+    /// Updates that were due and did not fit.
+    pub deferred: usize,
+    /// Sum of the ages of the updates, µs, and the oldest.
+    pub age_sum_us: u64,
+    /// Oldest update, µs.
+    pub age_max_us: u64,
+    /// Largest distance between what the client holds and where the entity is, cm, over all held.
+    pub error_max_cm: u64,
+}
+
+/// One client's view.
+#[derive(Debug)]
+pub struct View {
+    costs: Costs,
+    radius_m: f64,
+    table: Table,
+    origin: Pos,
+    last_tick: u64,
+    /// A full view is under way: `Some(true)` until it has begun.
+    full: Option<bool>,
+    candidates: Vec<Candidate>,
+}
+
+impl View {
+    /// An empty view; its first state begins a full one.
+    #[must_use]
+    pub fn new(encoding: Encoding) -> View {
+        View {
+            costs: Costs::of(encoding),
+            radius_m: RADIUS_M,
+            table: Table::default(),
+            origin: Pos::default(),
+            last_tick: 0,
+            full: Some(true),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Sees further or less far from now on.
+    pub fn set_radius(&mut self, radius_m: f64) {
+        self.radius_m = radius_m;
+    }
+
+    /// Doubt: what the client holds is not known. The next state begins a full view.
+    pub fn doubt(&mut self) {
+        self.full = Some(true);
+    }
+
+    /// Whether a full view is under way.
+    #[must_use]
+    pub fn is_joining(&self) -> bool {
+        self.full.is_some()
+    }
+
+    /// Hash of what the client should hold after the last state, see `schemas/protocol.md`.
+    #[must_use]
+    pub fn digest(&self) -> u32 {
+        self.table.digest()
+    }
+
+    /// Ids of who is held, for the simulation's checker.
+    pub fn held(&self) -> impl Iterator<Item = Id> {
+        self.table.ids()
+    }
+
+    /// Writes into `out` what to tell a viewer `me` at `at` on this tick, in about `room` bytes at most; `per_tick` is
+    /// what the budget gives per tick in the long run. What it tells counts as held from then on.
+    pub fn step(&mut self, me: Id, at: Pos, tick: &Tick, room: usize, per_tick: usize, out: &mut Delta) -> Summary {
+        out.clear();
+        out.tick = tick.number;
+        if self.full == Some(true) {
+            self.table.clear();
+            self.full = Some(false);
+            out.full_begin = true;
+        }
+        if out.full_begin || at.distance_m(self.origin) > ORIGIN_DRIFT_M {
+            self.origin = at;
+        }
+        out.origin = self.origin;
+        let complete = tick
+            .grid
+            .partitions_around(at, self.radius_m * HYSTERESIS)
+            .into_iter()
+            .all(|p| tick.partitions[usize::from(p)].complete);
+        out.partial = !complete;
+
+        let mut candidates = std::mem::take(&mut self.candidates);
+        interest::gather(me, at, self.radius_m, tick, &mut self.table, &mut candidates);
+        let rows_per_tick = per_tick.saturating_sub(self.costs.envelope) / self.costs.row;
+        let plan = Plan::new(&mut candidates, rows_per_tick);
+        let mut summary = Summary { crowded_out: candidates.len() - plan.kept, ..Summary::default() };
+
+        self.table.leave_others(&candidates[..plan.kept], tick.number, &mut out.leaves);
+        let mut left = room.saturating_sub(self.costs.envelope + self.costs.leave * out.leaves.len());
+        left = self.update(&candidates[..plan.near], tick, |_| 1, left, out, &mut summary);
+        // Who is not there yet comes before who is far, but does not starve those.
+        let missing = candidates[..plan.kept].iter().any(|c| c.slot.is_none());
+        if missing {
+            let all_in = self.enter(&candidates[..plan.kept], tick, left / 4, &mut left, out);
+            if all_in && complete && self.full.is_some() {
+                self.full = None;
+                out.full_end = true;
+            }
+        } else if complete && self.full.is_some() {
+            self.full = None;
+            out.full_end = true;
+        }
+        let far = plan.near..plan.kept;
+        self.update(&candidates[far.clone()], tick, |i| plan.stride(i + far.start), left, out, &mut summary);
+
+        summary.held = self.table.len();
+        self.last_tick = tick.number;
+        self.candidates = candidates;
+        summary
+    }
+
+    /// Enters who is missing, nearest first, leaving `keep` bytes. Whether all are in.
+    fn enter(&mut self, list: &[Candidate], tick: &Tick, keep: usize, left: &mut usize, out: &mut Delta) -> bool {
+        let mut missing: Vec<&Candidate> = list.iter().filter(|c| c.slot.is_none()).collect();
+        missing.sort_unstable_by_key(|c| c.distance2);
+        for candidate in missing {
+            let frame = &tick.frames[usize::from(candidate.frame)];
+            let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
+            let cost = self.costs.enter(entity);
+            if *left < keep + cost {
+                return false;
+            }
+            let Some(slot) = self.table.enter(entity.id, spot, entity, tick.number) else { return false };
+            *left -= cost;
+            let row = row(slot, spot.pos, entity, tick.number, false);
+            let enter = Enter { row, entity: entity.id, profile: entity.profile.clone(), state: entity.state };
+            if crate::planted!(DoubledEnter) && entity.id % 7 == 0 {
+                let twin = self.table.enter(entity.id, spot, entity, tick.number);
+                out.enters.extend(twin.map(|slot| Enter { row: Row { slot, ..row }, ..enter.clone() }));
+            }
+            out.enters.push(enter);
+        }
+        true
+    }
+
+    /// Updates whoever changed since it was last told and has passed an anchor of its stride since: all if they fit
+    /// into `left`, else those told longest ago first, nearer ones among equals. Returns the bytes left.
+    fn update(
+        &mut self,
+        list: &[Candidate],
+        tick: &Tick,
+        stride: impl Fn(usize) -> u64,
+        left: usize,
+        out: &mut Delta,
+        summary: &mut Summary,
+    ) -> usize {
+        struct Due {
+            slot: u16,
+            told: u64,
+            distance2: u64,
+            frame: u8,
+            index: u32,
+            cost: usize,
+        }
+        let mut due = Vec::with_capacity(list.len());
+        let mut sum = 0;
+        for (i, candidate) in list.iter().enumerate() {
+            let Some(slot) = candidate.slot else { continue };
+            let frame = &tick.frames[usize::from(candidate.frame)];
+            let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
+            let held = self.table.get(slot);
+            let (moved, changed) = (entity.moved > held.told, entity.changed > held.told);
+            if moved {
+                summary.error_max_cm = summary.error_max_cm.max(held.pos.distance2(spot.pos));
+            }
+            let anchors = |tick: u64, stride: u64| (tick + u64::from(spot.handle)) / stride;
+            let s = stride(i);
+            if !(moved || changed) || anchors(tick.number, s) == anchors(held.told, s) {
+                continue;
+            }
+            let cost = if moved { self.costs.row } else { 0 } + if changed { self.costs.change(entity) } else { 0 };
+            sum += cost;
+            let Candidate { distance2, frame, index, .. } = *candidate;
+            due.push(Due { slot, told: held.told, distance2, frame, index, cost });
+        }
+        if sum > left {
+            due.sort_unstable_by_key(|due| (due.told, due.distance2));
+        }
+        let mut left = left;
+        for due in due {
+            if due.cost > left {
+                summary.deferred += 1;
+                continue;
+            }
+            left -= due.cost;
+            let frame = &tick.frames[usize::from(due.frame)];
+            let (spot, entity) = (frame.spots[due.index as usize], &frame.entities[due.index as usize]);
+            let (slot, told) = self.table.tell(due.slot, spot, entity, tick.number);
+            if entity.changed > told {
+                let (profile, state) = (Some(entity.profile.clone()), Some(entity.state));
+                out.changes.push(Change { slot, profile, state });
+            }
+            if entity.moved > told {
+                let age_us = (tick.number * TICK_US).saturating_sub(entity.time_us);
+                summary.age_sum_us += age_us;
+                summary.age_max_us = summary.age_max_us.max(age_us);
+                out.updates.push(row(slot, spot.pos, entity, tick.number, entity.teleported > told));
+            }
+        }
+        left
+    }
+}
+
+fn row(slot: crate::codec::state::Slot, pos: Pos, entity: &Entity, tick: u64, teleport: bool) -> Row {
+    let age_us = (tick * TICK_US).saturating_sub(entity.time_us);
+    let flags = if teleport { crate::codec::state::ROW_TELEPORT } else { 0 };
+    Row { slot, pos, yaw: entity.yaw, age_ms: u32::try_from(age_us / 1_000).unwrap_or(u32::MAX), flags }
+}
+
+/// The regions that a view may look into.
+fn regions(at: Pos, radius_m: f64) -> impl Iterator<Item = Region> {
+    Region::around(at, radius_m * HYSTERESIS)
+}
