@@ -8,7 +8,8 @@ use crate::limits::{
     FLOW_START_US, FLOW_UNSEEN_MAX, MILLI_US, SECOND_US,
 };
 
-/// Seen bytes are counted in bins of this; the highest of the last 5 s is the link's rate.
+/// Seen bytes are counted in bins of this; the highest sum of two neighbours within the last 5 s is the link's rate.
+/// (One bin alone would overrate a slow link that gets few large messages.)
 const BIN_US: u64 = 500 * MILLI_US;
 const BINS: usize = (FLOW_RATE_WINDOW_US / BIN_US) as usize;
 /// The smallest round trip is kept in so many bins over 30 s.
@@ -178,7 +179,9 @@ impl Flow {
 
     /// R: the highest seen bytes per second of the last 5 s.
     fn rate(&self) -> u64 {
-        self.bins.iter().max().copied().unwrap_or(0) * (SECOND_US / BIN_US)
+        let newest = self.bin as usize;
+        let pair = |back: usize| self.bins[(newest + BINS - back) % BINS] + self.bins[(newest + BINS - back - 1) % BINS];
+        (0..BINS - 1).map(pair).max().unwrap_or(0) * (SECOND_US / BIN_US) / 2
     }
 
     /// RTT₀: the smallest send-to-seen delay of the last 30 s, at most 1 s.
