@@ -180,7 +180,8 @@ impl Flow {
     /// R: the highest seen bytes per second of the last 5 s.
     fn rate(&self) -> u64 {
         let newest = self.bin as usize;
-        let pair = |back: usize| self.bins[(newest + BINS - back) % BINS] + self.bins[(newest + BINS - back - 1) % BINS];
+        let pair =
+            |back: usize| self.bins[(newest + BINS - back) % BINS] + self.bins[(newest + BINS - back - 1) % BINS];
         (0..BINS - 1).map(pair).max().unwrap_or(0) * (SECOND_US / BIN_US) / 2
     }
 
