@@ -51,6 +51,8 @@ pub enum Input<'a> {
     Busy(u64),
     /// The gateway is going; the client is to come back, spread over so many ms.
     Drain(u32),
+    /// A message above 16 KiB came.
+    TooBig,
     /// The socket is gone.
     Gone,
 }
@@ -168,6 +170,7 @@ impl Session {
                 self.refuse(Some(n), "act", Refusal::Busy, out);
             }
             Input::Drain(after_ms) => self.close(Close::Drain(after_ms), out),
+            Input::TooBig => self.close(Close::TooBig, out),
             Input::Gone => self.end(Submit::Gone { entity: self.entity }, out),
         }
     }
@@ -519,10 +522,19 @@ impl Session {
         let (code, text) = (close.code(), close.text().into());
         self.send(&Out::Bye(ByeOut { code, text, again: again.is_some(), after_ms: again.unwrap_or(0) }), out);
         out.push(Effect::Close(close));
-        if close != Close::Bye {
-            self.end(Submit::Gone { entity: self.entity }, out);
+        let entity = self.entity;
+        match close {
+            Close::Bye => self.phase = Phase::Over,
+            // Without resume they come back as somebody else; who they were must not stand beside them.
+            Close::Drain(_) => self.end(Submit::Leave { entity }, out),
+            Close::Silent
+            | Close::Rate
+            | Close::Internal
+            | Close::NoHello
+            | Close::NoWorld
+            | Close::BadMessages
+            | Close::TooBig => self.end(Submit::Gone { entity }, out),
         }
-        self.phase = Phase::Over;
     }
 
     fn end(&mut self, last: Submit, out: &mut Vec<Effect>) {

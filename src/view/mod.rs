@@ -58,8 +58,8 @@ pub struct Summary {
     pub age_sum_us: u64,
     /// Oldest update, µs.
     pub age_max_us: u64,
-    /// Largest distance between what the client holds and where the entity is, cm, over all held.
-    pub error_max_cm: u64,
+    /// Square of the largest distance between what the client held and where an entity is, cm².
+    pub error_max2_cm: u64,
 }
 
 /// One client's view.
@@ -220,7 +220,7 @@ impl View {
             let held = self.table.get(slot);
             let (moved, changed) = (entity.moved > held.told, entity.changed > held.told);
             if moved {
-                summary.error_max_cm = summary.error_max_cm.max(held.pos.distance2(spot.pos));
+                summary.error_max2_cm = summary.error_max2_cm.max(held.pos.distance2(spot.pos));
             }
             let anchors = |tick: u64, stride: u64| (tick + u64::from(spot.handle)) / stride;
             let s = stride(i);

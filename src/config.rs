@@ -1,0 +1,281 @@
+//! Settings: defaults, then a TOML file, then the environment, then flags. Raw values become, once, a [`Config`] that
+//! cannot be wrong; all faults are reported together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{
+    BUDGET_MAX, BUDGET_MIN, PARTITION_SIDE_MAX, RADIUS_MAX_M, RADIUS_MIN_M, WORLD_NAME_BYTES_MAX, WORLD_REACH_M,
+};
+use crate::settings::WorldSettings;
+use crate::space::Grid;
+
+/// Flags of `serve` and `config`; each is an environment variable too.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Flags {
+    /// TOML file with settings and worlds.
+    #[arg(long, env = "NEARCAST_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where clients connect [default: 127.0.0.1:8080]. Port 0 takes any free port.
+    #[arg(long, env = "NEARCAST_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Where operators look: /metrics, /healthz, /readyz [default: 127.0.0.1:9090].
+    #[arg(long, env = "NEARCAST_ADMIN", value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// The world log: `memory`, or `kafka://host:port[,host:port]` [default: memory].
+    #[arg(long, env = "NEARCAST_LOG", value_name = "URL")]
+    pub log: Option<String>,
+    /// First part of all topic names [default: nearcast].
+    #[arg(long, env = "NEARCAST_PREFIX")]
+    pub prefix: Option<String>,
+    /// How log lines are written [default: text].
+    #[arg(long, env = "NEARCAST_LOG_FORMAT", value_name = "text|json")]
+    pub log_format: Option<String>,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which log the worlds live in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogUrl {
+    /// In this process; gone with it.
+    Memory,
+    /// Apache Kafka: the whole URL.
+    Kafka(String),
+}
+
+/// Settings in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    /// The world log.
+    pub log: LogUrl,
+    /// First part of all topic names.
+    pub prefix: String,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+    /// The worlds, in order of declaration; at least one.
+    pub worlds: Vec<WorldSettings>,
+}
+
+/// The TOML file, and what `nearcast config` prints.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    listen: Option<String>,
+    admin: Option<String>,
+    log: Option<String>,
+    prefix: Option<String>,
+    log_format: Option<LogFormat>,
+    #[serde(default)]
+    world: Vec<WorldFile>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorldFile {
+    name: String,
+    min: Option<[f64; 3]>,
+    max: Option<[f64; 3]>,
+    speed: Option<f64>,
+    radius: Option<f64>,
+    budget: Option<u32>,
+    partitions: Option<[u16; 2]>,
+}
+
+/// All that is wrong with the settings, a line each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the settings are wrong:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(pub Vec<String>);
+
+impl Config {
+    /// Reads the file that the flags name, and merges.
+    pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+        let text = match &flags.config {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|e| ConfigError(vec![format!("config: cannot read {}: {e}", path.display())]))?,
+        };
+        Config::merge(flags, &text)
+    }
+
+    /// Merges flags (which clap has merged with the environment) over a file's text.
+    pub fn merge(flags: &Flags, toml: &str) -> Result<Config, ConfigError> {
+        let file: File = toml::from_str(toml).map_err(|e| ConfigError(vec![format!("config: {e}")]))?;
+        let mut faults = Vec::new();
+        let pick = |flag: &Option<String>, file: Option<String>, default: &str| {
+            flag.clone().or(file).unwrap_or_else(|| default.to_owned())
+        };
+        let mut address = |name: &str, value: String| {
+            value.parse().unwrap_or_else(|_| {
+                faults.push(format!("{name}: {value:?} is no address such as 127.0.0.1:8080"));
+                SocketAddr::from(([127, 0, 0, 1], 0))
+            })
+        };
+        let listen = address("listen", pick(&flags.listen, file.listen, "127.0.0.1:8080"));
+        let admin = address("admin", pick(&flags.admin, file.admin, "127.0.0.1:9090"));
+        if listen == admin && listen.port() != 0 {
+            faults.push(format!("admin: {admin} is also the listen address; give it another port"));
+        }
+        let log = log_url(&pick(&flags.log, file.log, "memory"), &mut faults);
+        let prefix = pick(&flags.prefix, file.prefix, "nearcast");
+        if !is_name(&prefix) {
+            faults.push(format!("prefix: {prefix:?} must be 1 to {WORLD_NAME_BYTES_MAX} of a-z, 0-9, - and _"));
+        }
+        let log_format = match flags.log_format.as_deref().map(|f| LogFormat::from_str(f, true)) {
+            Some(Ok(format)) => format,
+            Some(Err(_)) => {
+                faults.push("log-format: must be text or json".to_owned());
+                LogFormat::Text
+            }
+            None => file.log_format.unwrap_or_default(),
+        };
+        let mut worlds: Vec<WorldSettings> = Vec::new();
+        for declared in &file.world {
+            let world = world(declared, &mut faults);
+            if worlds.iter().any(|w| w.name == world.name) {
+                faults.push(format!("world {:?}: declared twice", world.name));
+            }
+            worlds.push(world);
+        }
+        if worlds.is_empty() {
+            worlds.push(WorldSettings::plaza());
+        }
+        if faults.is_empty() {
+            Ok(Config { listen, admin, log, prefix, log_format, worlds })
+        } else {
+            Err(ConfigError(faults))
+        }
+    }
+
+    /// The settings as a TOML file that would give them again.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let file = File {
+            listen: Some(self.listen.to_string()),
+            admin: Some(self.admin.to_string()),
+            log: Some(match &self.log {
+                LogUrl::Memory => "memory".to_owned(),
+                LogUrl::Kafka(url) => url.clone(),
+            }),
+            prefix: Some(self.prefix.clone()),
+            log_format: Some(self.log_format),
+            world: self
+                .worlds
+                .iter()
+                .map(|w| WorldFile {
+                    name: w.name.clone(),
+                    min: Some(w.min),
+                    max: Some(w.max),
+                    speed: Some(w.speed),
+                    radius: Some(w.radius),
+                    budget: Some(w.budget),
+                    partitions: Some([w.grid.w, w.grid.h]),
+                })
+                .collect(),
+        };
+        toml::to_string(&file).expect("strings, numbers and tables")
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    !name.is_empty() && name.len() <= WORLD_NAME_BYTES_MAX && name.chars().all(ok)
+}
+
+fn log_url(url: &str, faults: &mut Vec<String>) -> LogUrl {
+    match url.split_once("://") {
+        None if url == "memory" => LogUrl::Memory,
+        Some(("kafka", servers)) if !servers.is_empty() => {
+            if cfg!(not(feature = "kafka")) {
+                faults.push("log: this build is without Kafka; build with the feature `kafka`".to_owned());
+            }
+            LogUrl::Kafka(url.to_owned())
+        }
+        Some(_) | None => {
+            faults.push(format!("log: {url:?} is neither memory nor kafka://host:port"));
+            LogUrl::Memory
+        }
+    }
+}
+
+fn world(file: &WorldFile, faults: &mut Vec<String>) -> WorldSettings {
+    let plaza = WorldSettings::plaza();
+    let [w, h] = file.partitions.unwrap_or([plaza.grid.w, plaza.grid.h]);
+    let world = WorldSettings {
+        name: file.name.clone(),
+        min: file.min.unwrap_or(plaza.min),
+        max: file.max.unwrap_or(plaza.max),
+        speed: file.speed.unwrap_or(plaza.speed),
+        radius: file.radius.unwrap_or(plaza.radius),
+        budget: file.budget.unwrap_or(plaza.budget),
+        grid: Grid { w, h },
+    };
+    let mut check = |good: bool, what: String| {
+        if !good {
+            faults.push(format!("world {:?}: {what}", world.name));
+        }
+    };
+    check(is_name(&world.name), format!("the name must be 1 to {WORLD_NAME_BYTES_MAX} of a-z, 0-9, - and _"));
+    for axis in 0..3 {
+        let (low, high) = (world.min[axis], world.max[axis]);
+        let name = ["x", "y", "z"][axis];
+        let within = low.abs() <= WORLD_REACH_M && high.abs() <= WORLD_REACH_M;
+        check(low < high, format!("min {low} must be below max {high} along {name}"));
+        check(within, format!("min and max must be within ±{WORLD_REACH_M} m along {name}"));
+    }
+    check(world.speed.is_finite() && world.speed > 0.0, format!("speed {} m/s must be above 0", world.speed));
+    let radius_ok = (RADIUS_MIN_M..=RADIUS_MAX_M).contains(&world.radius);
+    check(radius_ok, format!("radius {} m must be {RADIUS_MIN_M} to {RADIUS_MAX_M}", world.radius));
+    let budget_ok = (BUDGET_MIN..=BUDGET_MAX).contains(&world.budget);
+    check(budget_ok, format!("budget {} B/s must be {BUDGET_MIN} to {BUDGET_MAX}", world.budget));
+    let sides_ok = [w, h].iter().all(|side| (1..=PARTITION_SIDE_MAX).contains(side));
+    check(sides_ok, format!("partitions [{w}, {h}] must each be 1 to {PARTITION_SIDE_MAX}"));
+    world
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_need_nothing() {
+        let config = Config::merge(&Flags::default(), "").expect("defaults are right");
+        assert_eq!(config.worlds, [WorldSettings::plaza()]);
+        assert_eq!(config.log, LogUrl::Memory);
+        assert_eq!(Config::merge(&Flags::default(), &config.to_toml()), Ok(config), "what is printed can be read");
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let flags = Flags { listen: Some("127.0.0.1:1".into()), ..Flags::default() };
+        let config = Config::merge(&flags, "listen = '127.0.0.1:2'\nprefix = 'x'").expect("right");
+        assert_eq!((config.listen.port(), config.prefix.as_str()), (1, "x"));
+    }
+
+    #[test]
+    fn all_faults_are_told_at_once() {
+        let flags = Flags { log: Some("redis://x".into()), listen: Some("here".into()), ..Flags::default() };
+        let toml = "prefix = 'A b'\n[[world]]\nname = 'a'\nradius = 500.0\nspeed = 0.0\n[[world]]\nname = 'a'\nmin = [9.0, 0.0, 0.0]\nmax = [1.0, 1.0, 99999.0]";
+        let ConfigError(faults) = Config::merge(&flags, toml).expect_err("wrong");
+        for part in ["listen", "log", "prefix", "radius", "speed", "declared twice", "below max", "16384"] {
+            assert!(faults.iter().any(|fault| fault.contains(part)), "{part} in {faults:#?}");
+        }
+        assert!(Config::merge(&Flags::default(), "listne = 'x'").expect_err("wrong").to_string().contains("listne"));
+    }
+}

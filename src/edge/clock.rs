@@ -1,0 +1,33 @@
+//! The gateway's clock: microseconds since 1970 as read once at the start, then monotonic. It never steps, so ages and
+//! timers are safe from whoever sets the machine's clock.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+    started_us: u64,
+}
+
+impl Clock {
+    /// Reads the machine's clock once.
+    #[must_use]
+    pub fn start() -> Clock {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Clock { started: Instant::now(), started_us: since_1970.as_micros() as u64 }
+    }
+
+    /// Now, µs since 1970.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        self.started_us + self.started.elapsed().as_micros() as u64
+    }
+
+    /// The instant of a time on this clock, for timers.
+    #[must_use]
+    pub fn instant(&self, at_us: u64) -> tokio::time::Instant {
+        let ahead = std::time::Duration::from_micros(at_us.saturating_sub(self.started_us));
+        tokio::time::Instant::from_std(self.started + ahead)
+    }
+}

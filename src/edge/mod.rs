@@ -1,0 +1,181 @@
+//! Sockets and tasks around the pure core: `http` takes connections, `socket` drives one session each, `world` drives
+//! one world each. Starts and ends the gateway.
+
+pub mod clock;
+pub mod http;
+pub mod ids;
+pub mod socket;
+pub mod world;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::config::{Config, LogUrl};
+use crate::limits::{
+    DRAIN_SPREAD_US, DRAIN_WITHIN_S, HEAD_BYTES_MAX, HEAD_WITHIN_S, HEADERS_MAX, MILLI_US, SEND_BUFFER_BYTES,
+};
+use crate::log::memory::Memory;
+use crate::settings::WorldSettings;
+use clock::Clock;
+use http::Shared;
+use world::{AnyLog, Mail};
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: CancellationToken,
+    worlds: CancellationToken,
+    world_tasks: TaskTracker,
+}
+
+impl Gateway {
+    /// Opens the log and the listeners and starts all tasks. Errors name what could not be opened.
+    pub async fn start(config: &Config) -> Result<Gateway> {
+        let clock = Clock::start();
+        let (accepting, worlds, world_tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let listener = listen(config.listen, "listen").await?;
+        let operators = listen(config.admin, "admin").await?;
+        let mut halls = Vec::new();
+        for settings in &config.worlds {
+            let log = open_log(config, settings, clock).await?;
+            let (hall, task) = world::open(settings.clone(), log, clock, worlds.clone());
+            world_tasks.spawn(task);
+            halls.push(hall);
+        }
+        world_tasks.close();
+        let shared = Arc::new(Shared::new(halls, clock));
+        let gateway = Gateway {
+            listen: listener.local_addr()?,
+            admin: operators.local_addr()?,
+            shared: shared.clone(),
+            accepting: accepting.clone(),
+            worlds: worlds.clone(),
+            world_tasks,
+        };
+        tokio::spawn(accept(listener, http::public(shared.clone()), accepting));
+        // Operators are answered until the end.
+        tokio::spawn(accept(operators, http::admin(shared), worlds));
+        Ok(gateway)
+    }
+
+    /// Waits until the log has numbered this gateway in all worlds, so that sessions can open.
+    pub async fn ready(&self) {
+        while !self.shared.is_ready() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Ends gracefully: not ready, no new connections, clients told to come back spread over three seconds, avatars
+    /// gone, the log flushed.
+    pub async fn drain(self) {
+        info!("draining");
+        self.shared.draining.store(true, Ordering::Release);
+        self.accepting.cancel();
+        let mails: Vec<_> = self
+            .shared
+            .halls
+            .iter()
+            .flat_map(|hall| hall.directory.iter().map(|entry| entry.value().clone()).collect::<Vec<_>>())
+            .collect();
+        let spread_ms = DRAIN_SPREAD_US / MILLI_US;
+        let step = Duration::from_millis(spread_ms) / (mails.len() as u32).max(1);
+        let told = async {
+            for (i, mail) in mails.iter().enumerate() {
+                let after_ms = (i as u64 * 7_919) % spread_ms;
+                let _ = mail.send(Mail::Drain(after_ms as u32)).await;
+                tokio::time::sleep(step).await;
+            }
+            self.shared.tasks.close();
+            self.shared.tasks.wait().await;
+            self.worlds.cancel();
+            self.world_tasks.wait().await;
+        };
+        if tokio::time::timeout(Duration::from_secs(DRAIN_WITHIN_S), told).await.is_err() {
+            warn!(within_s = DRAIN_WITHIN_S, "not everybody was gone in time");
+        }
+        info!("drained");
+    }
+}
+
+async fn listen(address: SocketAddr, name: &str) -> Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("{name}: cannot listen on {address}; is another gateway running there?"))
+}
+
+async fn open_log(config: &Config, settings: &WorldSettings, clock: Clock) -> Result<AnyLog> {
+    match &config.log {
+        LogUrl::Memory => {
+            // Seconds since 1970 fit 32 bits until 2106, and rise from start to start.
+            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            let now_ms = move || (clock.now_us() / MILLI_US) as i64;
+            Ok(AnyLog::Memory(Memory::new(seconds & u64::from(u32::MAX), now_ms).open()))
+        }
+        #[cfg(feature = "kafka")]
+        LogUrl::Kafka(url) => {
+            use crate::log::kafka::{KafkaConfig, KafkaLog, ensure_topics};
+            let kafka = KafkaConfig::from_url(url, &config.prefix, &settings.name, settings.grid.partitions())?;
+            let log = tokio::task::spawn_blocking(move || {
+                ensure_topics(&kafka)?;
+                KafkaLog::open(&kafka)
+            });
+            Ok(AnyLog::Kafka(log.await?.with_context(|| format!("log: cannot use {url}"))?))
+        }
+        #[cfg(not(feature = "kafka"))]
+        LogUrl::Kafka(url) => {
+            anyhow::bail!("log: {url} for world {:?} needs a build with the feature `kafka`", settings.name)
+        }
+    }
+}
+
+/// Accepts until told to stop. Each connection's head must come within 5 s and be small; after an upgrade the session's
+/// own limits hold.
+async fn accept(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, mostly: let some connections end.
+                warn!(%error, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        tune(&stream);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(Duration::from_secs(HEAD_WITHIN_S))
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        tokio::spawn(async move {
+            // A broken connection is the client's affair.
+            let _ = connection.await;
+        });
+    }
+}
+
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+}

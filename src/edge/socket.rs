@@ -1,0 +1,216 @@
+//! One task per connection: reads the socket, lets the session decide, does what it says.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::clock::Clock;
+use super::world::{Hall, Mail};
+use crate::admit::Close;
+use crate::codec::message::In;
+use crate::codec::{Encoding, Payload};
+use crate::limits::{HELLO_WITHIN_US, MAILBOX_MAX, WRITE_WITHIN_S};
+use crate::metrics::{self, Hop};
+use crate::region::world::Submit;
+use crate::session::{Effect, Input, Session, ping_payload};
+
+/// Why a connection's loop ends.
+enum End {
+    /// The session closed it, and said so.
+    Closed,
+    /// The socket is gone.
+    Lost,
+}
+
+/// Serves one connection until it ends. The first message decides the world.
+pub async fn serve(mut socket: WebSocket, encoding: Encoding, halls: &[Arc<Hall>], clock: Clock) {
+    let opened_us = clock.now_us();
+    let first = timeout(Duration::from_micros(HELLO_WITHIN_US), socket.recv()).await;
+    let first = match first {
+        Ok(Some(Ok(message))) => Some(message),
+        Ok(Some(Err(_)) | None) => return metrics::lost(),
+        Err(_) => None,
+    };
+    let named = |message: &Message| match encoding.decode(&data(message)?) {
+        Ok(In::Hello(hello)) => halls.iter().find(|hall| hall.settings.name == hello.world),
+        Ok(_) | Err(_) => None,
+    };
+    // Whoever says something else meets the first world's session, which turns them away.
+    let Some(hall) = first.as_ref().and_then(named).or(halls.first()) else { return };
+    let (Some(id), Some(entity)) = (hall.ids.take(), hall.ids.take()) else { return };
+    let (mailbox, mail) = mpsc::channel(MAILBOX_MAX);
+    hall.directory.insert(id, mailbox);
+    metrics::session_count(&hall.settings.name, 1);
+    let session = Session::new(id, entity, encoding, hall.settings.clone(), opened_us);
+    let mut connection = Connection { socket, session, hall, clock, effects: Vec::new() };
+    let end = connection.run(first, mail).await;
+    if let End::Lost = end {
+        metrics::lost();
+        let _ = connection.feed(Input::Gone).await;
+    }
+    hall.directory.remove(&id);
+    metrics::session_count(&hall.settings.name, -1);
+    debug!(session = id, "session ended");
+}
+
+/// The bytes of a message that carries some.
+fn data(message: &Message) -> Option<Bytes> {
+    match message {
+        Message::Text(text) => Some(text.clone().into()),
+        Message::Binary(bytes) => Some(bytes.clone()),
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => None,
+    }
+}
+
+struct Connection<'a> {
+    socket: WebSocket,
+    session: Session,
+    hall: &'a Hall,
+    clock: Clock,
+    effects: Vec<Effect>,
+}
+
+impl Connection<'_> {
+    async fn run(&mut self, first: Option<Message>, mut mail: mpsc::Receiver<Mail>) -> End {
+        let mut ticks = self.hall.ticks.clone();
+        if let Some(message) = first
+            && let Err(end) = self.on_message(message).await
+        {
+            return end;
+        }
+        loop {
+            let step = tokio::select! {
+                message = self.socket.recv() => match message {
+                    Some(Ok(message)) => self.on_message(message).await,
+                    Some(Err(error)) => self.on_error(&error).await,
+                    None => Err(End::Lost),
+                },
+                changed = ticks.changed() => match changed {
+                    Ok(()) => {
+                        let tick = ticks.borrow_and_update().clone();
+                        self.feed(Input::Tick(&tick)).await
+                    }
+                    // The world's task is gone: a mistake of ours, or the end of the process.
+                    Err(_) => self.feed(Input::Drain(0)).await,
+                },
+                Some(mail) = mail.recv() => match mail {
+                    Mail::Answered(n, answer) => self.feed(Input::Answered(n, answer)).await,
+                    Mail::Drain(after_ms) => self.feed(Input::Drain(after_ms)).await,
+                },
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn on_message(&mut self, message: Message) -> Result<(), End> {
+        match message {
+            Message::Text(text) => self.feed(Input::Message(text.as_bytes())).await,
+            Message::Binary(bytes) => self.feed(Input::Message(&bytes)).await,
+            Message::Pong(payload) => self.feed(Input::Pong(&payload)).await,
+            Message::Ping(_) => Ok(()),
+            Message::Close(_) => Err(End::Lost),
+        }
+    }
+
+    async fn on_error(&mut self, error: &axum::Error) -> Result<(), End> {
+        // tungstenite says so in words only, through two layers of boxes.
+        if error.to_string().contains("too long") || error.to_string().contains("too large") {
+            return self.feed(Input::TooBig).await;
+        }
+        Err(End::Lost)
+    }
+
+    /// Lets the session decide, and does what it says.
+    async fn feed(&mut self, input: Input<'_>) -> Result<(), End> {
+        let hop = match input {
+            Input::Message(_) => Some(Hop::DecodeAdmit),
+            Input::Tick(_) => Some(Hop::ViewEncode),
+            Input::Pong(_) | Input::Answered(..) | Input::Busy(_) | Input::Drain(_) | Input::TooBig | Input::Gone => {
+                None
+            }
+        };
+        let started = Instant::now();
+        let mut effects = std::mem::take(&mut self.effects);
+        self.session.on(input, self.clock.now_us(), &mut effects);
+        if let Some(hop) = hop {
+            metrics::hop(hop, started.elapsed());
+        }
+        let mut done = Ok(());
+        let mut busy = Vec::new();
+        for effect in effects.drain(..) {
+            if done.is_ok() || matches!(effect, Effect::Submit(_)) {
+                let result = self.perform(effect, &mut busy).await;
+                done = done.and(result);
+            }
+        }
+        for n in busy {
+            self.session.on(Input::Busy(n), self.clock.now_us(), &mut effects);
+        }
+        for effect in effects.drain(..) {
+            done = done.and(self.perform(effect, &mut Vec::new()).await);
+        }
+        self.effects = effects;
+        done
+    }
+
+    async fn perform(&mut self, effect: Effect, busy: &mut Vec<u64>) -> Result<(), End> {
+        match effect {
+            Effect::Send(Payload::Text(text)) => self.write(Message::Text(text.into())).await,
+            Effect::Send(Payload::Binary(bytes)) => self.write(Message::Binary(bytes)).await,
+            Effect::Ping(number) => self.write(Message::Ping(Bytes::copy_from_slice(&ping_payload(number)))).await,
+            Effect::Submit(submit) => {
+                submit_to(self.hall, submit, busy).await;
+                Ok(())
+            }
+            Effect::Note(note) => {
+                metrics::noted(&note);
+                Ok(())
+            }
+            Effect::Close(close) => {
+                metrics::closed(close);
+                let frame = CloseFrame { code: close.code(), reason: close.text().into() };
+                let _ = self.write(Message::Close(Some(frame))).await;
+                if close != Close::TooBig {
+                    // Its own close frame, so that the client reads ours before the socket goes.
+                    let _ = timeout(Duration::from_secs(1), self.socket.recv()).await;
+                }
+                Err(End::Closed)
+            }
+        }
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        let started = Instant::now();
+        match timeout(Duration::from_secs(WRITE_WITHIN_S), self.socket.send(message)).await {
+            Ok(Ok(())) => {
+                metrics::hop(Hop::SocketWrite, started.elapsed());
+                Ok(())
+            }
+            Ok(Err(_)) | Err(_) => Err(End::Lost),
+        }
+    }
+}
+
+/// Hands a submission to the world. When its inbox is full, samples are dropped, actions refused, the rest waits.
+async fn submit_to(hall: &Hall, submit: Submit, busy: &mut Vec<u64>) {
+    let Err(mpsc::error::TrySendError::Full(submit)) = hall.inbox.try_send(submit) else { return };
+    match submit {
+        Submit::Move { .. } => metrics::sample_dropped(),
+        Submit::Act(action) => busy.push(action.n),
+        // Without these an avatar would stay for ever, or never be seen.
+        Submit::Open { .. }
+        | Submit::Profile { .. }
+        | Submit::Radius { .. }
+        | Submit::Gone { .. }
+        | Submit::Leave { .. } => {
+            let _ = hall.inbox.send(submit).await;
+        }
+    }
+}

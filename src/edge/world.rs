@@ -1,0 +1,236 @@
+//! One world's task: every 5 ms it takes what the sessions submitted, lets the world fold and write, and on the tick
+//! publishes the frames to all sessions. The only place where a world's state is touched.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::clock::Clock;
+use super::ids::Ids;
+use crate::codec::message::Id;
+use crate::codec::record::{self, Record, Stamp};
+use crate::limits::{FLUSH_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
+use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, Topic, memory::MemoryLog};
+use crate::metrics;
+use crate::region::world::{Answer, Answered, Facts, Submit};
+use crate::region::{Tick, World};
+use crate::settings::WorldSettings;
+
+/// What a session's socket task is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mail {
+    /// An action has its answer.
+    Answered(u64, Answer),
+    /// The gateway is going; come back after so many ms.
+    Drain(u32),
+}
+
+/// A world as the sockets see it.
+pub struct Hall {
+    /// How it is declared.
+    pub settings: Arc<WorldSettings>,
+    /// Numbers for sessions and avatars.
+    pub ids: Ids,
+    /// Where sessions submit.
+    pub inbox: mpsc::Sender<Submit>,
+    /// The newest tick.
+    pub ticks: watch::Receiver<Arc<Tick>>,
+    /// Who is here.
+    pub directory: DashMap<Id, mpsc::Sender<Mail>>,
+}
+
+/// The log backends, chosen at start.
+pub enum AnyLog {
+    /// In this process.
+    Memory(MemoryLog),
+    /// Apache Kafka.
+    #[cfg(feature = "kafka")]
+    Kafka(crate::log::kafka::KafkaLog),
+}
+
+macro_rules! each_log {
+    ($self:ident, $log:ident => $call:expr) => {
+        match $self {
+            AnyLog::Memory($log) => $call,
+            #[cfg(feature = "kafka")]
+            AnyLog::Kafka($log) => $call,
+        }
+    };
+}
+
+impl Log for AnyLog {
+    fn publish(&mut self, source: Source, bytes: Bytes) -> Ticket {
+        each_log!(self, log => log.publish(source, bytes))
+    }
+    fn follow(&mut self, change: Follow) {
+        each_log!(self, log => log.follow(change));
+    }
+    fn poll(&mut self, out: &mut Vec<Polled>) {
+        each_log!(self, log => log.poll(out));
+    }
+    fn bounds(&mut self, source: Source) {
+        each_log!(self, log => log.bounds(source));
+    }
+    fn offset_at(&mut self, source: Source, append_ms: i64) {
+        each_log!(self, log => log.offset_at(source, append_ms));
+    }
+}
+
+/// Makes a world's hall, and the task that runs it.
+pub fn open(
+    settings: WorldSettings,
+    log: AnyLog,
+    clock: Clock,
+    stop: CancellationToken,
+) -> (Arc<Hall>, impl Future<Output = ()>) {
+    let (inbox, submissions) = mpsc::channel(INBOX_MAX);
+    let empty = World::new(settings.grid, 0).freeze(clock.now_us() / TICK_US, clock.now_us());
+    let (ticks, newest) = watch::channel(Arc::new(empty));
+    let hall = Arc::new(Hall {
+        settings: Arc::new(settings),
+        ids: Ids::default(),
+        inbox,
+        ticks: newest,
+        directory: DashMap::new(),
+    });
+    let task = run(hall.clone(), log, submissions, ticks, clock, stop);
+    (hall, task)
+}
+
+async fn run(
+    hall: Arc<Hall>,
+    mut log: AnyLog,
+    mut submissions: mpsc::Receiver<Submit>,
+    ticks: watch::Sender<Arc<Tick>>,
+    clock: Clock,
+    stop: CancellationToken,
+) {
+    let Some(number) = claim(&mut log, clock, &stop).await else { return };
+    hall.ids.renew(number);
+    let name = hall.settings.name.clone();
+    info!(world = name, gateway = number, "world is open");
+    let mut world = World::new(hall.settings.grid, number);
+    let mut answers = Vec::new();
+    let mut next_tick = clock.now_us() / TICK_US + 1;
+    let mut next_step_us = clock.now_us();
+    let mut unreachable_us = 0;
+    loop {
+        next_step_us += FLUSH_US;
+        let wake_us = next_step_us.min(next_tick * TICK_US).max(clock.now_us());
+        next_step_us = next_step_us.max(wake_us);
+        tokio::time::sleep_until(clock.instant(wake_us)).await;
+        let stopping = stop.is_cancelled();
+        let now_us = clock.now_us();
+        metrics::queued("inbox", submissions.len());
+        for _ in 0..INBOX_MAX {
+            let Ok(submit) = submissions.try_recv() else { break };
+            world.submit(submit, &mut log, now_us);
+        }
+        world.step(&mut log, now_us, &mut answers);
+        answers.drain(..).for_each(|answered| deliver(&hall, answered));
+        if now_us >= next_tick * TICK_US {
+            let number = now_us / TICK_US;
+            let started = Instant::now();
+            let tick = world.freeze(number, now_us);
+            metrics::ticked(now_us - number * TICK_US, started.elapsed(), number - next_tick);
+            next_tick = number + 1;
+            metrics::world_sizes(&name, world.owned(), tick.frames.len(), world.followed());
+            let (samples, actions) = world.waiting();
+            metrics::queued("samples", samples);
+            metrics::queued("actions", actions);
+            let (offset_us, error_us) = world.peer_clock_us();
+            metrics::peer_clock(offset_us, error_us);
+            ticks.send_replace(Arc::new(tick));
+            if hall.ids.is_low() {
+                renew(&hall, &mut log, clock, &stop).await;
+            }
+        }
+        let facts = std::mem::take(&mut world.facts);
+        if let Some(why) = &facts.unreachable
+            && now_us.saturating_sub(unreachable_us) > 10 * SECOND_US
+        {
+            unreachable_us = now_us;
+            warn!(world = name, why, "the log cannot be reached; going on without it");
+        }
+        metrics::world_facts(&facts);
+        world.facts = cleared(facts);
+        if stopping && hall.directory.is_empty() && submissions.is_empty() {
+            break;
+        }
+    }
+    debug!(world = name, "world is closed");
+}
+
+/// Empties the facts, keeping their memory.
+fn cleared(mut facts: Facts) -> Facts {
+    let Facts { batch_wait_us, log_round_trip_us, fold_to_tick_us, remote_age_us, .. } = &mut facts;
+    [batch_wait_us, log_round_trip_us, fold_to_tick_us, remote_age_us].into_iter().for_each(Vec::clear);
+    Facts {
+        batch_wait_us: facts.batch_wait_us,
+        log_round_trip_us: facts.log_round_trip_us,
+        fold_to_tick_us: facts.fold_to_tick_us,
+        remote_age_us: facts.remote_age_us,
+        ..Facts::default()
+    }
+}
+
+fn deliver(hall: &Hall, answered: Answered) {
+    let Answered { session, n, answer } = answered;
+    if let Some(mailbox) = hall.directory.get(&session)
+        && mailbox.try_send(Mail::Answered(n, answer)).is_err()
+    {
+        // The client will ask again: an action without an answer is `unknown` to it.
+        warn!(session, "mailbox is full, an answer is lost");
+    }
+}
+
+/// Announces this gateway in `control`; the record's offset is its number. Asks until it is answered.
+async fn claim(log: &mut AnyLog, clock: Clock, stop: &CancellationToken) -> Option<u32> {
+    let source = Source { topic: Topic::Control, partition: 0 };
+    let mut polled = Vec::new();
+    loop {
+        let stamp = Stamp { gateway: 0, published_us: clock.now_us() };
+        let ticket = log.publish(source, record::encode(stamp, &Record::Gateway("gateway".to_owned())));
+        let outcome = loop {
+            polled.clear();
+            log.poll(&mut polled);
+            let ended = polled.iter().find_map(|p| match p {
+                Polled::Outcome(t, outcome) if *t == ticket => Some(*outcome),
+                Polled::Outcome(..)
+                | Polled::Record { .. }
+                | Polled::Bounds(..)
+                | Polled::OffsetAt(..)
+                | Polled::Fault(_) => None,
+            });
+            if let Some(outcome) = ended {
+                break outcome;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return None,
+                () = tokio::time::sleep_until(clock.instant(clock.now_us() + MILLI_US)) => {}
+            }
+        };
+        match outcome {
+            Outcome::At(Some(offset)) => match u32::try_from(offset) {
+                Ok(number) => return Some(number),
+                Err(_) => error!(offset, "the control topic is too long to number a gateway; create it anew"),
+            },
+            Outcome::At(None) | Outcome::NeverEntered | Outcome::Unknown => {
+                warn!(?outcome, "the log did not number this gateway; asking again");
+            }
+        }
+        tokio::time::sleep_until(clock.instant(clock.now_us() + SECOND_US)).await;
+    }
+}
+
+/// After a million sessions: another number for those to come. Their samples keep the old one, which is as unique.
+async fn renew(hall: &Hall, log: &mut AnyLog, clock: Clock, stop: &CancellationToken) {
+    if let Some(number) = claim(log, clock, stop).await {
+        hall.ids.renew(number);
+    }
+}

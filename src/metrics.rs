@@ -1,0 +1,339 @@
+//! What operators see at `/metrics`: one function per event. Callers say what happened, not how it is counted.
+//! Labels have few values; never a session, entity or address. `docs/metrics.md` has a row for each.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::admit::{Close, Refusal};
+use crate::region::world::Facts;
+use crate::session::flow::SeenFact;
+use crate::session::{Note, StateNote};
+
+/// A step of the way of a position from one player to another; the same names in metrics, demo and docs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// Sample time to receipt; ± half a round trip.
+    ClientToGateway,
+    /// Bytes to admitted sample.
+    DecodeAdmit,
+    /// Admission to the record that carries it.
+    BatchWait,
+    /// Publishing to polling, own records.
+    LogRoundTrip,
+    /// Admission to the tick that shows it.
+    FoldToTick,
+    /// Making the frames of a tick.
+    Freeze,
+    /// Tick to encoded state, one viewer.
+    ViewEncode,
+    /// Handing a state to the socket.
+    SocketWrite,
+    /// Write to the client's `seen`, less the time it held it.
+    WriteToSeen,
+    /// Sample time to the viewer's `seen`.
+    EndToEnd,
+}
+
+impl Hop {
+    /// All, in order of the flow.
+    pub const ALL: [Hop; 10] = [
+        Hop::ClientToGateway,
+        Hop::DecodeAdmit,
+        Hop::BatchWait,
+        Hop::LogRoundTrip,
+        Hop::FoldToTick,
+        Hop::Freeze,
+        Hop::ViewEncode,
+        Hop::SocketWrite,
+        Hop::WriteToSeen,
+        Hop::EndToEnd,
+    ];
+
+    /// The label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Hop::ClientToGateway => "client_to_gateway",
+            Hop::DecodeAdmit => "decode_admit",
+            Hop::BatchWait => "batch_wait",
+            Hop::LogRoundTrip => "log_round_trip",
+            Hop::FoldToTick => "fold_to_tick",
+            Hop::Freeze => "freeze",
+            Hop::ViewEncode => "view_encode",
+            Hop::SocketWrite => "socket_write",
+            Hop::WriteToSeen => "write_to_seen",
+            Hop::EndToEnd => "end_to_end",
+        }
+    }
+}
+
+/// Seconds. Fine where a hop takes microseconds, and around the tick of 50 ms.
+const SECONDS: [f64; 22] = [
+    0.000_005, 0.000_02, 0.000_1, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.075,
+    0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
+const METRES: [f64; 10] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 50.0];
+const BYTES: [f64; 12] =
+    [16.0, 64.0, 128.0, 256.0, 512.0, 768.0, 1_024.0, 1_536.0, 2_048.0, 4_096.0, 8_192.0, 32_768.0];
+const COUNTS: [f64; 11] = [0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
+
+struct Metrics {
+    registry: Registry,
+    hops: Vec<Histogram>,
+    view_age: Histogram,
+    view_error: Histogram,
+    remote_age: Histogram,
+    state_bytes: Histogram,
+    state_entities: [Histogram; 3],
+    in_view: Histogram,
+    tick_delay: Histogram,
+    ticks_missed: IntCounter,
+    ticks_skipped: IntCounter,
+    deferred: IntCounter,
+    crowded_out: IntCounter,
+    full_views: IntCounter,
+    digests: [IntCounter; 2],
+    stale_told: IntCounter,
+    merged: IntCounter,
+    dropped: IntCounterVec,
+    refusals: Vec<IntCounter>,
+    closes: IntCounterVec,
+    sessions: IntGaugeVec,
+    avatars: IntGaugeVec,
+    regions: IntGaugeVec,
+    partitions: IntGaugeVec,
+    queue: IntGaugeVec,
+    outcomes: [IntCounter; 3],
+    foreign: IntCounter,
+    echo_mismatch: IntCounter,
+    expired: IntCounter,
+    out_of_bounds: IntCounter,
+    unreachable: IntCounter,
+    connections: IntGauge,
+    clock_offset: Gauge,
+    clock_error: Gauge,
+}
+
+static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+impl Metrics {
+    fn new() -> Metrics {
+        let registry = Registry::new();
+        let r = &registry;
+        let hops = histograms(r, "nearcast_hop_seconds", "Duration of each hop.", "hop", &SECONDS);
+        let entities = histograms(r, "nearcast_state_entities", "Entities in one state.", "kind", &COUNTS);
+        let counters = |name, help, label| register(r, IntCounterVec::new(Opts::new(name, help), &[label]));
+        let counter = |name, help| register(r, IntCounter::new(name, help));
+        let gauges = |name, help, label| register(r, IntGaugeVec::new(Opts::new(name, help), &[label]));
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            register(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+        };
+        let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
+        let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
+        let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
+        let info = register(r, GaugeVec::new(Opts::new("nearcast_info", "Version of this gateway."), &["version"]));
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
+        Metrics {
+            hops: Hop::ALL.iter().map(|hop| hops.with_label_values(&[hop.label()])).collect(),
+            view_age: histogram(
+                "nearcast_view_age_seconds",
+                "Mean age at the tick of the samples in one state.",
+                &SECONDS,
+            ),
+            view_error: histogram(
+                "nearcast_view_error_meters",
+                "Largest distance between what a client held and where the entity was, before its state.",
+                &METRES,
+            ),
+            remote_age: histogram(
+                "nearcast_remote_age_seconds",
+                "Age at the tick of samples that came from other gateways; see nearcast_peer_clock_error_seconds.",
+                &SECONDS,
+            ),
+            state_bytes: histogram("nearcast_state_bytes", "Bytes of one state on the socket.", &BYTES),
+            state_entities: ["enter", "update", "leave"].map(|kind| entities.with_label_values(&[kind])),
+            in_view: histogram("nearcast_view_entities", "Entities that a client holds, at each state.", &COUNTS),
+            tick_delay: histogram("nearcast_tick_delay_seconds", "From a tick's time to its frames.", &SECONDS),
+            ticks_missed: counter("nearcast_ticks_missed_total", "Ticks that the world was too late for."),
+            ticks_skipped: counter("nearcast_ticks_skipped_total", "States not sent, as too much was on its way."),
+            deferred: counter("nearcast_updates_deferred_total", "Updates that were due and did not fit the budget."),
+            crowded_out: counter(
+                "nearcast_crowded_out_total",
+                "Entities in radius that no budget was left for, by state.",
+            ),
+            full_views: counter("nearcast_full_views_total", "Full views begun."),
+            digests: ["true", "false"].map(|same| digests.with_label_values(&[same])),
+            stale_told: counter("nearcast_stale_total", "Clients told that their view is old."),
+            merged: counter("nearcast_samples_merged_total", "Samples above the rate, merged into the next tick."),
+            dropped: counters("nearcast_samples_dropped_total", "Samples lost to a bound.", "bound"),
+            refusals: Refusal::ALL.iter().map(|reason| refusals.with_label_values(&[reason.code()])).collect(),
+            closes: counters("nearcast_closes_total", "Sessions ended.", "reason"),
+            sessions: gauges("nearcast_sessions", "Open sessions.", "world"),
+            avatars: gauges(
+                "nearcast_avatars_owned",
+                "Avatars this gateway writes, those that linger included.",
+                "world",
+            ),
+            regions: gauges("nearcast_regions", "Regions that hold somebody.", "world"),
+            partitions: gauges("nearcast_partitions_followed", "Partitions followed.", "world"),
+            queue: gauges("nearcast_queue_depth", "What waits.", "queue"),
+            outcomes: ["at", "never_entered", "unknown"].map(|outcome| outcomes.with_label_values(&[outcome])),
+            foreign: counter("nearcast_records_foreign_total", "Records that are damaged or not ours, skipped."),
+            echo_mismatch: counter("nearcast_echo_mismatch_total", "Own samples that came back newer than written."),
+            expired: counter("nearcast_expired_total", "Avatars of other gateways that expired."),
+            out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
+            unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
+            connections: register(r, IntGauge::new("nearcast_connections", "Open sockets.")),
+            clock_offset: register(
+                r,
+                Gauge::new("nearcast_peer_clock_offset_seconds", "Largest clock difference to another gateway."),
+            ),
+            clock_error: register(
+                r,
+                Gauge::new("nearcast_peer_clock_error_seconds", "How wrong that difference may be."),
+            ),
+            registry,
+        }
+    }
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(r: &Registry, made: prometheus::Result<C>) -> C {
+    let collector = made.expect("names and labels are constants");
+    r.register(Box::new(collector.clone())).expect("each name is registered once");
+    collector
+}
+
+fn histograms(r: &Registry, name: &str, help: &str, label: &str, buckets: &[f64]) -> HistogramVec {
+    register(r, HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &[label]))
+}
+
+/// Everything, in the Prometheus text format.
+#[must_use]
+pub fn text() -> String {
+    TextEncoder::new().encode_to_string(&METRICS.registry.gather()).unwrap_or_default()
+}
+
+fn seconds(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+/// A hop took so long.
+pub fn hop(hop: Hop, took: Duration) {
+    METRICS.hops[hop as usize].observe(took.as_secs_f64());
+}
+
+fn hop_us(hop: Hop, us: u64) {
+    METRICS.hops[hop as usize].observe(seconds(us));
+}
+
+/// What a session noted.
+pub fn noted(note: &Note) {
+    let m = &*METRICS;
+    match note {
+        Note::Sample { client_to_gateway_us } => hop_us(Hop::ClientToGateway, *client_to_gateway_us),
+        Note::Merged => m.merged.inc(),
+        Note::Refused(reason) => refused(*reason),
+        Note::State(state) => state_sent(state),
+        Note::Skipped => m.ticks_skipped.inc(),
+        Note::Seen(SeenFact { write_to_seen_us, end_to_end_us }) => {
+            hop_us(Hop::WriteToSeen, *write_to_seen_us);
+            end_to_end_us.iter().for_each(|us| hop_us(Hop::EndToEnd, *us));
+        }
+        Note::Digest { same } => m.digests[usize::from(!same)].inc(),
+        Note::Stale(stale) => m.stale_told.inc_by(u64::from(*stale)),
+    }
+}
+
+fn refused(reason: Refusal) {
+    METRICS.refusals[reason as usize].inc();
+}
+
+fn state_sent(state: &StateNote) {
+    let m = &*METRICS;
+    m.state_bytes.observe(state.bytes as f64);
+    for (histogram, count) in m.state_entities.iter().zip([state.enters, state.updates, state.leaves]) {
+        histogram.observe(count as f64);
+    }
+    m.in_view.observe(state.summary.held as f64);
+    if state.updates > 0 {
+        m.view_age.observe(seconds(state.summary.age_sum_us / state.updates as u64));
+    }
+    m.view_error.observe((state.summary.error_max2_cm as f64).sqrt() / 100.0);
+    m.deferred.inc_by(state.summary.deferred as u64);
+    m.crowded_out.inc_by(state.summary.crowded_out as u64);
+    m.full_views.inc_by(u64::from(state.full));
+}
+
+/// What the world noted since the last time.
+pub fn world_facts(facts: &Facts) {
+    let m = &*METRICS;
+    facts.batch_wait_us.iter().for_each(|us| hop_us(Hop::BatchWait, *us));
+    facts.log_round_trip_us.iter().for_each(|us| hop_us(Hop::LogRoundTrip, *us));
+    facts.fold_to_tick_us.iter().for_each(|us| hop_us(Hop::FoldToTick, *us));
+    facts.remote_age_us.iter().for_each(|us| m.remote_age.observe(seconds(*us)));
+    m.outcomes.iter().zip(facts.outcomes).for_each(|(counter, n)| counter.inc_by(n));
+    m.foreign.inc_by(facts.foreign);
+    m.echo_mismatch.inc_by(facts.echo_mismatch);
+    m.expired.inc_by(facts.expired);
+    m.out_of_bounds.inc_by(facts.out_of_bounds);
+    m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));
+    if facts.full > 0 {
+        m.dropped.with_label_values(&["partition_full"]).inc_by(facts.full);
+    }
+}
+
+/// A tick's frames were made, so long after its time; so many ticks before it were not made at all.
+pub fn ticked(delay_us: u64, freeze: Duration, missed: u64) {
+    METRICS.tick_delay.observe(seconds(delay_us));
+    METRICS.ticks_missed.inc_by(missed);
+    hop(Hop::Freeze, freeze);
+}
+
+/// A world's sizes.
+pub fn world_sizes(world: &str, avatars: usize, regions: usize, partitions: usize) {
+    let m = &*METRICS;
+    m.avatars.with_label_values(&[world]).set(avatars as i64);
+    m.regions.with_label_values(&[world]).set(regions as i64);
+    m.partitions.with_label_values(&[world]).set(partitions as i64);
+}
+
+/// How much waits in a queue.
+pub fn queued(queue: &str, depth: usize) {
+    METRICS.queue.with_label_values(&[queue]).set(depth as i64);
+}
+
+/// The largest clock difference to a peer and how wrong it may be, µs.
+pub fn peer_clock(offset_us: i64, error_us: i64) {
+    METRICS.clock_offset.set(offset_us as f64 / 1e6);
+    METRICS.clock_error.set(error_us as f64 / 1e6);
+}
+
+/// A world's inbox was full: a sample is lost.
+pub fn sample_dropped() {
+    METRICS.dropped.with_label_values(&["inbox_full"]).inc();
+}
+
+/// A session opened (+1) or ended (−1).
+pub fn session_count(world: &str, change: i64) {
+    METRICS.sessions.with_label_values(&[world]).add(change);
+}
+
+/// A socket opened (+1) or ended (−1).
+pub fn connection_count(change: i64) {
+    METRICS.connections.add(change);
+}
+
+/// The gateway ended a session.
+pub fn closed(close: Close) {
+    METRICS.closes.with_label_values(&[close.label()]).inc();
+}
+
+/// A socket ended without a word.
+pub fn lost() {
+    METRICS.closes.with_label_values(&["lost"]).inc();
+}
