@@ -1,0 +1,55 @@
+# Tasks of a developer. `make demo` runs the main job, `make test` passes every test; both install or name what they
+# lack. Recipes are short; what takes more is a script.
+.PHONY: help demo demo-kafka test test-all bench bench-kafka kafka kafka-stop setup setup-test build lint clean
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+BIN := target/release/nearcast
+LOADTEST := target/release/nearcast-loadtest
+# FOR=20 ends a demo after 20 s with its verdict as exit code.
+FOR_FLAG := $(if $(FOR),--for $(FOR))
+BOTS_FLAG := $(if $(BOTS),--bots $(BOTS))
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: build ## Recorded people move through a gateway: live figures here, a map in the browser [FOR=seconds BOTS=n]
+	$(LOADTEST) demo --gateway $(BIN) $(FOR_FLAG) $(BOTS_FLAG)
+
+demo-kafka: build kafka ## The same world on two gateways that meet in Apache Kafka [FOR=seconds BOTS=n]
+	$(LOADTEST) demo --gateway $(BIN) --kafka "$$(deploy/kafka/kafka.sh bootstrap)" $(FOR_FLAG) $(BOTS_FLAG)
+
+test: ## Everything that CI runs
+	deploy/test.sh
+
+test-all: ## The above, and what takes longer
+	deploy/test.sh all
+
+bench: build ## The figures of the README, medians of five runs [RUNS=n]
+	$(LOADTEST) bench --gateway $(BIN) $(if $(RUNS),--runs $(RUNS)) $(if $(ONLY),--only $(ONLY))
+
+bench-kafka: build kafka ## What a second gateway costs in age [RUNS=n]
+	$(LOADTEST) bench --gateway $(BIN) --only kafka2 --kafka "$$(deploy/kafka/kafka.sh bootstrap)" $(if $(RUNS),--runs $(RUNS))
+
+kafka: ## A local Apache Kafka broker (needs Java and Maven), or the one that KAFKA_BOOTSTRAP names
+	deploy/setup.sh kafka
+	deploy/kafka/kafka.sh start
+
+kafka-stop: ## Ends it
+	deploy/kafka/kafka.sh stop
+
+setup: ## What building needs
+	deploy/setup.sh build
+
+setup-test: ## What the tests need besides
+	deploy/setup.sh build kafka browser
+
+build: setup ## Gateway and load test, optimised
+	@start=$$(date +%s); $(CARGO) build --release --locked --workspace && echo "built in $$(( $$(date +%s) - start )) s"
+
+lint: ## Format and clippy, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets --features planted -- -D warnings
+
+clean: ## Removes what was built
+	$(CARGO) clean

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# All tests, in order of cost: `test.sh` is what CI runs, `test.sh all` adds what takes longer. Each step prints its
+# name and its seconds; the first that fails ends it. Starts a broker of its own unless KAFKA_BOOTSTRAP names one.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo=${CARGO:-cargo}
+all=${1:-}
+steps=0
+
+step() {
+  local name=$1 start=$SECONDS
+  shift
+  echo "=== $name"
+  if ! "$@"; then
+    echo "FAILED: $name" >&2
+    exit 1
+  fi
+  steps=$((steps + 1))
+  echo "--- $name: $((SECONDS - start)) s"
+}
+
+start_broker() {
+  [ -n "${KAFKA_BOOTSTRAP:-}" ] && return
+  export KAFKA_DIR=$PWD/.kafka/test KAFKA_PORT=0
+  deploy/kafka/kafka.sh start
+  trap 'deploy/kafka/kafka.sh stop' EXIT
+  KAFKA_BOOTSTRAP=$(deploy/kafka/kafka.sh bootstrap)
+  export KAFKA_BOOTSTRAP
+}
+
+browser() {
+  (cd tests/browser && npm ci --no-audit --no-fund --silent && npm test --silent)
+}
+
+step "what is needed" deploy/setup.sh build kafka browser
+step "format" $cargo fmt --all --check
+step "shell scripts parse" bash -n deploy/*.sh deploy/kafka/*.sh .ci/run
+step "clippy, with Kafka" $cargo clippy --release --locked --workspace --all-targets --features planted -- -D warnings
+step "build" $cargo build --release --locked --workspace
+step "a Kafka broker" start_broker
+step "unit, contract, socket and schema tests" $cargo test --release --locked --workspace
+step "simulation: 100 seeds twice, planted bugs" $cargo test --release --locked --features planted --test simulation
+step "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --release --locked --no-deps --workspace --quiet
+step "browser" browser
+step "demo" make --no-print-directory demo FOR=20
+step "demo on Kafka" make --no-print-directory demo-kafka FOR=20
+if [ "$all" = all ]; then
+  step "simulation: 1,000 seeds" env SEEDS=1000 $cargo test --release --locked --features planted --test simulation
+  step "build without Kafka" $cargo clippy --release --locked -p nearcast --no-default-features -- -D warnings
+fi
+echo "all $steps steps passed in $SECONDS s"

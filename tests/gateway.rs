@@ -1,0 +1,272 @@
+//! The gateway as clients and operators meet it: real sockets, both encodings, one process.
+
+mod support;
+
+use nearcast::codec::Encoding;
+use nearcast::codec::message::{ByeIn, Hello, In, Out, Profile, Reserved, Scope, View};
+use nearcast::limits::{MESSAGE_BYTES_MAX, SEND_BUFFER_BYTES};
+use support::{Client, gateway, get, within};
+use tokio_tungstenite::tungstenite::Message;
+
+fn refusal(out: &Out) -> Option<String> {
+    match out {
+        Out::Refuse(refuse) => Some(refuse.code.to_string()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn two_clients_see_each_other_come_move_and_go() {
+    let gateway = gateway("").await;
+    for (one, other) in [(Encoding::Json, Encoding::MessagePack), (Encoding::MessagePack, Encoding::Json)] {
+        let (mut ann, _) = Client::join(&gateway, one, "Ann").await;
+        let (mut bob, bob_is) = Client::join(&gateway, other, "Bob").await;
+        ann.walk(500.0, 3.0).await;
+        bob.walk(503.0, 3.0).await;
+        let at = |x: i32| move |m: &nearcast::client::Mirror| m.find(bob_is.entity).is_some_and(|b| b.pos.x == x);
+        ann.see("Bob comes", at(50_300)).await;
+        assert_eq!(&*ann.mirror.find(bob_is.entity).expect("seen").profile, "Bob");
+        bob.see("Ann comes", |m| !m.is_empty()).await;
+        bob.walk(503.5, 3.0).await;
+        ann.see("Bob moves", at(50_350)).await;
+        bob.say(&In::Profile(Profile { profile: "Bobby".into() })).await;
+        ann.see("Bob is Bobby", |m| m.find(bob_is.entity).is_some_and(|b| &*b.profile == "Bobby")).await;
+        bob.say(&In::Bye(ByeIn {})).await;
+        assert_eq!(bob.bye().await.code, 1000);
+        ann.see("Bob goes", |m| m.find(bob_is.entity).is_none()).await;
+        ann.say(&In::Bye(ByeIn {})).await;
+        ann.bye().await;
+    }
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn who_is_beyond_the_radius_is_not_seen() {
+    let gateway = gateway("").await;
+    let (mut ann, _) = Client::join(&gateway, Encoding::MessagePack, "Ann").await;
+    let (mut bob, bob_is) = Client::join(&gateway, Encoding::MessagePack, "Bob").await;
+    let (mut eve, eve_is) = Client::join(&gateway, Encoding::MessagePack, "Eve").await;
+    ann.walk(0.0, 0.0).await;
+    eve.walk(0.0, 51.0).await;
+    bob.walk(0.0, 49.0).await;
+    ann.see("Bob", |m| m.find(bob_is.entity).is_some()).await;
+    assert!(ann.mirror.find(eve_is.entity).is_none());
+    ann.say(&In::View(View { radius: Some(60.0), budget: None })).await;
+    ann.see("Eve, from 60 m", |m| m.find(eve_is.entity).is_some()).await;
+    ann.say(&In::View(View { radius: Some(30.0), budget: None })).await;
+    ann.see("nobody within 30 m", |m| m.is_empty()).await;
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn an_action_is_acknowledged_and_told_to_who_is_near() {
+    let gateway = gateway("").await;
+    let (mut ann, ann_is) = Client::join(&gateway, Encoding::MessagePack, "Ann").await;
+    let (mut bob, _) = Client::join(&gateway, Encoding::Json, "Bob").await;
+    let (mut far, _) = Client::join(&gateway, Encoding::Json, "Far").await;
+    ann.walk(0.0, 0.0).await;
+    bob.walk(5.0, 0.0).await;
+    far.walk(100.0, 0.0).await;
+    bob.see("Ann", |m| !m.is_empty()).await;
+    let event = |n: u64| {
+        move |out: &Out| match out {
+            Out::Event(e) if e.from == n => Some((e.scope, e.stream.clone())),
+            _ => None,
+        }
+    };
+    let ack = |n: u64| move |out: &Out| matches!(out, Out::Ack(a) if a.n == n).then_some(());
+    ann.act(1, Scope::Nearby, 0.0, 0.0).await;
+    ann.hear("ack 1", ack(1)).await;
+    assert_eq!(bob.hear("the wave", event(ann_is.entity)).await, (Scope::Nearby, "region/0/0".to_owned()));
+    // The same number again: acknowledged, and without effect.
+    ann.act(1, Scope::Nearby, 0.0, 0.0).await;
+    ann.act(2, Scope::Region, 0.0, 0.0).await;
+    ann.hear("ack 2", ack(2)).await;
+    assert_eq!(far.hear("the region's event", event(ann_is.entity)).await.0, Scope::Region);
+    bob.hear("the region's event", |out| matches!(out, Out::Event(e) if e.scope == Scope::Region).then_some(())).await;
+    let waves = bob.heard.iter().filter(|out| matches!(out, Out::Event(e) if e.scope == Scope::Nearby)).count();
+    assert_eq!(waves, 1, "a resend takes effect once");
+    assert_eq!(ann.heard.iter().filter(|out| matches!(out, Out::Ack(a) if a.n == 1)).count(), 2);
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_refused_with_a_code_and_the_session_lives_on() {
+    let gateway = gateway("").await;
+    let (mut ann, _) = Client::join(&gateway, Encoding::Json, "Ann").await;
+    let cases = [
+        (r#"{"pose":{"joints":[]}}"#, "not_supported"),
+        (r#"{"group_join":{}}"#, "not_supported"),
+        (r#"{"hello":{"world":"plaza"}}"#, "again"),
+        (r#"{"jump":{}}"#, "unknown_type"),
+        (r#"{"act":{"n":1,"scope":"nearby","name":"x","time":0,"pos":[0,0,0]}}"#, "no_place"),
+        (r#"{"move":{"time":0,"pos":[9999,0,0]}}"#, "out_of_bounds"),
+        (r#"{"move":{"time":0,"pos":[0,0,0]}}"#, ""),
+        (r#"{"move":{"time":1,"pos":[200,0,0]}}"#, "speed"),
+        (r#"{"act":{"n":1,"scope":"nearby","name":"x","time":0,"pos":[90,0,0]}}"#, "too_far"),
+        (r#"{"act":{"n":1,"scope":"nearby","name":"","time":0,"pos":[0,0,0]}}"#, "length"),
+        (r#"{"act":{"n":1,"scope":"all","name":"x","time":0,"pos":[0,0,0]}}"#, "malformed"),
+    ];
+    for (message, code) in cases {
+        ann.heard.clear();
+        ann.raw(Message::text(message)).await;
+        if !code.is_empty() {
+            assert_eq!(ann.hear(message, refusal).await, code, "{message}");
+        }
+    }
+    let long = "é".repeat(49);
+    ann.heard.clear();
+    ann.say(&In::Profile(Profile { profile: long })).await;
+    assert_eq!(ann.hear("98 bytes of profile", refusal).await, "length");
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn sessions_end_with_a_code_that_tells_whether_to_come_back() {
+    let gateway = gateway("").await;
+    let mut first = Client::connect(&gateway, Encoding::Json).await;
+    first.say(&In::Pose(Reserved {})).await;
+    let bye = first.bye().await;
+    assert_eq!((bye.code, bye.again), (4102, true), "something else before hello");
+    assert_eq!(first.close_code().await, Some(4102));
+
+    let mut nowhere = Client::connect(&gateway, Encoding::MessagePack).await;
+    nowhere.say(&In::Hello(Hello { world: "atlantis".into(), ..Hello::default() })).await;
+    let bye = nowhere.bye().await;
+    assert_eq!((bye.code, bye.again), (4507, false), "no such world");
+
+    let (mut confused, _) = Client::join(&gateway, Encoding::Json, "Bug").await;
+    for _ in 0..3 {
+        confused.raw(Message::text("{")).await;
+    }
+    assert_eq!(confused.bye().await.code, 4505, "three unreadable messages");
+
+    let (mut loud, _) = Client::join(&gateway, Encoding::Json, "Loud").await;
+    loud.raw(Message::text(" ".repeat(MESSAGE_BYTES_MAX + 1))).await;
+    assert_eq!(loud.close_code().await, Some(1009), "a message above 16 KiB");
+
+    let mut mute = Client::connect(&gateway, Encoding::Json).await;
+    assert_eq!(mute.bye().await.code, 4102, "no hello within 5 s");
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn a_flood_is_cut_and_then_closed() {
+    let gateway = gateway("").await;
+    let (mut flood, _) = Client::join(&gateway, Encoding::Json, "Flood").await;
+    for _ in 0..900 {
+        flood.raw(Message::text(r#"{"ping":{"time":0}}"#)).await;
+    }
+    let bye = flood.bye().await;
+    assert_eq!((bye.code, bye.again, bye.after_ms), (4003, true, 5_000));
+    let answered = flood.heard.iter().filter(|out| matches!(out, Out::Pong(_))).count();
+    assert!((120..400).contains(&answered), "{answered} pongs: the burst of 120, and 60 a second");
+    let refused = flood.heard.iter().filter_map(refusal).count();
+    assert!((1..=5).contains(&refused), "{refused} refusals were told: one a second");
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn a_client_that_never_says_seen_is_pinged_and_kept_fresh() {
+    let gateway = gateway("").await;
+    let (mut quiet, _) = Client::join(&gateway, Encoding::MessagePack, "Quiet").await;
+    let (mut bob, bob_is) = Client::join(&gateway, Encoding::MessagePack, "Bob").await;
+    quiet.says_seen = false;
+    let time = quiet.clock_ms();
+    let here = nearcast::codec::message::Move {
+        time,
+        pos: [0.0; 3],
+        yaw: 0.0,
+        state: Default::default(),
+        seen: None,
+        held_ms: None,
+    };
+    quiet.say(&In::Move(here)).await;
+    // 40 steps: were its pongs not counted, the flow would stop after the fourth state.
+    for i in 1..=40 {
+        bob.walk(f64::from(i) * 0.1, 1.0).await;
+        quiet.see("Bob walks", |m| m.find(bob_is.entity).is_some_and(|b| b.pos.x == i * 10)).await;
+    }
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn draining_tells_all_to_come_back() {
+    let gateway = gateway("").await;
+    let admin = gateway.admin;
+    let mut clients = Vec::new();
+    for i in 0..5 {
+        clients.push(Client::join(&gateway, Encoding::Json, &format!("c{i}")).await.0);
+    }
+    assert_eq!(get(admin, "/readyz").await.0, 200);
+    let draining = tokio::spawn(gateway.drain());
+    for client in &mut clients {
+        let bye = client.bye().await;
+        assert_eq!((bye.code, bye.again), (4000, true));
+        assert_eq!(client.close_code().await, Some(4000));
+    }
+    within("the drain", draining).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn operators_see_metrics_and_health() {
+    let gateway = gateway("").await;
+    let (mut ann, _) = Client::join(&gateway, Encoding::Json, "Ann").await;
+    ann.walk(1_000.0, 0.0).await;
+    ann.see("a first state", |m| m.number() > 0).await;
+    assert_eq!(get(gateway.admin, "/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(get(gateway.admin, "/readyz").await.0, 200);
+    assert_eq!(get(gateway.listen, "/metrics").await.0, 404, "not for clients");
+    assert!(get(gateway.listen, "/").await.1.contains("<canvas"), "the page");
+    let (_, metrics) = get(gateway.admin, "/metrics").await;
+    let documented = std::fs::read_to_string("docs/metrics.md").expect("the list");
+    let names = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    for name in names {
+        assert!(documented.contains(&format!("`{name}")), "{name} is not in docs/metrics.md");
+    }
+    let source = std::fs::read_to_string("src/metrics.rs").expect("the source");
+    for row in documented.lines().filter_map(|line| line.strip_prefix("| `nearcast_")) {
+        let name = row.split(['`', '{']).next().expect("a name");
+        assert!(source.contains(&format!("\"nearcast_{name}\"")), "nearcast_{name} does not exist");
+    }
+    for hop in nearcast::metrics::Hop::ALL {
+        assert!(documented.contains(&format!("`{}`", hop.label())), "{hop:?}");
+    }
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let gateway = gateway("").await;
+    let mut silent = tokio::net::TcpStream::connect(gateway.listen).await.expect("connects");
+    silent.write_all(b"GET /v1 HTTP/1.1\r\nhost: x\r\n").await.expect("writes");
+    let mut answer = Vec::new();
+    let _ = within("the end of a half request", silent.read_to_end(&mut answer)).await;
+    let mut wrong = tokio::net::TcpStream::connect(gateway.listen).await.expect("connects");
+    let request = "GET /v1 HTTP/1.1\r\nhost: x\r\nconnection: upgrade, close\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-protocol: chat\r\n\r\n";
+    wrong.write_all(request.as_bytes()).await.expect("writes");
+    let mut head = [0; 12];
+    within("an answer", wrong.read_exact(&mut head)).await.expect("reads");
+    assert_eq!(&head, b"HTTP/1.1 400", "an unknown subprotocol is refused");
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn one_who_does_not_read_holds_nobody_up_and_little_memory() {
+    let gateway = gateway("").await;
+    let (mut stuck, _) = Client::join(&gateway, Encoding::MessagePack, "Stuck").await;
+    stuck.walk(0.0, 0.0).await;
+    let (mut ann, _) = Client::join(&gateway, Encoding::MessagePack, "Ann").await;
+    let (mut bob, bob_is) = Client::join(&gateway, Encoding::MessagePack, "Bob").await;
+    ann.walk(1.0, 0.0).await;
+    for i in 1..=60 {
+        bob.walk(f64::from(i) * 0.1, 1.0).await;
+        ann.see("Bob walks", |m| m.find(bob_is.entity).is_some_and(|b| b.pos.x == i * 10)).await;
+    }
+    let (_, metrics) = get(gateway.admin, "/metrics").await;
+    let skipped = metrics.lines().find_map(|l| l.strip_prefix("nearcast_ticks_skipped_total ")).expect("counted");
+    assert!(skipped.parse::<f64>().expect("a number") > 10.0, "ticks are skipped for who does not read");
+    assert!(SEND_BUFFER_BYTES < 1 << 20);
+    gateway.drain().await;
+}

@@ -1,0 +1,207 @@
+//! A gateway in this process and clients on real sockets, for tests.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use nearcast::client::Mirror;
+use nearcast::codec::message::{Act, ByeOut, Hello, In, Move, Out, Report, Scope, Seen, Welcome};
+use nearcast::codec::state::Context;
+use nearcast::codec::{Encoding, Heard, Payload};
+use nearcast::config::{Config, Flags};
+use nearcast::edge::Gateway;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Nothing in a test takes longer.
+pub const WITHIN: Duration = Duration::from_secs(20);
+
+/// Starts a gateway on free ports, with more settings as TOML.
+pub async fn gateway(toml: &str) -> Gateway {
+    let any = Some("127.0.0.1:0".to_owned());
+    let flags = Flags { listen: any.clone(), admin: any, ..Flags::default() };
+    let config = Config::merge(&flags, toml).expect("right settings");
+    let gateway = Gateway::start(&config).await.expect("starts");
+    within("ready", gateway.ready()).await;
+    gateway
+}
+
+/// Waits for something, and names it when it does not come.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(WITHIN, future).await.unwrap_or_else(|_| panic!("{what}: not within {WITHIN:?}"))
+}
+
+/// One GET; the status and the body.
+pub async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("writes");
+    let mut answer = String::new();
+    within("an answer", stream.read_to_string(&mut answer)).await.expect("reads");
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status line");
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (status, body)
+}
+
+/// A client on a real socket, with the table its states make.
+pub struct Client {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    encoding: Encoding,
+    context: Context,
+    started: std::time::Instant,
+    /// What it holds.
+    pub mirror: Mirror,
+    /// Everything heard that is no state, in order.
+    pub heard: Vec<Out>,
+    /// Says `seen` for each state.
+    pub says_seen: bool,
+}
+
+impl Client {
+    /// Connects, without a word.
+    pub async fn connect(gateway: &Gateway, encoding: Encoding) -> Client {
+        let mut request = format!("ws://{}/v1", gateway.listen).into_client_request().expect("a URL");
+        let asked = encoding.subprotocol().parse().expect("a header");
+        request.headers_mut().insert("sec-websocket-protocol", asked);
+        let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("connects");
+        Client {
+            socket,
+            encoding,
+            context: Context::default(),
+            started: std::time::Instant::now(),
+            mirror: Mirror::default(),
+            heard: Vec::new(),
+            says_seen: true,
+        }
+    }
+
+    /// Connects, says hello and waits for the welcome.
+    pub async fn join(gateway: &Gateway, encoding: Encoding, name: &str) -> (Client, Welcome) {
+        let mut client = Client::connect(gateway, encoding).await;
+        let hello = Hello { world: "plaza".into(), profile: Some(name.into()), ..Hello::default() };
+        client.say(&In::Hello(hello)).await;
+        let welcome = client
+            .hear("welcome", |out| match out {
+                Out::Welcome(welcome) => Some(welcome.clone()),
+                _ => None,
+            })
+            .await;
+        (client, welcome)
+    }
+
+    /// Sends a message.
+    pub async fn say(&mut self, message: &In) {
+        let message = match self.encoding.encode_in(message) {
+            Payload::Text(text) => Message::Text(text.into()),
+            Payload::Binary(bytes) => Message::Binary(bytes),
+        };
+        self.raw(message).await;
+    }
+
+    /// Sends whatever.
+    pub async fn raw(&mut self, message: Message) {
+        self.socket.send(message).await.expect("sends");
+    }
+
+    /// Its own clock, ms.
+    pub fn clock_ms(&self) -> f64 {
+        self.started.elapsed().as_secs_f64() * 1e3
+    }
+
+    /// Says where it is.
+    pub async fn walk(&mut self, x: f64, z: f64) {
+        let time = self.clock_ms();
+        let (seen, held_ms) = (Some(self.mirror.number()), Some(0.0));
+        let step = Move { time, pos: [x, 0.0, z], yaw: 90.0, state: Default::default(), seen, held_ms };
+        self.say(&In::Move(step)).await;
+    }
+
+    /// Does something.
+    pub async fn act(&mut self, n: u64, scope: Scope, x: f64, z: f64) {
+        let time = self.clock_ms();
+        let act = Act { n, scope, name: "wave".into(), data: String::new(), time, pos: [x, 0.0, z] };
+        self.say(&In::Act(act)).await;
+    }
+
+    /// Reads one message and takes it in.
+    pub async fn read(&mut self) -> Option<Result<(), ByeOut>> {
+        let message = within("a message", self.socket.next()).await?.ok()?;
+        let bytes = match &message {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Some(Ok(())),
+            Message::Close(_) => return None,
+        };
+        match self.encoding.decode_out(&mut self.context, bytes).expect("ours") {
+            Heard::State(delta) => {
+                if let Some((number, digest)) = self.mirror.apply(&delta).expect("no contradiction") {
+                    self.say(&In::Report(Report { number, digest })).await;
+                }
+                if self.says_seen {
+                    self.say(&In::Seen(Seen { seen: self.mirror.number(), held_ms: 0.0 })).await;
+                }
+            }
+            Heard::Other(Out::Bye(bye)) => return Some(Err(bye)),
+            Heard::Other(out) => self.heard.push(out),
+        }
+        Some(Ok(()))
+    }
+
+    /// Reads until something wanted has been heard.
+    pub async fn hear<T>(&mut self, what: &str, wanted: impl Fn(&Out) -> Option<T>) -> T {
+        let mut from = 0;
+        within(what, async {
+            loop {
+                if let Some(found) = self.heard[from..].iter().find_map(&wanted) {
+                    return found;
+                }
+                from = self.heard.len();
+                match self.read().await {
+                    Some(Ok(())) => {}
+                    Some(Err(bye)) => panic!("{what}: heard bye instead: {bye:?}"),
+                    None => panic!("{what}: the socket ended instead"),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads until what it holds is as wanted.
+    pub async fn see(&mut self, what: &str, wanted: impl Fn(&Mirror) -> bool) {
+        within(what, async {
+            while !wanted(&self.mirror) {
+                assert!(matches!(self.read().await, Some(Ok(()))), "{what}: the socket ended instead");
+            }
+        })
+        .await;
+    }
+
+    /// Reads until the gateway says bye.
+    pub async fn bye(&mut self) -> ByeOut {
+        within("bye", async {
+            loop {
+                match self.read().await {
+                    Some(Err(bye)) => return bye,
+                    Some(Ok(())) => {}
+                    None => panic!("the socket ended without bye"),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The close frame's code, once the gateway closes.
+    pub async fn close_code(&mut self) -> Option<u16> {
+        loop {
+            match within("close", self.socket.next()).await? {
+                Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
