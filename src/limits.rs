@@ -132,6 +132,62 @@ pub const MEMORY_EVENTS_BYTES: usize = 16 * 1024 * 1024;
 /// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.
 pub const POLL_RECORDS_MAX: usize = 4_096;
 
+// --- log on Kafka ---------------------------------------------------------------------------------------------------
+
+/// A motion record that the broker has not taken by then is dropped: newer samples have replaced it.
+pub const KAFKA_MOTION_TIMEOUT_MS: u64 = 2_000;
+/// An event that the broker has not taken by then is `Unknown`; below [`ANSWER_US`], so that the log speaks first.
+pub const KAFKA_EVENTS_TIMEOUT_MS: u64 = 8_000;
+/// A broker that does not answer an event for this long is left for the partition's next leader, with time to retry.
+pub const KAFKA_EVENTS_SOCKET_MS: u64 = 3_000;
+/// Motion records that wait for a broker: 2 s of a record for each of 16 partitions every 5 ms, twice over. The next one
+/// never enters.
+pub const KAFKA_MOTION_QUEUE_RECORDS: usize = 16_384;
+/// The same in KiB; whichever is reached first.
+pub const KAFKA_MOTION_QUEUE_KIB: usize = 32 * 1024;
+/// Events that wait for a broker: 8 s of 1,000 clients at their full rate. The next one never enters.
+pub const KAFKA_EVENTS_QUEUE_RECORDS: usize = 40_000;
+/// The same in KiB; whichever is reached first.
+pub const KAFKA_EVENTS_QUEUE_KIB: usize = 32 * 1024;
+/// A broker answers a fetch at the first byte; it holds an empty one for this long.
+pub const KAFKA_FETCH_WAIT_MS: u64 = 100;
+/// A broker that does not answer a fetch for this long is dialled anew. Long enough for a pause of its collector.
+pub const KAFKA_SOCKET_MS: u64 = 10_000;
+/// Longest pause before a broker is dialled again: after an outage the log is back within about that time.
+pub const KAFKA_RECONNECT_MS: u64 = 1_000;
+/// Fetched bytes that librdkafka keeps ahead of us, KiB. Fetching pauses beyond.
+pub const KAFKA_PREFETCH_KIB: usize = 16 * 1024;
+/// Fetched records that wait for `poll`. The fetching thread waits beyond.
+pub const KAFKA_RECORDS_MAX: usize = 2 * POLL_RECORDS_MAX;
+/// The same in bytes; whichever is reached first.
+pub const KAFKA_RECORDS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Outcomes and answers that wait for `poll`. Beyond, outcomes wait in librdkafka and count against its queues.
+pub const KAFKA_REPORTS_MAX: usize = 8_192;
+/// Questions that wait for an answer: both kinds for both topics of the largest world. `Unanswered` beyond.
+pub const KAFKA_QUESTIONS_MAX: usize = 4_096;
+/// A question without an answer by then is `Unanswered`; below [`ASK_AGAIN_US`].
+pub const KAFKA_ASK_MS: u64 = 4_000;
+/// The fetching thread looks for changes of what is followed at least this often.
+pub const KAFKA_LOOK_MS: u64 = 5;
+/// A full channel to `poll` is tried again after this long.
+pub const KAFKA_FULL_MS: u64 = 1;
+/// Pause between two audits of what is followed; see `log/kafka/reader.rs`.
+pub const KAFKA_AUDIT_PAUSE_MS: u64 = 200;
+/// `Unreachable` is said at most this often.
+pub const KAFKA_UNREACHABLE_MS: u64 = 1_000;
+/// Pause between two remakes of the events producer after a fatal error.
+pub const KAFKA_REMAKE_MS: u64 = 1_000;
+/// Closing the log waits this long for its threads; a client that hangs is then left to the end of the process.
+pub const KAFKA_CLOSE_MS: u64 = 3_000;
+/// Every question of the start (which topics there are, making them) must be answered within this time.
+pub const KAFKA_ADMIN_MS: u64 = 15_000;
+/// Only closed segments are ever deleted, so a motion segment must close well within the retention.
+pub const KAFKA_MOTION_SEGMENT_MS: u64 = 120_000;
+/// Size at which a motion segment closes, bytes: one partition then holds little more than its retention.
+pub const KAFKA_MOTION_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Kafka's limit for topic names.
+pub const KAFKA_TOPIC_NAME_BYTES_MAX: usize = 249;
+
 // --- view -----------------------------------------------------------------------------------------------------------
 
 /// Default and largest radius of interest, metres. Positions travel as 16-bit centimetres around an origin.
@@ -220,3 +276,8 @@ const _: () =
 const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
 const _: () = assert!(VIEW_ENTITIES_MAX <= u16::MAX as usize, "slots are 16 bits");
+const _: () = assert!(KAFKA_EVENTS_TIMEOUT_MS * MILLI_US < ANSWER_US, "the log speaks before the gateway gives up");
+const _: () = assert!(KAFKA_EVENTS_SOCKET_MS * 2 < KAFKA_EVENTS_TIMEOUT_MS, "an event gets a second try");
+const _: () = assert!(KAFKA_ASK_MS * MILLI_US < ASK_AGAIN_US, "a question ends before it is asked again");
+const _: () =
+    assert!(KAFKA_MOTION_SEGMENT_MS * MILLI_US * 2 < MOTION_RETENTION_US, "segments close within the retention");

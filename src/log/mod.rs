@@ -82,7 +82,7 @@ pub struct Bounds {
     pub start: u64,
     /// Offset that the next record will get, as of the asking: the high watermark.
     pub end: u64,
-    /// Append time of the newest record, ms since 1970.
+    /// Append time of the newest record, ms since 1970; `None` when none is kept.
     pub last_append_ms: Option<i64>,
 }
 

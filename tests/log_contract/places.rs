@@ -1,0 +1,133 @@
+//! Where the contract is tested: a place gives handles on one fresh log, and can make its start move, which is an
+//! operator's task and so no part of the contract.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use nearcast::log::memory::{Memory, MemoryLog, Retention};
+use nearcast::log::{Log, Source, Topic};
+
+/// A log that nobody else uses.
+pub(crate) trait Place {
+    type Handle: Log;
+
+    fn open(&self) -> Self::Handle;
+
+    /// Makes the log forget at least what is below `offset`.
+    fn trim(&self, source: Source, offset: u64);
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(since.as_millis()).expect("fits for some time")
+}
+
+pub(crate) struct InMemory {
+    memory: Memory,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+const AGE_MS: i64 = 3_600_000;
+
+impl InMemory {
+    pub(crate) fn new() -> InMemory {
+        let retention = |_: Topic| Retention { age_ms: AGE_MS, bytes: 64 * 1024 * 1024 };
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        let ahead = ahead_ms.clone();
+        let clock = move || now_ms() + ahead.load(Ordering::Relaxed);
+        // The first number of control is not 0: no test may count on that.
+        InMemory { memory: Memory::with_retention(7, clock, retention), ahead_ms }
+    }
+}
+
+impl Place for InMemory {
+    type Handle = MemoryLog;
+
+    fn open(&self) -> MemoryLog {
+        self.memory.open()
+    }
+
+    fn trim(&self, source: Source, _offset: u64) {
+        // What comes after the retention's age has passed pushes everything else out.
+        self.ahead_ms.fetch_add(AGE_MS + 1, Ordering::Relaxed);
+        self.open().publish(source, Bytes::from_static(b"after the age"));
+    }
+}
+
+#[cfg(feature = "kafka")]
+pub(crate) use on_kafka::OnKafka;
+
+#[cfg(feature = "kafka")]
+mod on_kafka {
+    use std::time::Duration;
+
+    use nearcast::log::kafka::{KafkaConfig, KafkaLog, ensure_topics};
+    use nearcast::log::{Source, Topic};
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    use rdkafka::client::DefaultClientContext;
+    use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+    use super::{Place, now_ms};
+
+    pub(crate) struct OnKafka {
+        config: KafkaConfig,
+    }
+
+    impl OnKafka {
+        /// Fresh topics under a prefix of their own.
+        pub(crate) fn new(test: &str) -> OnKafka {
+            let servers = std::env::var("KAFKA_BOOTSTRAP").unwrap_or_else(|_| {
+                panic!(
+                    "KAFKA_BOOTSTRAP is not set, and the contract is not proven without a broker: run `make kafka`, \
+                     then set KAFKA_BOOTSTRAP to what it prints (127.0.0.1:19092)"
+                )
+            });
+            let prefix = format!("contract-{test}-{}-{}", std::process::id(), now_ms());
+            let config = KafkaConfig::from_url(&format!("kafka://{servers}"), &prefix, "plaza", 4).expect("a good URL");
+            // Twice: what it has made must also pass its check.
+            for _ in 0..2 {
+                ensure_topics(&config).expect("topics");
+            }
+            OnKafka { config }
+        }
+
+        fn name(&self, topic: Topic) -> String {
+            topic.name(&self.config.prefix, &self.config.world)
+        }
+
+        fn admin<T>(&self, task: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T) -> T {
+            let admin = ClientConfig::new().set("bootstrap.servers", &self.config.servers).create().expect("a client");
+            let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(task(&admin, &options))
+        }
+    }
+
+    impl Place for OnKafka {
+        type Handle = KafkaLog;
+
+        fn open(&self) -> KafkaLog {
+            KafkaLog::open(&self.config).expect("a log")
+        }
+
+        fn trim(&self, source: Source, offset: u64) {
+            let mut list = TopicPartitionList::new();
+            let before = Offset::Offset(i64::try_from(offset).expect("small"));
+            list.add_partition_offset(&self.name(source.topic), i32::from(source.partition), before).expect("legal");
+            self.admin(async |admin, options| admin.delete_records(&list, options).await).expect("records deleted");
+        }
+    }
+
+    impl Drop for OnKafka {
+        fn drop(&mut self) {
+            let names = [Topic::Motion, Topic::Events, Topic::Control].map(|topic| self.name(topic));
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let deleted = self.admin(async |admin, options| admin.delete_topics(&names, options).await);
+            if let Err(error) = deleted {
+                eprintln!("topics of {} are left behind: {error}", self.config.prefix);
+            }
+        }
+    }
+}
