@@ -7,14 +7,15 @@ pub mod table;
 
 use crate::codec::Encoding;
 use crate::codec::message::Id;
-use crate::codec::state::{Change, Delta, Enter, ROW_BYTES, Row};
+use crate::codec::state::{Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, Row};
 use crate::limits::{HYSTERESIS, ORIGIN_DRIFT_M, RADIUS_M, TICK_US};
 use crate::region::frame::{Entity, Tick};
 use crate::space::{Pos, Region};
 use interest::{Candidate, Plan};
 use table::Table;
 
-/// Bytes that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding.
+/// Bytes that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding, and
+/// what rows usually cost, so that the plan uses it up.
 #[derive(Clone, Copy, Debug)]
 struct Costs {
     envelope: usize,
@@ -22,6 +23,8 @@ struct Costs {
     row: usize,
     enter: usize,
     change: usize,
+    usual_envelope: usize,
+    usual_row: usize,
     /// Bytes of text or application state grow by at most this (escapes, base64).
     growth: usize,
 }
@@ -29,10 +32,26 @@ struct Costs {
 impl Costs {
     fn of(encoding: Encoding) -> Costs {
         match encoding {
-            Encoding::MessagePack => {
-                Costs { envelope: 40, leave: 3, row: ROW_BYTES, enter: ROW_BYTES + 10, change: 6, growth: 1 }
-            }
-            Encoding::Json => Costs { envelope: 130, leave: 12, row: 64, enter: 64 + 30, change: 30, growth: 2 },
+            Encoding::MessagePack => Costs {
+                envelope: 40,
+                leave: 3,
+                row: ROW_BYTES,
+                enter: ROW_BYTES + 10,
+                change: 6,
+                usual_envelope: ENVELOPE_BYTES,
+                usual_row: ROW_BYTES,
+                growth: 1,
+            },
+            Encoding::Json => Costs {
+                envelope: 130,
+                leave: 12,
+                row: 64,
+                enter: 64 + 30,
+                change: 30,
+                usual_envelope: 60,
+                usual_row: 44,
+                growth: 2,
+            },
         }
     }
 
@@ -140,7 +159,7 @@ impl View {
 
         let mut candidates = std::mem::take(&mut self.candidates);
         interest::gather(me, at, self.radius_m, tick, &mut self.table, &mut candidates);
-        let rows_per_tick = per_tick.saturating_sub(self.costs.envelope) / self.costs.row;
+        let rows_per_tick = per_tick.saturating_sub(self.costs.usual_envelope) / self.costs.usual_row;
         let plan = Plan::new(&mut candidates, rows_per_tick);
         let mut summary = Summary { crowded_out: candidates.len() - plan.kept, ..Summary::default() };
 

@@ -1,0 +1,312 @@
+//! Sessions without sockets: inputs in, effects out, over a world on the log in memory and a clock that the test turns.
+
+use std::sync::Arc;
+
+use nearcast::client::Mirror;
+use nearcast::codec::message::{Act, Hello, Id, In, Move, Out, Report, Scope, Seen, View};
+use nearcast::codec::state::Context;
+use nearcast::codec::{Encoding, Heard};
+use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, SECOND_US, TICK_US};
+use nearcast::log::memory::{Memory, MemoryLog};
+use nearcast::region::{Tick, World};
+use nearcast::session::{Effect, Input, Note, Session};
+use nearcast::settings::WorldSettings;
+
+const START_US: u64 = 1_700_000_000 * SECOND_US;
+
+/// One gateway, its sessions and their clients, without delay between them.
+struct Room {
+    now_us: u64,
+    world: World,
+    log: MemoryLog,
+    people: Vec<Person>,
+    settings: Arc<WorldSettings>,
+    answers: Vec<nearcast::region::world::Answered>,
+}
+
+struct Person {
+    session: Session,
+    encoding: Encoding,
+    context: Context,
+    mirror: Mirror,
+    heard: Vec<Out>,
+    notes: Vec<Note>,
+    /// (time, bytes) of all that was sent.
+    sent: Vec<(u64, usize)>,
+    says_seen: bool,
+    lies: bool,
+}
+
+impl Room {
+    fn new() -> Room {
+        Room {
+            now_us: START_US,
+            world: World::new(WorldSettings::plaza().grid, 1),
+            log: Memory::new(0, || 0).open(),
+            people: Vec::new(),
+            settings: Arc::new(WorldSettings::plaza()),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Somebody says hello and stands somewhere.
+    fn join(&mut self, encoding: Encoding, view: View, x: f64, z: f64) -> usize {
+        let who = self.people.len();
+        let id = who as Id * 2 + 1;
+        let session = Session::new(id, id + 1, encoding, self.settings.clone(), self.now_us);
+        self.people.push(Person {
+            session,
+            encoding,
+            context: Context::default(),
+            mirror: Mirror::default(),
+            heard: Vec::new(),
+            notes: Vec::new(),
+            sent: Vec::new(),
+            says_seen: true,
+            lies: false,
+        });
+        let profile = Some(format!("person {who:08}"));
+        self.say(who, &In::Hello(Hello { world: "plaza".into(), view: Some(view), profile, ..Hello::default() }));
+        self.walk(who, x, z);
+        who
+    }
+
+    fn say(&mut self, who: usize, message: &In) {
+        let payload = self.people[who].encoding.encode_in(message);
+        self.input(who, Input::Message(payload.bytes()));
+    }
+
+    fn walk(&mut self, who: usize, x: f64, z: f64) {
+        let time = (self.now_us - START_US) as f64 / 1e3;
+        let step = Move { time, pos: [x, 0.0, z], yaw: 0.0, state: Default::default(), seen: None, held_ms: None };
+        self.say(who, &In::Move(step));
+    }
+
+    fn input(&mut self, who: usize, input: Input<'_>) {
+        let mut effects = Vec::new();
+        self.people[who].session.on(input, self.now_us, &mut effects);
+        let mut replies = Vec::new();
+        for effect in effects {
+            let person = &mut self.people[who];
+            match effect {
+                Effect::Submit(submit) => self.world.submit(submit, &mut self.log, self.now_us),
+                Effect::Note(note) => person.notes.push(note),
+                Effect::Ping(_) | Effect::Close(_) => {}
+                Effect::Send(payload) => {
+                    person.sent.push((self.now_us, payload.framed_len()));
+                    match person.encoding.decode_out(&mut person.context, payload.bytes()).expect("ours") {
+                        Heard::Other(out) => person.heard.push(out),
+                        Heard::State(delta) => {
+                            let digest = person.mirror.apply(&delta).expect("no contradiction");
+                            let lie = u32::from(person.lies);
+                            replies.extend(digest.map(|(number, d)| In::Report(Report { number, digest: d ^ lie })));
+                            let seen = Seen { seen: person.mirror.number(), held_ms: 0.0 };
+                            replies.extend(person.says_seen.then_some(In::Seen(seen)));
+                        }
+                    }
+                }
+            }
+        }
+        replies.iter().for_each(|reply| self.say(who, reply));
+    }
+
+    /// Turns the clock to the next tick.
+    fn tick(&mut self) -> Tick {
+        let number = self.now_us / TICK_US + 1;
+        while self.now_us < number * TICK_US {
+            self.now_us += FLUSH_US;
+            self.world.step(&mut self.log, self.now_us, &mut self.answers);
+            for answered in std::mem::take(&mut self.answers) {
+                let who = ((answered.session - 1) / 2) as usize;
+                self.input(who, Input::Answered(answered.n, answered.answer));
+            }
+        }
+        let tick = self.world.freeze(number, self.now_us);
+        for who in 0..self.people.len() {
+            self.input(who, Input::Tick(&tick));
+        }
+        tick
+    }
+
+    fn ticks(&mut self, n: usize) {
+        for _ in 0..n {
+            self.tick();
+        }
+    }
+
+    fn refusals(&self, who: usize) -> Vec<&str> {
+        let code = |out| match out {
+            &Out::Refuse(ref refuse) => Some(&*refuse.code),
+            _ => None,
+        };
+        self.people[who].heard.iter().filter_map(code).collect()
+    }
+}
+
+#[test]
+fn a_view_that_differs_is_found_and_repaired() {
+    let mut room = Room::new();
+    let (ann, bob) = (
+        room.join(Encoding::MessagePack, View::default(), 0.0, 0.0),
+        room.join(Encoding::Json, View::default(), 5.0, 0.0),
+    );
+    room.people[ann].lies = true;
+    let full = |room: &Room| room.people[ann].notes.iter().filter(|n| matches!(n, Note::State(s) if s.full)).count();
+    for i in 0..DIGEST_EVERY + 10 {
+        room.walk(bob, 5.0 + i as f64 * 0.05, 0.0);
+        room.tick();
+    }
+    assert!(room.people[ann].notes.contains(&Note::Digest { same: false }));
+    assert_eq!(full(&room), 2, "a second full view");
+    assert!(!room.people[ann].mirror.is_joining());
+    room.people[ann].lies = false;
+    for i in 0..DIGEST_EVERY {
+        room.walk(bob, 12.0 + i as f64 * 0.05, 0.0);
+        room.tick();
+    }
+    assert!(room.people[ann].notes.contains(&Note::Digest { same: true }));
+    assert!(!room.people[bob].notes.contains(&Note::Digest { same: false }), "JSON's digest is the same");
+    assert_eq!(full(&room), 2);
+}
+
+#[test]
+fn during_a_repair_nobody_vanishes() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::MessagePack, View { budget: Some(2_048), radius: None }, 0.0, 0.0);
+    for i in 0..60 {
+        room.join(Encoding::MessagePack, View::default(), f64::from(i % 8), f64::from(i / 8));
+    }
+    room.ticks(120);
+    assert_eq!(room.people[ann].mirror.shown().count(), 60, "all came, at 2 KiB/s");
+    room.people[ann].lies = true;
+    let mut repairing = 0;
+    for i in 0..400 {
+        room.walk(1, f64::from(i % 40) * 0.01, 0.0);
+        room.tick();
+        repairing += usize::from(room.people[ann].mirror.is_joining());
+        assert_eq!(room.people[ann].mirror.shown().count(), 60);
+    }
+    assert!(repairing > 5, "the repair took {repairing} ticks of its budget");
+}
+
+#[test]
+fn any_window_of_time_holds_its_budget() {
+    for encoding in Encoding::ALL {
+        let mut room = Room::new();
+        let budget = 8_192;
+        let ann = room.join(encoding, View { budget: Some(budget), radius: None }, 0.0, 0.0);
+        for i in 0..150 {
+            room.join(Encoding::MessagePack, View::default(), f64::from(i % 12), f64::from(i / 12));
+        }
+        for step in 0..200 {
+            for who in 1..151 {
+                room.walk(who, f64::from(who as i32 % 12) + f64::from(step % 20) * 0.05, (who / 12) as f64);
+            }
+            room.tick();
+        }
+        let sent = &room.people[ann].sent;
+        for i in 0..sent.len() {
+            let mut sum = 0;
+            for (at, bytes) in &sent[i..] {
+                sum += *bytes as u64;
+                let bound = u64::from(budget) * (at - sent[i].0 + BUDGET_DEPTH_US) / SECOND_US;
+                assert!(sum <= bound, "{encoding:?}: {sum} bytes in {} ms", (at - sent[i].0) / 1_000);
+            }
+        }
+        let used: usize = sent.iter().map(|(_, bytes)| bytes).sum();
+        assert!(used > 8_192 * 6, "{encoding:?}: and uses it: {used} bytes in 10 s");
+    }
+}
+
+#[test]
+fn samples_above_the_rate_are_merged_not_lost() {
+    let mut room = Room::new();
+    let (ann, bob) = (
+        room.join(Encoding::MessagePack, View::default(), 0.0, 0.0),
+        room.join(Encoding::MessagePack, View::default(), 1.0, 0.0),
+    );
+    // 3 a tick are 60 a second: three times the rate of samples, just within that of messages.
+    for i in 0..100 {
+        for part in 0..2 {
+            room.now_us += 1_000;
+            room.walk(bob, 1.0 + f64::from(i) * 0.02 + f64::from(part) * 0.01, 0.0);
+        }
+        room.tick();
+    }
+    room.ticks(2);
+    assert!(room.people[bob].notes.contains(&Note::Merged));
+    let seen = room.people[ann].mirror.shown().next().expect("Bob").pos;
+    assert_eq!(seen.x, 299, "the newest sample has come");
+}
+
+#[test]
+fn no_more_than_32_actions_are_open() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
+    let act = |room: &mut Room, n| {
+        let time = (room.now_us - START_US) as f64 / 1e3;
+        let act = Act { n, scope: Scope::Nearby, name: "x".into(), data: String::new(), time, pos: [0.0; 3] };
+        room.say(ann, &In::Act(act));
+    };
+    act(&mut room, 100);
+    act(&mut room, 131);
+    assert!(room.refusals(ann).is_empty());
+    act(&mut room, 132);
+    act(&mut room, 68);
+    assert_eq!(room.refusals(ann), ["window", "window"]);
+    room.tick();
+    act(&mut room, 132);
+    assert_eq!(room.refusals(ann).len(), 2, "the answers have made room");
+    for n in 133..150 {
+        act(&mut room, n);
+    }
+    assert_eq!(room.refusals(ann)[2], "rate", "five a second, and twenty at once");
+}
+
+#[test]
+fn who_says_nothing_is_pinged_and_then_closed() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
+    room.people[ann].says_seen = false;
+    room.ticks(20 * 26);
+    let bye = room.people[ann].heard.iter().find_map(|out| match out {
+        Out::Bye(bye) => Some((bye.code, bye.again)),
+        _ => None,
+    });
+    assert_eq!(bye, Some((4001, true)));
+}
+
+#[test]
+fn who_lost_the_socket_stays_for_15_seconds_and_goes_everywhere() {
+    let mut room = Room::new();
+    let (ann, bob) = (
+        room.join(Encoding::MessagePack, View::default(), 0.0, 0.0),
+        room.join(Encoding::MessagePack, View::default(), 1.0, 0.0),
+    );
+    room.ticks(10);
+    room.input(bob, Input::Gone);
+    for tick in 0..20 * 17 {
+        room.walk(ann, f64::from(tick % 3) * 0.01, 0.0);
+        room.tick();
+        let there = room.people[ann].mirror.shown().count() == 1;
+        assert_eq!(there, tick < 20 * 15, "tick {tick} after the loss");
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let run = || {
+        let mut room = Room::new();
+        for i in 0..40 {
+            room.join(Encoding::ALL[i % 2], View::default(), i as f64, 0.0);
+        }
+        for step in 0..100 {
+            for who in 0..40 {
+                room.walk(who, who as f64 + f64::from(step) * 0.1, f64::from(step % 7) * 0.1);
+            }
+            room.tick();
+        }
+        room.people.iter().map(|p| (p.sent.clone(), p.mirror.digest())).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
+}
