@@ -103,7 +103,8 @@ impl Bot {
             delay_us: rng.between(2, 120) * MILLI_US,
             bytes_per_s: if slow { rng.between(5_000, 12_000) } else { 2_000_000 },
         };
-        let home = [[512.0, 512.0], [512.0, 512.0], [512.0, 512.0], [-512.0, 500.0], [10.0, 20.0]][rng.below(5) as usize];
+        let home =
+            [[512.0, 512.0], [512.0, 512.0], [512.0, 512.0], [-512.0, 500.0], [10.0, 20.0]][rng.below(5) as usize];
         let range_m = [15.0, 40.0, 90.0][rng.below(3) as usize];
         let at = [home[0] + rng.real(-range_m, range_m), home[1] + rng.real(-range_m, range_m)];
         Bot {
@@ -308,8 +309,7 @@ impl Bot {
         }
         if left_m < 0.5 {
             let range = self.range_m;
-            self.target =
-                [self.home[0] + self.rng.real(-range, range), self.home[1] + self.rng.real(-range, range)];
+            self.target = [self.home[0] + self.rng.real(-range, range), self.home[1] + self.rng.real(-range, range)];
             if self.rng.one_in(3) {
                 self.still_until_us = now_us + self.rng.between(1, 12) * SECOND_US;
             }

@@ -263,7 +263,10 @@ impl Cluster {
             Effect::Ping(number) => send(Down::Ping(ping_payload(number))),
             Effect::Close(_) => {
                 send(Down::Closed);
-                // Whatever else the session has to say is still handed on: see `Submit` below.
+                // Who was cut off starts afresh when the gateway has noticed.
+                if self.bots[bot].conn.take_if(|c| c.number == conn && c.mute).is_some() {
+                    self.bots[bot].connect_us = self.now_us + SECOND_US;
+                }
             }
             Effect::Submit(Submit::Act(action)) if self.rng.one_in(40) => {
                 self.input(place, id, Input::Busy(action.n));
@@ -326,7 +329,7 @@ impl Cluster {
                 match conn.link.next_up(self.now_us) {
                     Some(Up::Message(bytes)) => self.input(place, session, Input::Message(&bytes)),
                     Some(Up::Pong(payload)) => self.input(place, session, Input::Pong(&payload)),
-                    Some(Up::Closed) | None => break,
+                    None => break,
                 }
             }
         }

@@ -23,8 +23,6 @@ pub enum Up {
     Message(Vec<u8>),
     /// The answer to a ping.
     Pong([u8; 8]),
-    /// The socket is closed.
-    Closed,
 }
 
 /// How good a way is.

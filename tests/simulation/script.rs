@@ -26,6 +26,21 @@ pub enum Fault {
     Mute { bot: usize },
 }
 
+impl Fault {
+    /// How long the log is not itself; it is again before the run gets quiet.
+    fn lasts_us(self) -> u64 {
+        match self {
+            Fault::Stall { for_us, .. } | Fault::Lossy { for_us } => for_us,
+            Fault::Step { .. }
+            | Fault::Cut { .. }
+            | Fault::Kill { .. }
+            | Fault::Bye { .. }
+            | Fault::Lose { .. }
+            | Fault::Mute { .. } => 0,
+        }
+    }
+}
+
 /// The partitions around the places where bots are.
 const BUSY: [u16; 6] = [0, 1, 4, 5, 12, 13];
 
@@ -50,7 +65,7 @@ impl Script {
         if !rng.one_in(4) {
             for _ in 0..rng.between(1, 4) {
                 let fault = draw(&mut rng);
-                add(&mut rng, fault, 2 * SECOND_US);
+                add(&mut rng, fault, 2 * SECOND_US + fault.lasts_us());
             }
         }
         faults.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
