@@ -189,9 +189,16 @@ impl Surroundings for Around<'_> {
     }
 }
 
+/// An action without an answer.
+#[derive(Default)]
 struct Pending {
     deadline_us: u64,
+    /// `unknown` was told.
     told: bool,
+    /// Sendings whose end is not known.
+    sendings: u32,
+    /// A sending is in the log, or may be: then no other one's end is the action's.
+    maybe_logged: bool,
 }
 
 /// One world on one gateway.
@@ -344,7 +351,16 @@ impl World {
                 self.facts.out_of_bounds += 1;
                 self.read_again(source, log, now_us);
             }
-            Polled::Fault(Fault::Unanswered(source)) => self.read_again(source, log, now_us),
+            // Nothing to do for a second question, asked because the first was late.
+            Polled::Fault(Fault::Unanswered(source)) => {
+                let follows = |part: &mut Part| match source.topic {
+                    Topic::Motion => part.motion.is_following(),
+                    Topic::Events | Topic::Control => part.events.is_following(),
+                };
+                if !self.part(source.partition).is_some_and(follows) {
+                    self.read_again(source, log, now_us);
+                }
+            }
             Polled::Fault(Fault::Unreachable(why)) => self.facts.unreachable = Some(why),
         }
     }
@@ -436,17 +452,28 @@ impl World {
     }
 
     fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) {
-        let action = self.tickets.remove(&ticket);
-        let (index, answer) = match outcome {
-            Outcome::At(_) => (0, None),
-            Outcome::NeverEntered => (1, Some(Answer::NotLogged)),
-            Outcome::Unknown => (2, Some(Answer::Unknown)),
+        let index = match outcome {
+            Outcome::At(_) => 0,
+            Outcome::NeverEntered => 1,
+            Outcome::Unknown => 2,
         };
         self.facts.outcomes[index] += 1;
-        if let (Some((session, n)), Some(answer)) = (action, answer)
-            && self.pending.swap_remove(&(session, n)).is_some_and(|pending| !pending.told)
-        {
-            self.answers.push(Answered { session, n, answer });
+        let Some(key) = self.tickets.remove(&ticket) else { return };
+        let Some(pending) = self.pending.get_mut(&key) else { return };
+        pending.sendings -= 1;
+        pending.maybe_logged |= outcome != Outcome::NeverEntered;
+        let answer = match outcome {
+            // The fold answers.
+            Outcome::At(_) => return,
+            Outcome::NeverEntered if pending.sendings > 0 => return,
+            Outcome::NeverEntered if !pending.maybe_logged => Answer::NotLogged,
+            Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
+        };
+        if !std::mem::replace(&mut pending.told, true) {
+            self.answers.push(Answered { session: key.0, n: key.1, answer });
+        }
+        if answer == Answer::NotLogged {
+            self.pending.swap_remove(&key);
         }
     }
 
@@ -499,8 +526,9 @@ impl World {
         let bytes = record::encode(stamp, &Record::Action(action.clone()));
         let ticket = log.publish(Source { topic: Topic::Events, partition }, bytes);
         self.tickets.insert(ticket, (action.session, action.n));
-        let pending = Pending { deadline_us: now_us + ANSWER_US, told: false };
-        self.pending.insert((action.session, action.n), pending);
+        let pending = self.pending.entry((action.session, action.n)).or_default();
+        (pending.deadline_us, pending.told) = (now_us + ANSWER_US, false);
+        pending.sendings += 1;
     }
 
     fn leave(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
@@ -612,9 +640,13 @@ impl World {
     pub fn freeze(&mut self, number: u64, now_us: u64) -> Tick {
         let tick_us = number * crate::limits::TICK_US;
         let mut best: Vec<Option<(usize, &Held)>> = vec![None; self.handles.shown.len()];
+        // Whether anybody shows it still. Who has left for another partition, which knows it, is there, even if what this
+        // one was told last is newer: then that partition lags.
+        let mut is_here = vec![false; best.len()];
         for (partition, part) in self.parts.iter().enumerate() {
             for (_, held) in part.iter().flat_map(|part| part.fold.entities()) {
                 let slot = &mut best[held.handle as usize];
+                is_here[held.handle as usize] |= held.leaver.is_none_or(|leaver| !self.has_left(partition, leaver));
                 let rank = |held: &Held| (held.version, held.leaver.is_none());
                 if slot.is_none_or(|(_, other)| rank(held) > rank(other)) {
                     *slot = Some((partition, held));
@@ -624,10 +656,8 @@ impl World {
         let mut cells: FxHashMap<Region, usize> = FxHashMap::default();
         let mut frames: Vec<Frame> = Vec::new();
         for (handle, held) in best.iter().enumerate() {
-            let Some((partition, held)) = *held else { continue };
-            if let Some(leaver) = held.leaver
-                && self.has_left(partition, leaver)
-            {
+            let Some((_, held)) = *held else { continue };
+            if !is_here[handle] {
                 continue;
             }
             let shown = &mut self.handles.shown[handle];
@@ -734,4 +764,92 @@ fn jitter(a: u64, b: u64, c: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::message::Scope;
+    use bytes::Bytes;
+
+    const GRID: Grid = Grid { w: 4, h: 4 };
+    const NOW_US: u64 = 1_700_000_000 * SECOND_US;
+
+    /// A log that takes everything and gives what the test says.
+    #[derive(Default)]
+    struct Told {
+        published: Vec<(Ticket, Source, Bytes)>,
+        asked: usize,
+        next: Vec<Polled>,
+    }
+
+    impl Log for Told {
+        fn publish(&mut self, source: Source, bytes: Bytes) -> Ticket {
+            let ticket = Ticket(self.published.len() as u64);
+            self.published.push((ticket, source, bytes));
+            ticket
+        }
+        fn follow(&mut self, _: Follow) {}
+        fn poll(&mut self, out: &mut Vec<Polled>) {
+            out.append(&mut self.next);
+        }
+        fn bounds(&mut self, _: Source) {
+            self.asked += 1;
+        }
+        fn offset_at(&mut self, _: Source, _: i64) {}
+    }
+
+    fn act(world: &mut World, log: &mut Told) -> Ticket {
+        let (name, data) = ("wave".into(), "".into());
+        let action = Action { session: 1, n: 5, entity: 2, scope: Scope::Nearby, pos: Pos::default(), name, data };
+        world.submit(Submit::Act(action), log, NOW_US);
+        log.published.iter().rev().find(|(_, s, _)| s.topic == Topic::Events).expect("just published").0
+    }
+
+    fn answers(world: &mut World, log: &mut Told, outcomes: &[(Ticket, Outcome)]) -> Vec<Answer> {
+        log.next.extend(outcomes.iter().map(|(ticket, outcome)| Polled::Outcome(*ticket, *outcome)));
+        let mut answers = Vec::new();
+        world.step(log, NOW_US, &mut answers);
+        answers.into_iter().map(|answered| answered.answer).collect()
+    }
+
+    #[test]
+    fn an_action_is_refused_only_if_none_of_its_sendings_can_be_in_the_log() {
+        use Outcome::{At, NeverEntered, Unknown};
+        let check = |outcomes: [Outcome; 2], expected: &[Answer]| {
+            let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+            let (first, second) = (act(&mut world, &mut log), act(&mut world, &mut log));
+            let told = answers(&mut world, &mut log, &[(first, outcomes[0]), (second, outcomes[1])]);
+            assert_eq!(told, expected, "{outcomes:?}");
+        };
+        check([NeverEntered, NeverEntered], &[Answer::NotLogged]);
+        check([Unknown, NeverEntered], &[Answer::Unknown]);
+        check([NeverEntered, Unknown], &[Answer::Unknown]);
+        check([At(Some(3)), NeverEntered], &[Answer::Unknown]);
+        check([NeverEntered, At(Some(3))], &[]);
+    }
+
+    #[test]
+    fn a_late_question_without_an_answer_does_not_start_the_reading_anew() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        act(&mut world, &mut log);
+        let source = Source { topic: Topic::Events, partition: 0 };
+        let asked = log.asked;
+        log.next.push(Polled::Fault(Fault::Unanswered(source)));
+        answers(&mut world, &mut log, &[]);
+        assert_eq!(log.asked, asked + 1, "asked again");
+        log.next.push(Polled::Bounds(source, crate::log::Bounds { start: 0, end: 9, last_append_ms: Some(0) }));
+        log.next.push(Polled::Fault(Fault::Unanswered(source)));
+        answers(&mut world, &mut log, &[]);
+        assert_eq!(log.asked, asked + 1, "nothing is open any more");
+    }
+
+    #[test]
+    fn a_resend_after_unknown_remembers_the_first_sending() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let first = act(&mut world, &mut log);
+        assert_eq!(answers(&mut world, &mut log, &[(first, Outcome::Unknown)]), [Answer::Unknown]);
+        let second = act(&mut world, &mut log);
+        assert_eq!(answers(&mut world, &mut log, &[(second, Outcome::NeverEntered)]), [Answer::Unknown]);
+    }
 }

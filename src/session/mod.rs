@@ -6,7 +6,7 @@ pub mod events;
 pub mod flow;
 pub mod gate;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::admit::movement::Movement;
@@ -83,7 +83,8 @@ pub struct Session {
     movement: Movement,
     merged: Option<Place>,
     radius_m: f64,
-    open_acts: BTreeSet<u64>,
+    /// Actions without an answer; true if sent more than once.
+    open_acts: BTreeMap<u64, bool>,
     view: View,
     budget: Budget,
     flow: Flow,
@@ -123,7 +124,7 @@ impl Session {
             movement: Movement::default(),
             merged: None,
             radius_m: world.radius,
-            open_acts: BTreeSet::new(),
+            open_acts: BTreeMap::new(),
             view: View::new(encoding),
             budget: Budget::new(now_us),
             flow: Flow::default(),
@@ -165,6 +166,8 @@ impl Session {
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
             Input::Tick(tick) => self.on_tick(tick, now_us, out),
             Input::Answered(n, answer) => self.on_answer(n, answer, out),
+            // Its first sending may yet take effect.
+            Input::Busy(n) if self.open_acts.get(&n) == Some(&true) => self.send(&Out::Unknown(Unknown { n }), out),
             Input::Busy(n) => {
                 self.open_acts.remove(&n);
                 self.refuse(Some(n), "act", Refusal::Busy, out);
@@ -312,10 +315,10 @@ impl Session {
 
     fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
         let n = act.n;
-        let lowest = self.open_acts.first().copied().unwrap_or(n);
+        let lowest = self.open_acts.first_key_value().map_or(n, |(lowest, _)| *lowest);
         let judged = if !self.gate.act(now_us) {
             Err(Refusal::Rate)
-        } else if n >= lowest + OPEN_ACTS_MAX || n + OPEN_ACTS_MAX <= lowest {
+        } else if n.abs_diff(lowest) >= OPEN_ACTS_MAX {
             Err(Refusal::Window)
         } else if act.name.is_empty() || act.name.len() > ACT_NAME_BYTES_MAX || act.data.len() > ACT_DATA_BYTES_MAX {
             Err(Refusal::Length)
@@ -328,7 +331,8 @@ impl Session {
         };
         match judged {
             Ok(pos) => {
-                self.open_acts.insert(n);
+                let again = self.open_acts.contains_key(&n);
+                self.open_acts.insert(n, again);
                 out.push(Effect::Submit(Submit::Act(Action {
                     session: self.id,
                     n,
@@ -340,7 +344,7 @@ impl Session {
                 })));
             }
             // An open number is not refused: its first sending may yet take effect.
-            Err(_) if self.open_acts.contains(&n) => self.send(&Out::Unknown(Unknown { n }), out),
+            Err(_) if self.open_acts.contains_key(&n) => self.send(&Out::Unknown(Unknown { n }), out),
             Err(reason) => self.refuse(Some(n), "act", reason, out),
         }
     }
@@ -413,16 +417,19 @@ impl Session {
         }
         self.tell_stale(tick, at, out);
         let mut told = Vec::new();
-        self.cursors.pull(tick, at, self.radius_m, self.budget.room(now_us), &mut told);
+        let room = (self.budget.room(now_us), self.budget.depth_bytes());
+        let waits = self.cursors.pull(tick, at, self.radius_m, room, &mut told);
         told.iter().for_each(|message| self.send(message, out));
-        self.tell_state(tick, at, now_us, out);
+        // While an event waits for room, states take half of what comes in, so that a crowd does not keep it out.
+        let share = if waits { self.budget.per_tick() / 2 } else { STATE_BYTES_MAX };
+        self.tell_state(tick, at, share, now_us, out);
     }
 
-    fn tell_state(&mut self, tick: &Tick, at: crate::space::Pos, now_us: u64, out: &mut Vec<Effect>) {
+    fn tell_state(&mut self, tick: &Tick, at: crate::space::Pos, share: usize, now_us: u64, out: &mut Vec<Effect>) {
         if !self.flow.may_send(now_us) {
             return out.push(Effect::Note(Note::Skipped));
         }
-        let room = self.budget.room(now_us).min(STATE_BYTES_MAX);
+        let room = self.budget.room(now_us).min(share);
         let mut delta = std::mem::take(&mut self.delta);
         let summary = self.view.step(self.entity, at, tick, room, self.budget.per_tick(), &mut delta);
         let says_nothing = delta.leaves.is_empty()
@@ -549,4 +556,86 @@ impl Session {
 #[must_use]
 pub fn ping_payload(number: u64) -> [u8; 8] {
     number.to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Heard;
+    use crate::codec::message::Scope;
+
+    const NOW_US: u64 = 1_700_000_000 * SECOND_US;
+
+    struct Client {
+        session: Session,
+        context: Context,
+    }
+
+    impl Client {
+        /// A client that stands at the origin.
+        fn placed() -> Client {
+            let session = Session::new(1, 2, Encoding::MessagePack, Arc::new(WorldSettings::plaza()), NOW_US);
+            let mut client = Client { session, context: Context::default() };
+            client.say(In::Hello(Hello { world: "plaza".into(), ..Hello::default() }));
+            let state = crate::codec::message::AppState::default();
+            client.say(In::Move(Move { time: 0.0, pos: [0.0; 3], yaw: 0.0, state, seen: None, held_ms: None }));
+            client
+        }
+
+        fn say(&mut self, message: In) -> Vec<Effect> {
+            let payload = Encoding::MessagePack.encode_in(&message);
+            self.input(Input::Message(payload.bytes()))
+        }
+
+        fn act(&mut self, n: u64) -> Vec<Effect> {
+            let (name, data) = ("wave".into(), String::new());
+            self.say(In::Act(Act { n, scope: Scope::Nearby, name, data, time: 0.0, pos: [0.0; 3] }))
+        }
+
+        fn input(&mut self, input: Input<'_>) -> Vec<Effect> {
+            let mut effects = Vec::new();
+            self.session.on(input, NOW_US, &mut effects);
+            effects
+        }
+
+        /// The names of what was sent: refusals by their code.
+        fn heard(&mut self, effects: &[Effect]) -> Vec<String> {
+            let payloads =
+                effects.iter().filter_map(|e| if let Effect::Send(payload) = e { Some(payload) } else { None });
+            let mut name = |payload: &crate::codec::Payload| match Encoding::MessagePack
+                .decode_out(&mut self.context, payload.bytes())
+                .expect("ours")
+            {
+                Heard::Other(Out::Refuse(refuse)) => refuse.code.into_owned(),
+                Heard::Other(Out::Unknown(_)) => "unknown".into(),
+                other => format!("{other:?}"),
+            };
+            payloads.map(&mut name).collect()
+        }
+    }
+
+    fn submits(effects: &[Effect]) -> bool {
+        effects.iter().any(|effect| matches!(effect, Effect::Submit(Submit::Act(_))))
+    }
+
+    #[test]
+    fn a_resend_that_cannot_be_handed_on_is_not_refused() {
+        let mut client = Client::placed();
+        assert!(submits(&client.act(7)));
+        assert!(submits(&client.act(7)), "after `unknown`");
+        let busy = client.input(Input::Busy(7));
+        assert_eq!(client.heard(&busy), ["unknown"], "the first may be in the log");
+        assert!(submits(&client.act(8)));
+        let busy = client.input(Input::Busy(8));
+        assert_eq!(client.heard(&busy), ["busy"]);
+    }
+
+    #[test]
+    fn action_numbers_may_be_as_large_as_they_like() {
+        let mut client = Client::placed();
+        assert!(submits(&client.act(u64::MAX)));
+        assert!(submits(&client.act(u64::MAX - 31)));
+        let refused = client.act(u64::MAX - 70);
+        assert_eq!(client.heard(&refused), ["window"]);
+    }
 }
