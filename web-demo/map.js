@@ -326,35 +326,38 @@ function drawGrid() {
   }
 }
 
+/** A drop that points where the avatar looks, with a rim that sets it off from others. */
 function drawAvatar(x, y, yaw, colour, size) {
-  const r = clamp(0.55 * camera.scale, 4, 11) * size;
-  const [dx, dy] = [Math.cos((yaw * Math.PI) / 180), -Math.sin((yaw * Math.PI) / 180)];
-  pen.beginPath(); // a nose that points where it looks
-  pen.moveTo(x + dx * r * 1.9, y + dy * r * 1.9);
-  pen.lineTo(x - dy * r * 0.8 + dx * r * 0.55, y + dx * r * 0.8 + dy * r * 0.55);
-  pen.lineTo(x + dy * r * 0.8 + dx * r * 0.55, y - dx * r * 0.8 + dy * r * 0.55);
+  const r = avatarPx() * size;
+  const ahead = (-yaw * Math.PI) / 180;
+  const open = 0.75; // half the angle under which the tip opens into the round
+  pen.beginPath();
+  pen.arc(x, y, r, ahead + open, ahead - open + 2 * Math.PI);
+  pen.lineTo(x + Math.cos(ahead) * r * 2.1, y + Math.sin(ahead) * r * 2.1);
   pen.closePath();
-  pen.fillStyle = colour;
+  Object.assign(pen, { strokeStyle: ink.known, fillStyle: colour, lineWidth: 2.5, lineJoin: "round" });
+  pen.stroke();
   pen.fill();
-  disc(x, y, r, colour);
-  circle(x, y, r + 0.5, ink.known, 1.2);
 }
+
+const avatarPx = () => clamp(0.5 * camera.scale, 4.5, 11);
 
 /** Names of the nearest, as far as they do not cover each other. */
 function drawNames(others, [x, y]) {
-  const taken = [];
+  const r = avatarPx();
+  const taken = others.map(({ screen: [x, y] }) => [x - r, y - r, x + r, y + r]);
   const label = (text, x, y, colour) => {
     const half = pen.measureText(text).width / 2 + 2;
     const box = [x - half, y - 8, x + half, y + 8];
-    if (taken.some((b) => box[0] < b[2] && box[2] > b[0] && box[1] < b[3] && box[3] > b[1])) return;
+    if (colour !== ink.me && taken.some((b) => box[0] < b[2] && box[2] > b[0] && box[1] < b[3] && box[3] > b[1])) return;
     taken.push(box);
     Object.assign(pen, { strokeStyle: ink.known, fillStyle: colour, lineWidth: 3.5, lineJoin: "round" });
     pen.strokeText(text, x, y);
     pen.fillText(text, x, y);
   };
-  const below = clamp(0.55 * camera.scale, 4, 11) * 1.9 + 9;
+  const below = r + 13;
   Object.assign(pen, { textAlign: "center", textBaseline: "middle", font: "650 13px system-ui, sans-serif" });
-  label(me.name, x, y + below + 2, ink.me);
+  label(me.name, x, y + below + 3, ink.me);
   pen.font = "12px system-ui, sans-serif";
   for (const { avatar, screen } of others.slice(0, NAMES_MAX)) {
     const text = name(avatar);
