@@ -251,6 +251,7 @@ fn the_prose_names_every_message_and_code() {
 #[test]
 fn the_prose_states_the_limits_in_force() {
     let prose = read("protocol.md");
+    let (_, prose) = prose.split_once("\n## Limits\n").expect("a section on limits");
     let rate = |per_s: u32, burst: u32| format!("{per_s} per s, burst {burst}");
     let ms = |us: u64| format!("{} ms", us / limits::MILLI_US);
     let seconds = |us: u64| format!("{} s", us / limits::SECOND_US);
@@ -277,7 +278,7 @@ fn the_prose_states_the_limits_in_force() {
         ("answer to an action", seconds(limits::ANSWER_US)),
         ("events kept", format!("{} of a partition", limits::EVENT_RING)),
     ] {
-        let row = table_row(&prose, cell);
+        let row = table_row(prose, cell);
         assert!(row.contains(&format!("| {value} |")), "{value}: {row}");
     }
 }
