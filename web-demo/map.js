@@ -96,7 +96,7 @@ function hue(entity) {
 
 const held = new Set();
 const pointers = new Map(); // id → where it is, and where and when it went down
-let gesture; // walk | pan | pinch, or undefined while a touch may still be a wave
+let gesture; // walk | pan | pinch
 
 function direction() {
   const sum = [...held].reduce(([x, z], code) => [x + KEYS[code][0], z + KEYS[code][1]], [0, 0]);
@@ -153,7 +153,7 @@ addEventListener("blur", () => held.clear());
 canvas.addEventListener("pointerdown", (event) => {
   canvas.setPointerCapture(event.pointerId);
   const { clientX: x, clientY: y } = event;
-  pointers.set(event.pointerId, { x, y, from: [x, y], at: performance.now() });
+  pointers.set(event.pointerId, { x, y, from: [x, y], at: event.timeStamp });
   if (pointers.size === 2) gesture = "pinch";
   else if (event.button !== 0 || event.shiftKey) gesture = "pan";
 });
@@ -163,7 +163,8 @@ canvas.addEventListener("pointermove", (event) => {
   const before = spread();
   const [dx, dy] = [event.clientX - pointer.x, event.clientY - pointer.y];
   Object.assign(pointer, { x: event.clientX, y: event.clientY });
-  if (!gesture && Math.hypot(pointer.x - pointer.from[0], pointer.y - pointer.from[1]) > DRAG_PX) gesture = "walk";
+  pointer.dragged ||= Math.hypot(pointer.x - pointer.from[0], pointer.y - pointer.from[1]) > DRAG_PX;
+  if (!gesture && pointer.dragged) gesture = "walk";
   if (gesture === "pan" || gesture === "pinch") pan(dx / pointers.size, dy / pointers.size);
   if (gesture === "pinch" && before > 0) zoom(spread() / before);
 });
@@ -171,7 +172,9 @@ for (const kind of ["pointerup", "pointercancel"]) {
   canvas.addEventListener(kind, (event) => {
     const pointer = pointers.get(event.pointerId);
     pointers.delete(event.pointerId);
-    if (pointer && !gesture && kind === "pointerup") wave();
+    // Judged by when the hand came and went, not by when a busy page got to know.
+    const short = pointer && !pointer.dragged && event.timeStamp - pointer.at < HOLD_MS;
+    if (short && kind === "pointerup" && (!gesture || gesture === "walk")) wave();
     if (pointers.size === 0) gesture = undefined;
   });
 }

@@ -1,8 +1,8 @@
 // A client of protocol v1 over JSON: connects and comes back, keeps the table of who is near, says `seen`, reports
 // digests, knows the gateway's clock. Draws nothing. The prose is in schemas/protocol.md.
 
-const SEEN_AFTER_MS = 50; // said when a state comes and another has waited this long; or else…
-const SEEN_TIMER_MS = 80; // …by a timer; hidden pages get theirs late, so they say it at once
+const MOVING_MS = 60; // so soon after a move, the next one is expected to carry `seen`…
+const SEEN_WITHIN_MS = 80; // …or else a timer says it; hidden pages get theirs late, so they say it at once
 const GAP_MS = 250; // two samples further apart had a stand between them…
 const STEP_MS = 100; // …which ended this long before the second
 const SAMPLES_KEPT = 8;
@@ -22,7 +22,7 @@ export class Nearcast {
     this.generations = new Map(); // slot → the generation it had last
     this.acts = new Map(); // n → an action that waits for its answer
     this.nextAct = 1;
-    this.number = 0;
+    this.number = this.moved = 0;
     this.offset = undefined; // the gateway's clock less ours, ms
     this.pings = [];
     this.goodbye = this.unseen = undefined;
@@ -43,7 +43,9 @@ export class Nearcast {
 
   /** Says where the avatar is; `seen` goes along. */
   move(pos, yaw) {
-    if (this.connected) this.say("move", { time: performance.now(), pos, yaw, ...this.#takeSeen() });
+    if (!this.connected) return;
+    this.moved = performance.now();
+    this.say("move", { time: this.moved, pos, yaw, ...this.#takeSeen() });
   }
 
   /** Does something; sent again until the gateway knows what became of it. */
@@ -80,10 +82,9 @@ export class Nearcast {
     if (state.number !== this.number + 1) return this.#doubt("a state is missing");
     this.number = state.number;
     if (!this.#apply(state)) return this.#doubt("a state contradicts the table");
-    this.unseen ??= { since: now };
-    Object.assign(this.unseen, { seen: state.number, at: now });
-    if (now - this.unseen.since >= SEEN_AFTER_MS || globalThis.document?.hidden) this.#saySeen();
-    else this.seenTimer ??= setTimeout(() => this.#saySeen(), SEEN_TIMER_MS);
+    this.unseen = { seen: state.number, at: now };
+    if (now - this.moved > MOVING_MS || globalThis.document?.hidden) this.#saySeen();
+    else this.seenTimer ??= setTimeout(() => this.#saySeen(), SEEN_WITHIN_MS);
     if (state.number % DIGEST_EVERY === 0) this.say("report", { number: state.number, digest: this.digest() });
     this.on.state?.(state, now, data);
   }
