@@ -78,7 +78,7 @@ pub enum Out {
     Correct(Reserved),
     /// Part of what the client sees is old, because the log is silent.
     Stale(Stale),
-    /// Answer to `ping`; or a question, to be answered by any message.
+    /// Answer to `ping`.
     Pong(Pong),
     /// Reserved: go to another gateway.
     Moved(Reserved),

@@ -49,6 +49,11 @@ pub fn public(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/v1", get(upgrade))
         .route("/", get(|| page("text/html; charset=utf-8", include_str!("../../web-demo/index.html"))))
+        .route("/icon.svg", get(|| page("image/svg+xml", include_str!("../../web-demo/icon.svg"))))
+        .route(
+            "/nearcast.js",
+            get(|| page("text/javascript; charset=utf-8", include_str!("../../web-demo/nearcast.js"))),
+        )
         .route("/map.js", get(|| page("text/javascript; charset=utf-8", include_str!("../../web-demo/map.js"))))
         .route("/map.css", get(|| page("text/css; charset=utf-8", include_str!("../../web-demo/map.css"))))
         .with_state(shared)

@@ -1,0 +1,36 @@
+// The client that the README quotes, as it stands there, sees another avatar walk.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { after, test } from "node:test";
+import { crowd } from "./crowd.mjs";
+import { startGateway, until } from "./gateway.mjs";
+
+const PATH = new URL("../../clients/plain/client.mjs", import.meta.url).pathname;
+let gateway, child, walkers;
+
+after(async () => {
+  child?.kill();
+  walkers?.close();
+  await gateway?.close();
+});
+
+test("the plain client sees and is seen", async () => {
+  gateway = await startGateway();
+  let seen, updates = 0;
+  walkers = crowd(gateway.ws, 1, {
+    heard(name, message) {
+      if (name !== "state") return;
+      seen ??= message.enter?.find((row) => row[9] === "Ann");
+      updates += message.update?.length ?? 0;
+    },
+  });
+  child = spawn(process.execPath, ["--experimental-websocket", "--no-warnings", PATH, gateway.ws], { stdio: ["ignore", "pipe", "pipe"] });
+  let [text, errors] = ["", ""];
+  child.stdout.on("data", (data) => (text += data));
+  child.stderr.on("data", (data) => (errors += data));
+  await until("it lists Ada", () => text.includes("profile: 'Ada'"));
+  await until("its avatar is seen to walk", () => seen && updates > 10, 8_000);
+  await until("states go on", () => text.split("near:").length > 3);
+  assert.equal(errors, "");
+});

@@ -1,0 +1,80 @@
+// A gateway and a browser for one test file. What is started here is ended by `close`.
+
+import { spawn } from "node:child_process";
+import { accessSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { chromium } from "playwright-core";
+
+const BIN = process.env.NEARCAST_BIN ?? new URL("../../target/release/nearcast", import.meta.url).pathname;
+const BROWSERS = ["chromium", "chromium-browser", "google-chrome", "chrome"];
+// Without the two last the compositor leaves holes in a headless page.
+const FLAGS = [
+  "--no-sandbox", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+];
+
+/** Starts a gateway on free ports. */
+export async function startGateway() {
+  const flags = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "memory"];
+  const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"] });
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  let errors = "";
+  child.stderr.on("data", (data) => (errors = (errors + data).slice(-4_000)));
+  const ready = await new Promise((resolve, reject) => {
+    child.once("error", () => reject(new Error(`cannot start ${BIN}: build it, or set NEARCAST_BIN`)));
+    child.once("exit", (code) => reject(new Error(`the gateway ended with ${code}:\n${errors}`)));
+    let text = "";
+    child.stdout.on("data", (data) => {
+      const match = /ready listen=(\S+) admin=(\S+)/.exec((text += data));
+      if (match) resolve(match);
+    });
+  });
+  const [, listen, admin] = ready;
+  return {
+    http: `http://${listen}/`,
+    ws: `ws://${listen}/v1`,
+    /** The value of a metric, by its name and labels as they stand in the text. */
+    async metric(name) {
+      const text = await (await fetch(`http://${admin}/metrics`)).text();
+      const line = text.split("\n").find((line) => line.startsWith(`${name} `));
+      if (!line) throw new Error(`no metric ${name}`);
+      return Number(line.slice(name.length + 1));
+    },
+    /** Asks it to go: it tells its clients. */
+    drain: () => child.kill("SIGTERM"),
+    /** Ends it; its log is in memory, so there is nothing to save. */
+    async close() {
+      child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+/** Starts the browser on this machine: `CHROMIUM`, or one of the usual names on the path. */
+export async function startBrowser() {
+  return chromium.launch({ executablePath: findBrowser(), args: FLAGS });
+}
+
+function findBrowser() {
+  if (process.env.CHROMIUM) return process.env.CHROMIUM;
+  for (const folder of (process.env.PATH ?? "").split(delimiter)) {
+    for (const name of BROWSERS) {
+      try {
+        accessSync(join(folder, name), constants.X_OK);
+        return join(folder, name);
+      } catch {} // not this one
+    }
+  }
+  throw new Error("no Chromium: apt-get install chromium, or set CHROMIUM to its path");
+}
+
+/** Waits until `ask` gives something true, and gives it back; fails with `what` after so many ms. */
+export async function until(what, ask, ms = 5_000) {
+  const end = performance.now() + ms;
+  for (;;) {
+    const got = await ask();
+    if (got) return got;
+    if (performance.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}

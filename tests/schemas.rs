@@ -1,0 +1,418 @@
+//! `schemas/` against the code: the JSON Schemas are what the types give, messages pass them, and the prose names every
+//! message and code and shows the bytes that the codec writes.
+//!
+//! After a change of the types: `UPDATE_SCHEMAS=1 cargo test --test schemas`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use nearcast::admit::{Close, Refusal};
+use nearcast::client::Mirror;
+use nearcast::codec::Encoding;
+use nearcast::codec::message::*;
+use nearcast::codec::record::{self, Action, Note, Record, Sample, Stamp};
+use nearcast::codec::state::{
+    self, Context, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, ROW_TELEPORT, Row, Slot, row_hash,
+};
+use nearcast::limits;
+use nearcast::space::Pos;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+// --- JSON Schema ------------------------------------------------------------------------------------------------------
+
+fn schemas() -> [(&'static str, Value); 2] {
+    let settings = SchemaSettings::draft2020_12;
+    let from_clients = settings().for_deserialize().into_generator().into_root_schema_for::<In>();
+    let to_clients = settings().for_serialize().into_generator().into_root_schema_for::<Out>();
+    [("in.schema.json", from_clients.to_value()), ("out.schema.json", to_clients.to_value())]
+}
+
+fn folder(file: &str) -> String {
+    format!("{}/schemas/{file}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(folder(file)).unwrap_or_default()
+}
+
+#[test]
+fn the_files_are_what_the_types_give() {
+    for (file, schema) in schemas() {
+        let text = serde_json::to_string_pretty(&schema).expect("a value") + "\n";
+        if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+            std::fs::write(folder(file), text).expect("schemas/ is writable");
+        } else {
+            let same = read(file) == text;
+            assert!(same, "schemas/{file} is not what the types give: UPDATE_SCHEMAS=1 cargo test --test schemas");
+        }
+    }
+}
+
+fn all_in() -> Vec<In> {
+    let view = View { radius: Some(30.0), budget: Some(8_192) };
+    let hello = Hello {
+        token: Some("t".into()),
+        world: "plaza".into(),
+        resume: Some("r".into()),
+        profile: Some("Ann".into()),
+        view: Some(view),
+    };
+    let state = AppState::new(&[1, 2, 255]).expect("short");
+    let step = Move { time: 12.5, pos: [1.0, 0.0, -3.25], yaw: 90.0, state, seen: Some(7), held_ms: Some(3.5) };
+    let act = Act { n: 1, scope: Scope::Nearby, name: "wave".into(), data: "hi".into(), time: 13.0, pos: [1.0; 3] };
+    vec![
+        In::Hello(hello),
+        In::Hello(Hello { world: "plaza".into(), ..Hello::default() }),
+        In::Auth(Reserved {}),
+        In::Move(step.clone()),
+        In::Move(Move { state: AppState::default(), seen: None, held_ms: None, ..step }),
+        In::Pose(Reserved {}),
+        In::Act(Act { scope: Scope::Region, data: String::new(), ..act.clone() }),
+        In::Act(act),
+        In::Set(Reserved {}),
+        In::Profile(Profile { profile: "Ann".into() }),
+        In::View(view),
+        In::View(View::default()),
+        In::Seen(Seen { seen: 7, held_ms: 3.5 }),
+        In::Ping(Ping { time: 12.5 }),
+        In::Report(Report { number: 128, digest: u32::MAX }),
+        In::Read(Reserved {}),
+        In::GroupJoin(Reserved {}),
+        In::GroupLeave(Reserved {}),
+        In::Ignore(Reserved {}),
+        In::Bye(ByeIn {}),
+    ]
+}
+
+fn all_out() -> Vec<Out> {
+    let mut context = Context::default();
+    let states = example_states().map(|delta| Out::State(state::to_json(&mut context, &delta)));
+    let mut all = vec![
+        Out::Welcome(Welcome {
+            session: 10_485_762,
+            entity: 10_485_763,
+            world: "plaza".into(),
+            min: [-2_048.0, -64.0, -2_048.0],
+            max: [2_048.0, 448.0, 2_048.0],
+            speed: 10.0,
+            tick_ms: 50.0,
+            time: 1_790_000_000_000.25,
+            radius: 50.0,
+            budget: 24_576,
+            resumed: false,
+        }),
+        Out::Event(Event {
+            stream: "region/0/-1".into(),
+            offset: 41,
+            from: 10_485_763,
+            scope: Scope::Nearby,
+            name: "wave".into(),
+            data: String::new(),
+            pos: [31.5, 0.0, -2.25],
+        }),
+        Out::Ack(Ack { n: 1, offset: 41 }),
+        Out::Refuse(Refuse { n: Some(1), of: "act".into(), code: "rate".into(), text: "slow down".into() }),
+        Out::Refuse(Refuse { n: None, of: "pose".into(), code: "not_supported".into(), text: "later".into() }),
+        Out::Unknown(Unknown { n: 1 }),
+        Out::Object(Reserved {}),
+        Out::Notice(Reserved {}),
+        Out::Reset(Reset { partition: 3, offset: 2_000 }),
+        Out::Correct(Reserved {}),
+        Out::Stale(Stale { stale: true }),
+        Out::Pong(Pong { time: 12.5, server: 1_790_000_000_000.5 }),
+        Out::Moved(Reserved {}),
+        Out::Bye(ByeOut { code: 4000, text: "going".into(), again: true, after_ms: 700 }),
+    ];
+    all.extend(states);
+    all
+}
+
+/// Checks messages, as JSON, against the schema of one direction.
+fn check(schema: &Value, good: &[Value], bad: &[Value]) {
+    let validator = jsonschema::validator_for(schema).expect("a valid schema");
+    for message in good {
+        assert!(validator.is_valid(message), "{message}: {:?}", validator.validate(message));
+    }
+    for message in bad {
+        assert!(!validator.is_valid(message), "passes, but should not: {message}");
+    }
+}
+
+fn names(messages: &[Value]) -> Vec<String> {
+    let mut names: Vec<String> = messages.iter().flat_map(|m| m.as_object().expect("a map").keys().cloned()).collect();
+    names.dedup();
+    names
+}
+
+#[test]
+fn what_clients_say_passes_and_what_is_wrong_does_not() {
+    let good: Vec<Value> = all_in().iter().map(|m| serde_json::to_value(m).expect("finite")).collect();
+    assert_eq!(names(&good), In::NAMES, "an example of each");
+    let bad = [
+        json!({"jump": {}}),
+        json!({}),
+        json!("bye"),
+        json!({"bye": {}, "ping": {"time": 1}}),
+        json!({"hello": {}}),
+        json!({"move": {"time": 1}}),
+        json!({"move": {"time": "1", "pos": [0, 0, 0]}}),
+        json!({"move": {"time": 1, "pos": [0, 0]}}),
+        json!({"act": {"n": -1, "scope": "nearby", "name": "wave", "time": 1, "pos": [0, 0, 0]}}),
+        json!({"act": {"n": 1, "scope": "everywhere", "name": "wave", "time": 1, "pos": [0, 0, 0]}}),
+        json!({"seen": {"held_ms": 1}}),
+        json!({"report": {"number": 128}}),
+    ];
+    check(&schemas()[0].1, &good, &bad);
+    check(&schemas()[0].1, &[json!({"bye": {"a later": "field"}})], &[]);
+}
+
+#[test]
+fn what_the_gateway_says_passes_and_what_is_wrong_does_not() {
+    let good: Vec<Value> = all_out().iter().map(|m| serde_json::to_value(m).expect("finite")).collect();
+    let row = |row: Value| json!({"state": {"number": 1, "tick": 1, "update": [row]}});
+    let bad = [
+        json!({"hello": {"world": "plaza"}}),
+        json!({"state": {"tick": 1}}),
+        row(json!([0, 0, 1.0, 0.0, 2.0, 90.0, 20])),
+        row(json!([0, 256, 1.0, 0.0, 2.0, 90.0, 20, 0])),
+        json!({"state": {"number": 1, "tick": 1, "leave": [[1]]}}),
+        json!({"bye": {"code": 4000}}),
+        json!({"ack": {"n": 1}}),
+    ];
+    check(&schemas()[1].1, &good, &bad);
+    check(&schemas()[1].1, &[row(json!([0, 0, 1.0, 0.0, 2.0, 90.0, 20, 0]))], &[]);
+    let mut seen = names(&good);
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen, out_names(), "an example of each");
+}
+
+fn out_names() -> Vec<String> {
+    let schema = &schemas()[1].1;
+    let variants = schema["oneOf"].as_array().expect("an enum");
+    let mut names: Vec<String> =
+        variants.iter().map(|v| v["required"][0].as_str().expect("a name").to_owned()).collect();
+    names.sort();
+    names
+}
+
+// --- prose ------------------------------------------------------------------------------------------------------------
+
+/// Every reason to close. A new one does not compile until it is in the row.
+fn closes() -> impl Iterator<Item = Close> {
+    std::iter::successors(Some(Close::Bye), |close| match close {
+        Close::Bye => Some(Close::TooBig),
+        Close::TooBig => Some(Close::Drain(0)),
+        Close::Drain(_) => Some(Close::Silent),
+        Close::Silent => Some(Close::Rate),
+        Close::Rate => Some(Close::Internal),
+        Close::Internal => Some(Close::NoHello),
+        Close::NoHello => Some(Close::BadMessages),
+        Close::BadMessages => Some(Close::NoWorld),
+        Close::NoWorld => None,
+    })
+}
+
+/// The row of a table that begins with a cell.
+fn table_row<'a>(prose: &'a str, cell: &str) -> &'a str {
+    let start = format!("| {cell} |");
+    let row = prose.lines().find(|line| line.starts_with(&start));
+    row.unwrap_or_else(|| panic!("schemas/protocol.md has no row that begins with {start}"))
+}
+
+#[test]
+fn the_prose_names_every_message_and_code() {
+    let prose = read("protocol.md");
+    let reserved = table_row(&prose, "reserved from clients").to_owned() + table_row(&prose, "reserved to clients");
+    let names = In::NAMES.iter().map(|name| (*name).to_owned()).chain(out_names());
+    for name in names {
+        let described = prose.lines().any(|line| line.starts_with('#') && line.contains(&format!("`{name}`")));
+        assert!(described || reserved.contains(&format!("`{name}`")), "{name} has no section and is not reserved");
+    }
+    for refusal in Refusal::ALL {
+        table_row(&prose, &format!("`{}`", refusal.code()));
+    }
+    for close in closes() {
+        let row = table_row(&prose, &close.code().to_string());
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let again = match close {
+            Close::Drain(_) => "yes, after `after_ms`".to_owned(),
+            _ => match close.again() {
+                Some(0) => "yes".to_owned(),
+                Some(ms) => format!("yes, after {} s", ms / 1_000),
+                None => "no".to_owned(),
+            },
+        };
+        assert_eq!(cells[3], again, "{row}");
+    }
+}
+
+#[test]
+fn the_prose_states_the_limits_in_force() {
+    let prose = read("protocol.md");
+    let (_, prose) = prose.split_once("\n## Limits\n").expect("a section on limits");
+    let rate = |per_s: u32, burst: u32| format!("{per_s} per s, burst {burst}");
+    let ms = |us: u64| format!("{} ms", us / limits::MILLI_US);
+    let seconds = |us: u64| format!("{} s", us / limits::SECOND_US);
+    for (cell, value) in [
+        ("message", format!("{} bytes", limits::MESSAGE_BYTES_MAX)),
+        ("`token`", format!("{} bytes", limits::TOKEN_BYTES_MAX)),
+        ("profile", format!("{} bytes", limits::PROFILE_BYTES_MAX)),
+        ("application state", format!("{} bytes", limits::APP_STATE_BYTES_MAX)),
+        ("`act.name`", format!("1 to {} bytes", limits::ACT_NAME_BYTES_MAX)),
+        ("`act.data`", format!("{} bytes", limits::ACT_DATA_BYTES_MAX)),
+        ("messages", rate(limits::MESSAGES_PER_S, limits::MESSAGES_BURST)),
+        ("bytes", rate(limits::INBOUND_BYTES_PER_S, limits::INBOUND_BYTES_BURST)),
+        ("`move`", rate(limits::MOVES_PER_S, limits::MOVES_BURST)),
+        ("`act`", rate(limits::ACTS_PER_S, limits::ACTS_BURST)),
+        ("`profile` and `view` together", rate(limits::CHANGES_PER_S, limits::CHANGES_BURST)),
+        ("open actions", format!("{}", limits::OPEN_ACTS_MAX)),
+        ("`hello` within", seconds(limits::HELLO_WITHIN_US)),
+        ("silence", seconds(limits::SILENT_US)),
+        ("age of a sample", ms(limits::SAMPLE_AGE_MAX_US)),
+        ("radius", format!("{} to {} m", limits::RADIUS_MIN_M, limits::RADIUS_MAX_M)),
+        ("budget", format!("{} to {} bytes per s", limits::BUDGET_MIN, limits::BUDGET_MAX)),
+        ("avatars held", format!("{}", limits::VIEW_ENTITIES_MAX)),
+        ("avatar after a lost socket", seconds(limits::EXPIRY_US)),
+        ("answer to an action", seconds(limits::ANSWER_US)),
+        ("events kept", format!("{} of a partition", limits::EVENT_RING)),
+    ] {
+        let row = table_row(prose, cell);
+        assert!(row.contains(&format!("| {value} |")), "{value}: {row}");
+    }
+}
+
+// --- worked examples --------------------------------------------------------------------------------------------------
+
+/// Two states: Ann and Bob enter; then Ann walks, Carol enters, Bob changes his state and jumps.
+fn example_states() -> [Delta; 2] {
+    let row = |index, generation, (x, y, z), yaw, age_ms, flags| Row {
+        slot: Slot { index, generation },
+        pos: Pos { x, y, z },
+        yaw,
+        age_ms,
+        flags,
+    };
+    let enter = |row, entity, profile: &str, state: &[u8]| Enter {
+        row,
+        entity,
+        profile: profile.into(),
+        state: AppState::new(state).expect("short"),
+    };
+    let origin = Pos { x: 3_200, y: 0, z: 0 };
+    let first = Delta {
+        tick: 35_800_000_000,
+        full_begin: true,
+        full_end: true,
+        origin,
+        enters: vec![
+            enter(row(0, 0, (3_150, 0, -225), 64, 20, 0), 10_485_762, "Ann", &[1, 2]),
+            enter(row(1, 0, (4_000, 150, 1_200), 192, 130, 0), 10_485_764, "Bob", &[]),
+        ],
+        ..Delta::default()
+    };
+    let second = Delta {
+        tick: 35_800_000_001,
+        origin,
+        leaves: vec![Slot { index: 1, generation: 0 }],
+        enters: vec![enter(row(1, 1, (3_300, 0, 0), 0, 2_000, 0), 10_485_766, "Zoë", &[])],
+        changes: vec![state::Change {
+            slot: Slot { index: 0, generation: 0 },
+            profile: None,
+            state: AppState::new(&[7]),
+        }],
+        updates: vec![row(0, 0, (3_150, 0, -250), 64, 21, ROW_TELEPORT)],
+        ..Delta::default()
+    };
+    [first, second]
+}
+
+/// The body of the fenced block whose first line is "```" and `label`.
+fn block<'a>(prose: &'a str, label: &str) -> &'a str {
+    let start = format!("```{label}\n");
+    let from = prose.find(&start).unwrap_or_else(|| panic!("no block {label:?}")) + start.len();
+    &prose[from..from + prose[from..].find("```").expect("a closed block")]
+}
+
+/// Checks a block of hexadecimal bytes with a remark after `;` on each line.
+fn check_hex(file: &str, label: &str, expected: &[u8]) {
+    let prose = read(file);
+    let shown: String = block(&prose, label).lines().flat_map(|line| line.split(';').next()).collect();
+    let shown: String = shown.split_whitespace().collect();
+    let written = expected.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    assert_eq!(shown, written, "{label}");
+}
+
+#[test]
+fn the_shown_bytes_of_states_are_those_written() {
+    let mut context = Context::default();
+    for (label, delta) in ["hex state 1", "hex state 2"].iter().zip(example_states()) {
+        let payload = Encoding::MessagePack.encode_state(&mut context, &delta);
+        check_hex("protocol.md", label, payload.bytes());
+    }
+}
+
+#[test]
+fn the_shown_json_of_states_is_that_written() {
+    let prose = read("protocol.md");
+    let mut context = Context::default();
+    for (label, delta) in ["json state 1", "json state 2"].iter().zip(example_states()) {
+        let shown: Value = serde_json::from_str(block(&prose, label)).expect("JSON");
+        let written = serde_json::to_value(Out::State(state::to_json(&mut context, &delta))).expect("finite");
+        assert_eq!(shown, written, "{label}: {written}");
+    }
+}
+
+#[test]
+fn the_shown_digests_are_those_of_the_table() {
+    let prose = read("protocol.md");
+    let contains = |text: String| assert!(prose.contains(&text), "{text}");
+    let mut mirror = Mirror::default();
+    for (i, delta) in example_states().iter().enumerate() {
+        mirror.apply(delta).expect("no contradiction");
+        contains(format!("after state {}: `{:08x}`", i + 1, mirror.digest()));
+    }
+    for enter in &example_states()[0].enters {
+        let hash = row_hash(enter.row.slot, enter.entity, enter.row.pos, enter.row.yaw, &enter.state);
+        contains(format!("{}: `{hash:08x}`", enter.profile));
+    }
+    contains(format!("{ENVELOPE_BYTES} + {ROW_BYTES} × rows"));
+}
+
+#[test]
+fn the_shown_bytes_of_records_are_those_written() {
+    let stamp = Stamp { gateway: 5, published_us: 1_790_000_000_000_000 };
+    let sample = |sequence, note, profile: Option<&str>| Sample {
+        entity: 10_485_762,
+        incarnation: 0,
+        sequence,
+        time_us: stamp.published_us - 12_300,
+        pos: Pos { x: 3_150, y: 0, z: -225 },
+        yaw: 64,
+        state: AppState::new(&[1, 2]).expect("short"),
+        profile: profile.map(Arc::from),
+        note,
+    };
+    let motion = Record::Motion(vec![sample(300, Note::None, None), sample(301, Note::Handover(4), Some("Ann"))]);
+    let action = Record::Action(Action {
+        session: 10_485_761,
+        n: 1,
+        entity: 10_485_762,
+        scope: Scope::Nearby,
+        pos: Pos { x: 3_150, y: 0, z: -225 },
+        name: "wave".into(),
+        data: "".into(),
+    });
+    for (label, record) in [
+        ("hex motion", motion),
+        ("hex beat", Record::Beat),
+        ("hex action", action),
+        ("hex gateway", Record::Gateway("host-1".into())),
+    ] {
+        check_hex("records.md", label, &record::encode(stamp, &record));
+    }
+}

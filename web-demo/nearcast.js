@@ -1,0 +1,237 @@
+// A client of protocol v1 over JSON: connects and comes back, keeps the table of who is near, says `seen`, reports
+// digests, knows the gateway's clock. Draws nothing. The prose is in schemas/protocol.md.
+
+const MOVING_MS = 60; // so soon after a move, the next one is expected to carry `seen`…
+const SEEN_WITHIN_MS = 80; // …or else a timer says it; hidden pages get theirs late, so they say it at once
+const GAP_MS = 250; // two samples further apart had a stand between them…
+const STEP_MS = 100; // …which ended this long before the second
+const SAMPLES_KEPT = 8;
+const DIGEST_EVERY = 128;
+const RETRY_MS = [500, 15_000]; // pause before the second attempt, and the longest
+
+export class Nearcast {
+  /** `on` holds functions by event: welcome, state, event, ack, refuse, stale, reset, status; each may be left out. */
+  constructor(url, hello, on = {}) {
+    Object.assign(this, { url, hello, on, tries: 0, connected: false });
+  }
+
+  connect() {
+    this.table = new Map(); // slot → avatar
+    this.old = new Map(); // entity → avatar: what a full view is about to replace
+    this.byEntity = new Map();
+    this.generations = new Map(); // slot → the generation it had last
+    this.acts = new Map(); // n → an action that waits for its answer
+    this.nextAct = 1;
+    this.number = this.moved = 0;
+    this.offset = undefined; // the gateway's clock less ours, ms
+    this.pings = [];
+    this.goodbye = this.unseen = undefined;
+    this.#status("connecting");
+    const socket = (this.socket = new WebSocket(this.url, "nearcast.v1.json"));
+    socket.onopen = () => this.say("hello", this.hello);
+    socket.onmessage = ({ data }) => {
+      const now = performance.now();
+      const [[name, message]] = Object.entries(JSON.parse(data));
+      this[`_${name}`]?.(message, now, data);
+    };
+    socket.onclose = () => this.#closed();
+  }
+
+  say(name, fields) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ [name]: fields }));
+  }
+
+  /** Says where the avatar is; `seen` goes along. */
+  move(pos, yaw) {
+    if (!this.connected) return;
+    this.moved = performance.now();
+    this.say("move", { time: this.moved, pos, yaw, ...this.#takeSeen() });
+  }
+
+  /** Does something; sent again until the gateway knows what became of it. */
+  act(name, pos, data = "", scope = "nearby") {
+    if (!this.connected) return;
+    const act = { n: this.nextAct++, scope, name, data, time: performance.now(), pos };
+    this.acts.set(act.n, act);
+    this.say("act", act);
+  }
+
+  /** The gateway's clock, ms; undefined until the first pong. */
+  now() {
+    return this.offset === undefined ? undefined : performance.now() + this.offset;
+  }
+
+  /** Who is to be shown: the new table, and of the old one those who are not in the new yet. */
+  *shown() {
+    yield* this.table.values();
+    for (const avatar of this.old.values()) if (!this.byEntity.has(avatar.entity)) yield avatar;
+  }
+
+  // --- what the gateway says ------------------------------------------------------------------------------------
+
+  _welcome(welcome) {
+    Object.assign(this, { welcome, tries: 0, connected: true });
+    this.#ping();
+    clearInterval(this.pinger);
+    this.pinger = setInterval(() => this.#ping(), 1_000);
+    this.#status("connected");
+    this.on.welcome?.(welcome);
+  }
+
+  _state(state, now, data) {
+    if (state.number !== this.number + 1) return this.#doubt("a state is missing");
+    this.number = state.number;
+    if (!this.#apply(state)) return this.#doubt("a state contradicts the table");
+    this.unseen = { seen: state.number, at: now };
+    if (now - this.moved > MOVING_MS || globalThis.document?.hidden) this.#saySeen();
+    else this.seenTimer ??= setTimeout(() => this.#saySeen(), SEEN_WITHIN_MS);
+    if (state.number % DIGEST_EVERY === 0) this.say("report", { number: state.number, digest: this.digest() });
+    this.on.state?.(state, now, data);
+  }
+
+  _pong({ time, server }, now) {
+    this.pings = [...this.pings.slice(-9), { rtt: now - time, offset: server - (time + now) / 2 }];
+    this.offset = this.pings.reduce((best, ping) => (ping.rtt < best.rtt ? ping : best)).offset;
+  }
+
+  _event(event, now) { this.on.event?.(event, now); }
+  _ack(ack) { this.acts.delete(ack.n); this.on.ack?.(ack); }
+  _refuse(refuse) { this.acts.delete(refuse.n); this.on.refuse?.(refuse); }
+  _unknown({ n }) {
+    const act = this.acts.get(n);
+    if (act) setTimeout(() => this.acts.get(n) === act && this.say("act", act), 1_000);
+  }
+  _stale({ stale }) { this.on.stale?.(stale); }
+  _reset(reset) { this.on.reset?.(reset); }
+  _bye(bye) { this.goodbye = bye; }
+
+  // --- the table ------------------------------------------------------------------------------------------------
+
+  /** Applies a state; false if it contradicts what came before. */
+  #apply({ tick, full_begin, full_end, leave = [], enter = [], change = [], update = [] }) {
+    const held = ([slot, generation]) => {
+      const avatar = this.table.get(slot);
+      return avatar?.generation === generation ? avatar : undefined;
+    };
+    if (full_begin) {
+      // At a second beginning, what the first had brought is shown like the old.
+      for (const avatar of this.table.values()) this.old.set(avatar.entity, avatar);
+      this.table = new Map();
+      this.byEntity = new Map();
+    }
+    for (const row of leave) {
+      const avatar = held(row);
+      if (!avatar) return false;
+      this.table.delete(avatar.slot);
+      this.byEntity.delete(avatar.entity);
+    }
+    for (const [slot, generation, x, y, z, yaw, age, , entity, profile, state] of enter) {
+      if (this.table.has(slot) || this.byEntity.has(entity) || this.generations.get(slot) === generation) return false;
+      const samples = this.old.get(entity)?.samples ?? []; // who was shown before goes on from there
+      const avatar = { slot, generation, entity, profile, state, samples };
+      this.#sample(avatar, tick, x, y, z, yaw, age, false);
+      this.table.set(slot, avatar);
+      this.byEntity.set(entity, avatar);
+      this.generations.set(slot, generation);
+    }
+    for (const [slot, generation, profile, state] of change) {
+      const avatar = held([slot, generation]);
+      if (!avatar) return false;
+      Object.assign(avatar, profile !== null && { profile }, state !== null && { state });
+    }
+    for (const row of update) {
+      const avatar = held(row);
+      if (!avatar) return false;
+      const [, , x, y, z, yaw, age, flags] = row;
+      this.#sample(avatar, tick, x, y, z, yaw, age, flags & 1);
+    }
+    if (full_end) this.old.clear();
+    return true;
+  }
+
+  #sample(avatar, tick, x, y, z, yaw, age, jumped) {
+    const sample = { t: tick * this.welcome.tick_ms - age, x, y, z, yaw };
+    const last = avatar.samples.at(-1);
+    if (!last || jumped || sample.t < last.t) avatar.samples = [sample];
+    else if (sample.t === last.t) avatar.samples[avatar.samples.length - 1] = sample;
+    else {
+      if (sample.t - last.t > GAP_MS) avatar.samples.push({ ...last, t: sample.t - STEP_MS });
+      avatar.samples = [...avatar.samples, sample].slice(-SAMPLES_KEPT);
+    }
+    avatar.last = sample;
+  }
+
+  /** FNV-1a over each slot, summed; of the new table only. */
+  digest() {
+    let sum = 0;
+    for (const { slot, generation, entity, state, last } of this.table.values()) {
+      const row = new DataView(new ArrayBuffer(24));
+      row.setUint16(0, slot, true);
+      row.setUint8(2, generation);
+      row.setUint32(3, entity % 2 ** 32, true);
+      row.setUint32(7, Math.floor(entity / 2 ** 32), true);
+      [last.x, last.y, last.z].forEach((metres, i) => row.setInt32(11 + 4 * i, Math.round(metres * 100), true));
+      row.setUint8(23, Math.round((last.yaw / 360) * 256) % 256);
+      let hash = 0x811c9dc5;
+      const eat = (byte) => (hash = Math.imul(hash ^ byte, 0x01000193));
+      new Uint8Array(row.buffer).forEach(eat);
+      for (const char of atob(state)) eat(char.charCodeAt(0));
+      sum = (sum + hash) >>> 0;
+    }
+    return sum;
+  }
+
+  // --- seen, clock, coming back -----------------------------------------------------------------------------------
+
+  #takeSeen() {
+    const unseen = this.unseen;
+    clearTimeout(this.seenTimer);
+    this.unseen = this.seenTimer = undefined;
+    return unseen && { seen: unseen.seen, held_ms: performance.now() - unseen.at };
+  }
+
+  #saySeen() {
+    const seen = this.#takeSeen();
+    if (seen) this.say("seen", seen);
+  }
+
+  #ping() { this.say("ping", { time: performance.now() }); }
+
+  #status(status, detail = "") {
+    this.on.status?.(status, detail);
+  }
+
+  #doubt(why) {
+    this.say("bye", {});
+    this.goodbye = { again: true, after_ms: 0, text: why };
+    this.socket.close();
+  }
+
+  #closed() {
+    const bye = this.goodbye;
+    this.connected = false;
+    clearInterval(this.pinger);
+    clearTimeout(this.seenTimer);
+    this.seenTimer = undefined;
+    if (bye && !bye.again) return this.#status("closed", bye.text);
+    const [first, longest] = RETRY_MS;
+    const patience = bye && this.tries === 0 ? 0 : Math.min(first * 2 ** this.tries, longest);
+    const pause = Math.max(bye?.after_ms ?? 0, patience);
+    this.tries += 1; // until the next welcome
+    const wait = pause + Math.random() * Math.max(pause / 2, 250); // so that a crowd does not come back as one
+    this.#status("waiting", bye?.text ?? "");
+    setTimeout(() => this.connect(), wait);
+  }
+}
+
+/** Where an avatar was at a moment on the gateway's clock: on the line between two samples; never beyond the last. */
+export function placeAt({ samples }, t) {
+  const after = samples.findIndex((sample) => sample.t >= t);
+  if (after === 0) return samples[0];
+  if (after < 0) return samples.at(-1);
+  const [a, b] = [samples[after - 1], samples[after]];
+  const share = (t - a.t) / (b.t - a.t);
+  const mix = (from, to) => from + (to - from) * share;
+  const turn = ((b.yaw - a.yaw + 540) % 360) - 180; // the short way round
+  return { t, x: mix(a.x, b.x), y: mix(a.y, b.y), z: mix(a.z, b.z), yaw: a.yaw + turn * share };
+}
