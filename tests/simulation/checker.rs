@@ -111,6 +111,8 @@ pub struct Viewer {
     pub radius: (f64, u64),
     /// Its budget suffices and its link too.
     pub well_served: bool,
+    /// When a tick was last skipped for it: its budget has fallen then, and takes time to climb.
+    strained_us: u64,
     /// It reads JSON, whose rows are larger.
     pub json: bool,
     /// It holds a whole view, since then.
@@ -220,6 +222,7 @@ impl Checker {
             entity,
             radius: (self.settings.radius, self.now_us),
             well_served: bot.is_well_served(),
+            strained_us: 0,
             json: bot.encoding == nearcast::codec::Encoding::Json,
             whole_us: None,
             joining_us: self.now_us,
@@ -332,6 +335,12 @@ impl Checker {
         }
     }
 
+    /// A tick was skipped, because too much is on its way.
+    pub fn skipped(&mut self, conn: u64) {
+        let now_us = self.now_us;
+        self.viewers.entry(conn).and_modify(|viewer| viewer.strained_us = now_us);
+    }
+
     /// A bot reports a wrong digest on purpose.
     pub fn lied(&mut self, conn: u64) {
         self.viewers.entry(conn).and_modify(|viewer| viewer.lied = true);
@@ -372,7 +381,8 @@ impl Checker {
         let touched = delta.enters.iter().map(|e| e.row.slot).chain(delta.changes.iter().map(|c| c.slot));
         for slot in touched.chain(delta.updates.iter().map(|row| row.slot)) {
             let Some(avatar) = mirror.at(slot) else { continue };
-            faults.extend(versions(viewer, &self.lives, avatar, at_us));
+            let known = !delta.partial && at_us > self.bad_us + HEALED_US;
+            faults.extend(versions(viewer, &self.lives, avatar, at_us, known));
         }
         let me = self.lives.get(&viewer.entity).and_then(|life| life.at(at_us)).map(|step| step.pos);
         if let (Some(me), Some(whole_us)) = (me, viewer.whole_us) {
@@ -417,7 +427,7 @@ impl Checker {
         let mut faults = Vec::new();
         for viewer in self.viewers.values() {
             let has_place = self.lives.get(&viewer.entity).is_some_and(|life| !life.steps.is_empty());
-            let bound_us = if viewer.well_served { 10 } else { 20 } * SECOND_US;
+            let bound_us = if viewer.is_well_served(now_us) { 10 } else { 20 } * SECOND_US;
             let since_us = viewer.joining_us.max(healthy_us).max(viewer.opened_us);
             if has_place && viewer.whole_us.is_none() && now_us > since_us + bound_us {
                 faults.push(format!("bot {} has no whole view after {} s", viewer.who.bot, bound_us / SECOND_US));
@@ -438,12 +448,20 @@ impl Checker {
     }
 }
 
+impl Viewer {
+    /// Whether it gets at once all that it could see.
+    pub fn is_well_served(&self, now_us: u64) -> bool {
+        self.well_served && now_us > self.strained_us + 8 * SECOND_US
+    }
+}
+
 /// The sample shown is one that was admitted, byte for byte, and never older than the one before.
 fn versions(
     viewer: &mut Viewer,
     lives: &BTreeMap<Id, Life>,
     avatar: &nearcast::client::Avatar,
     at_us: u64,
+    known: bool,
 ) -> Option<String> {
     let (bot, id) = (viewer.who.bot, avatar.entity);
     let Some(life) = lives.get(&id) else { return Some(format!("bot {bot} sees {id:x}, which never was")) };
@@ -455,18 +473,20 @@ fn versions(
     if (step.pos, step.yaw) != (avatar.pos, avatar.yaw) {
         return Some(format!("bot {bot} sees {id:x} at {:?}, sample {counter} says {:?}", avatar.pos, step.pos));
     }
-    let Some(profile) = life.profiles.iter().position(|(_, profile)| *profile == avatar.profile) else {
+    let same = life.gateway == viewer.who.gateway;
+    // Another gateway's avatar has no profile until its first keyframe has come.
+    let unknown = (avatar.profile.is_empty() && !same && !known).then_some(0);
+    let Some(profile) = life.profiles.iter().position(|(_, profile)| *profile == avatar.profile).or(unknown) else {
         return Some(format!("bot {bot} sees {id:x} as {:?}, which it never was", avatar.profile));
     };
     let shown = viewer.shown.entry(id).or_insert((counter, profile));
-    if shown.0 > counter || shown.1 > profile {
+    if shown.0 > counter || (shown.1 > profile && unknown.is_none()) {
         return Some(format!("bot {bot} saw sample {} of {id:x}, and now {counter}: back in time", shown.0));
     }
-    *shown = (counter, profile);
+    *shown = (counter, profile.max(shown.1));
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
-    let same = life.gateway == viewer.who.gateway;
-    if same && viewer.well_served && stale_us > 3 * SECOND_US {
+    if same && viewer.is_well_served(at_us) && stale_us > 3 * SECOND_US {
         return Some(format!("bot {bot} is told a sample of {id:x} that is {stale_us} us behind"));
     }
     None
@@ -505,14 +525,14 @@ impl Sight {
         let same = life.gateway == viewer.who.gateway;
         let shown = mirror.find(id).is_some();
         let entitled = inside && at_us < until_us;
-        let wrong = if entitled && !shown && self.settled && viewer.well_served {
+        let wrong = if entitled && !shown && self.settled && viewer.is_well_served(at_us) {
             Some(Wrong::Missing)
         } else if shown && self.settled && (outside || at_us > gone_us) {
             Some(Wrong::Ghost)
         } else {
             None
         };
-        let judged = self.established && self.settled && viewer.well_served && at_us < until_us;
+        let judged = self.established && self.settled && viewer.is_well_served(at_us) && at_us < until_us;
         if before && !shown && judged && self.must_be_near(radius_m, life, same) {
             let bot = viewer.who.bot;
             return Some(format!("bot {bot}: {id:x} ({:?}, same gateway: {same}) was removed and is near", life.phase));
@@ -537,7 +557,7 @@ impl Sight {
             Wrong::Ghost => self.bad_us + EXPIRED_US + 2 * SECOND_US,
         };
         let bound_us = if same { self.same_us } else { self.other_us };
-        let slow_us = if viewer.well_served { 0 } else { 2 * SECOND_US };
+        let slow_us = if viewer.is_well_served(at_us) { 0 } else { 2 * SECOND_US };
         if at_us > since_us.max(healed_us) + bound_us + slow_us {
             let bot = viewer.who.bot;
             let what = format!(

@@ -75,6 +75,8 @@ pub struct Cluster {
     trace: Trace,
     effects: Vec<Effect>,
     answers: Vec<Answered>,
+    /// The connection whose states the story tells: `CONN=n`.
+    watched: Option<u64>,
 }
 
 impl Cluster {
@@ -100,6 +102,7 @@ impl Cluster {
             trace: Trace::new(),
             effects: Vec::new(),
             answers: Vec::new(),
+            watched: crate::number("CONN"),
             rng,
         }
     }
@@ -283,7 +286,13 @@ impl Cluster {
                 }
             }
             Effect::Note(Note::Digest { same }) => self.checker.digest(conn, same),
-            Effect::Note(Note::State(_)) => self.checker.sent_state(conn),
+            Effect::Note(Note::State(note)) => {
+                if self.watched == Some(conn) {
+                    self.checker.note(format!("{note:?}"));
+                }
+                self.checker.sent_state(conn);
+            }
+            Effect::Note(Note::Skipped) => self.checker.skipped(conn),
             Effect::Note(_) => {}
         }
     }
