@@ -535,7 +535,10 @@ impl Sight {
         let judged = self.established && self.settled && viewer.is_well_served(at_us) && at_us < until_us;
         if before && !shown && judged && self.must_be_near(radius_m, life, same) {
             let bot = viewer.who.bot;
-            return Some(format!("bot {bot}: {id:x} ({:?}, same gateway: {same}) was removed and is near", life.phase));
+            return Some(format!(
+                "bot {bot}: {id:x} ({:?}, same gateway: {same}) was removed and is near: {:?} m, me {:?}",
+                life.phase, distance_m, self.me
+            ));
         }
         let Some(wrong) = wrong else {
             viewer.wrong.remove(&id);
