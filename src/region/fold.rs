@@ -108,6 +108,12 @@ impl Fold {
         self.entities.get(&entity)
     }
 
+    /// Whether it has left with this version or a later one.
+    #[must_use]
+    pub fn is_buried(&self, entity: Id, version: Version) -> bool {
+        self.tombstones.get(&entity).is_some_and(|(left, _)| *left >= version)
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -123,7 +129,7 @@ impl Fold {
     /// Folds one sample. `time_us` is the sample's time on this gateway's clock.
     pub fn fold(&mut self, sample: &Sample, time_us: u64, around: &mut impl Surroundings) -> Folded {
         let version = (sample.incarnation, sample.sequence);
-        if self.tombstones.get(&sample.entity).is_some_and(|(left, _)| *left >= version) {
+        if self.is_buried(sample.entity, version) {
             return Folded::Old;
         }
         if sample.note == Note::Leave {

@@ -654,9 +654,10 @@ impl World {
         // one was told last is newer: then that partition lags.
         let mut is_here = vec![false; best.len()];
         for (partition, part) in self.parts.iter().enumerate() {
-            for (_, held) in part.iter().flat_map(|part| part.fold.entities()) {
+            for (id, held) in part.iter().flat_map(|part| part.fold.entities()) {
                 let slot = &mut best[held.handle as usize];
-                is_here[held.handle as usize] |= held.leaver.is_none_or(|leaver| !self.has_left(partition, leaver));
+                is_here[held.handle as usize] |=
+                    held.leaver.is_none_or(|leaver| !self.has_left(partition, id, held, leaver));
                 let rank = |held: &Held| (held.version, held.leaver.is_none());
                 if slot.is_none_or(|(_, other)| rank(held) > rank(other)) {
                     *slot = Some((partition, held));
@@ -726,8 +727,11 @@ impl World {
     }
 
     /// Whether a leaver is shown no more: 500 ms of the other partition's time have passed (of this one's, where the
-    /// other is not followed).
-    fn has_left(&self, partition: usize, leaver: Leaver) -> bool {
+    /// other is not followed), or it has left the world by another one: that may be written nowhere else.
+    fn has_left(&self, partition: usize, entity: Id, held: &Held, leaver: Leaver) -> bool {
+        if self.parts.iter().flatten().any(|part| part.fold.is_buried(entity, held.version)) {
+            return true;
+        }
         let (time_us, since_us) =
             match (self.times.get(usize::from(leaver.to)).copied().flatten(), self.times[partition]) {
                 // Followed only since: its time began then.
