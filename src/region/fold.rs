@@ -72,6 +72,8 @@ pub trait Surroundings {
     fn hold(&mut self, entity: Id) -> u32;
     /// This partition holds it no more.
     fn release(&mut self, entity: Id);
+    /// It has left the world with this version, or expired: whatever others hold of it up to then is over too.
+    fn over(&mut self, entity: Id, version: Version);
     /// Another partition's time, µs, if it is followed.
     fn time_of(&self, partition: u16) -> Option<u64>;
 }
@@ -108,12 +110,6 @@ impl Fold {
         self.entities.get(&entity)
     }
 
-    /// Whether it has left with this version or a later one.
-    #[must_use]
-    pub fn is_buried(&self, entity: Id, version: Version) -> bool {
-        self.tombstones.get(&entity).is_some_and(|(left, _)| *left >= version)
-    }
-
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -129,7 +125,7 @@ impl Fold {
     /// Folds one sample. `time_us` is the sample's time on this gateway's clock.
     pub fn fold(&mut self, sample: &Sample, time_us: u64, around: &mut impl Surroundings) -> Folded {
         let version = (sample.incarnation, sample.sequence);
-        if self.is_buried(sample.entity, version) {
+        if self.tombstones.get(&sample.entity).is_some_and(|(left, _)| *left >= version) {
             return Folded::Old;
         }
         if sample.note == Note::Leave {
@@ -194,11 +190,12 @@ impl Fold {
         if self.entities.swap_remove(&entity).is_some() {
             around.release(entity);
         }
-        self.bury(entity, version);
+        self.bury(entity, version, around);
         Folded::New
     }
 
-    fn bury(&mut self, entity: Id, version: Version) {
+    fn bury(&mut self, entity: Id, version: Version, around: &mut impl Surroundings) {
+        around.over(entity, version);
         self.tombstones.insert(entity, (version, self.time_us));
     }
 
@@ -216,7 +213,7 @@ impl Fold {
         for (entity, version) in &expired {
             self.entities.swap_remove(entity);
             around.release(*entity);
-            self.bury(*entity, *version);
+            self.bury(*entity, *version, around);
         }
         let over = self.tombstones.len().saturating_sub(TOMBSTONES_MAX);
         let old = self.tombstones.values().take_while(|(_, at)| now_us - at > MOTION_RETENTION_US).count();
@@ -247,6 +244,7 @@ mod tests {
             self.next
         }
         fn release(&mut self, _: Id) {}
+        fn over(&mut self, _: Id, _: Version) {}
         fn time_of(&self, _: u16) -> Option<u64> {
             None
         }
