@@ -10,7 +10,7 @@ use nearcast::client::Mirror;
 use nearcast::codec::Payload;
 use nearcast::codec::message::{Id, Out};
 use nearcast::codec::state::Delta;
-use nearcast::limits::{FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
+use nearcast::limits::{EXPIRY_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
 use nearcast::log::Source;
 use nearcast::region::world::{Submit, World};
 use nearcast::settings::WorldSettings;
@@ -292,8 +292,9 @@ impl Checker {
         let now_us = self.now_us;
         for life in self.lives.values_mut().filter(|life| life.gateway == gateway) {
             life.phase = match life.phase {
-                Phase::Live | Phase::Lingering(_) => Phase::Orphan(now_us),
-                Phase::Orphan(_) | Phase::Left(_) => life.phase,
+                Phase::Live => Phase::Orphan(now_us),
+                Phase::Lingering(since) if now_us < since + EXPIRY_US => Phase::Orphan(now_us),
+                Phase::Lingering(_) | Phase::Orphan(_) | Phase::Left(_) => life.phase,
             };
         }
     }
@@ -395,6 +396,7 @@ impl Checker {
                 clock_steps: self.clock_steps,
                 settled: now_us > viewer.radius.1 + 3 * SECOND_US,
                 established: now_us > whole_us + SECOND_US,
+                hysteresis: if delta.full_begin || delta.full_end { 1.0 } else { HYSTERESIS },
             };
             for (id, life) in &self.lives {
                 if *id != viewer.entity {
@@ -474,7 +476,8 @@ fn versions(
         return Some(format!("bot {bot} sees {id:x} at {:?}, sample {counter} says {:?}", avatar.pos, step.pos));
     }
     let same = life.gateway == viewer.who.gateway;
-    // Another gateway's avatar has no profile until its first keyframe has come.
+    // Another gateway's avatar has no profile until its first keyframe has come: never, if that gateway died.
+    let known = known && !matches!(life.phase, Phase::Orphan(_));
     let unknown = (avatar.profile.is_empty() && !same && !known).then_some(0);
     let Some(profile) = life.profiles.iter().position(|(_, profile)| *profile == avatar.profile).or(unknown) else {
         return Some(format!("bot {bot} sees {id:x} as {:?}, which it never was", avatar.profile));
@@ -504,6 +507,8 @@ struct Sight {
     /// The radius has been the same for a while.
     settled: bool,
     established: bool,
+    /// A full view, just come to its end, knows nothing of who was held.
+    hysteresis: f64,
 }
 
 impl Sight {
@@ -554,7 +559,8 @@ impl Sight {
             })
             .or_insert((wrong, at_us));
         let healed_us = match kind {
-            _ if same => 0,
+            // Events that waited for the log come first, and use the budget up.
+            _ if same => self.bad_us + 5 * SECOND_US,
             Wrong::Missing => self.bad_us + HEALED_US,
             // A `leave` may have been lost.
             Wrong::Ghost => self.bad_us + EXPIRED_US + 2 * SECOND_US,
@@ -580,7 +586,7 @@ impl Sight {
             false if self.at_us > self.bad_us + HEALED_US => self.other_us,
             false => UNDER_WAY_US,
         };
-        let near = |pos: Pos| pos.distance_m(self.me) < radius_m * HYSTERESIS - 2.0 * MARGIN_M;
+        let near = |pos: Pos| pos.distance_m(self.me) < radius_m * self.hysteresis - 2.0 * MARGIN_M;
         life.all_within(self.at_us.saturating_sub(back_us), self.at_us, near)
     }
 }

@@ -122,6 +122,16 @@ impl Cluster {
         if self.checker.violation.is_none() {
             self.at_the_end();
         }
+        if let Some(entity) = crate::number("ENTITY") {
+            for gateway in self.gateways.iter().flatten() {
+                for partition in 0..self.settings.grid.partitions() {
+                    let folded = gateway.world.iter().flat_map(|world| world.folded(partition));
+                    for (_, held) in folded.filter(|(id, _)| *id == entity) {
+                        self.checker.story.push(format!("gateway {}: {partition} {held:?}", gateway.incarnation));
+                    }
+                }
+            }
+        }
         let counts = format!("{} bots, {} connections, {}", self.bots.len(), self.connections, self.checker.counts());
         self.trace.add(self.broker.borrow().trace().0, &[]);
         Ended { trace: self.trace, violation: self.checker.violation, story: self.checker.story, counts }
