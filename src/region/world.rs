@@ -148,10 +148,13 @@ struct Shown {
     pos: Pos,
     yaw: u8,
     state: AppState,
-    profile: Arc<str>,
+    /// The newest, and the version that brought it: a partition just entered may know an older one, or none.
+    profile: (Version, Arc<str>),
     moved: u64,
     changed: u64,
     teleported: (u64, Option<Version>),
+    /// The version with which it left the world, or expired, in one partition; another may hold it still.
+    over: Option<Version>,
 }
 
 struct Around<'a> {
@@ -184,6 +187,13 @@ impl Surroundings for Around<'_> {
         }
     }
 
+    fn over(&mut self, entity: Id, version: Version) {
+        if let Some((handle, _)) = self.handles.by_id.get(&entity) {
+            let over = &mut self.handles.shown[*handle as usize].over;
+            *over = (*over).max(Some(version));
+        }
+    }
+
     fn time_of(&self, partition: u16) -> Option<u64> {
         self.times.get(usize::from(partition)).copied().flatten()
     }
@@ -199,6 +209,8 @@ struct Pending {
     sendings: u32,
     /// A sending is in the log, or may be: then no other one's end is the action's.
     maybe_logged: bool,
+    /// Where it was published.
+    partition: u16,
 }
 
 /// One world on one gateway.
@@ -462,11 +474,18 @@ impl World {
         let Some(pending) = self.pending.get_mut(&key) else { return };
         pending.sendings -= 1;
         pending.maybe_logged |= outcome != Outcome::NeverEntered;
+        let (sendings, maybe_logged, partition) = (pending.sendings, pending.maybe_logged, pending.partition);
+        if outcome == Outcome::NeverEntered && self.part(partition).is_some_and(|part| part.actions.knows(key)) {
+            // A resend that crossed the answer to an earlier sending.
+            self.pending.swap_remove(&key);
+            return;
+        }
+        let Some(pending) = self.pending.get_mut(&key) else { return };
         let answer = match outcome {
             // The fold answers.
             Outcome::At(_) => return,
-            Outcome::NeverEntered if pending.sendings > 0 => return,
-            Outcome::NeverEntered if !pending.maybe_logged => Answer::NotLogged,
+            Outcome::NeverEntered if sendings > 0 => return,
+            Outcome::NeverEntered if !maybe_logged => Answer::NotLogged,
             Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
         };
         if !std::mem::replace(&mut pending.told, true) {
@@ -527,7 +546,7 @@ impl World {
         let ticket = log.publish(Source { topic: Topic::Events, partition }, bytes);
         self.tickets.insert(ticket, (action.session, action.n));
         let pending = self.pending.entry((action.session, action.n)).or_default();
-        (pending.deadline_us, pending.told) = (now_us + ANSWER_US, false);
+        (pending.deadline_us, pending.told, pending.partition) = (now_us + ANSWER_US, false, partition);
         pending.sendings += 1;
     }
 
@@ -657,19 +676,21 @@ impl World {
         let mut frames: Vec<Frame> = Vec::new();
         for (handle, held) in best.iter().enumerate() {
             let Some((_, held)) = *held else { continue };
-            if !is_here[handle] {
+            let shown = &mut self.handles.shown[handle];
+            if !is_here[handle] || shown.over.is_some_and(|over| over >= held.version) {
                 continue;
             }
-            let shown = &mut self.handles.shown[handle];
             let fresh = shown.tick == 0;
             if fresh || shown.pos != held.pos || shown.yaw != held.yaw {
                 (shown.pos, shown.yaw, shown.moved) = (held.pos, held.yaw, number);
             }
-            if fresh || shown.state != held.state || !Arc::ptr_eq(&shown.profile, &held.profile.1) {
-                if fresh || shown.state != held.state || shown.profile != held.profile.1 {
-                    shown.changed = number;
-                }
-                (shown.state, shown.profile) = (held.state, held.profile.1.clone());
+            let profile = held.profile.0 > shown.profile.0;
+            if fresh || shown.state != held.state || (profile && shown.profile.1 != held.profile.1) {
+                shown.changed = number;
+            }
+            shown.state = held.state;
+            if profile {
+                shown.profile = held.profile.clone();
             }
             if held.teleported != shown.teleported.1 {
                 shown.teleported = (number, held.teleported);
@@ -689,7 +710,7 @@ impl World {
                 moved: shown.moved,
                 changed: shown.changed,
                 state: held.state,
-                profile: held.profile.1.clone(),
+                profile: shown.profile.1.clone(),
             });
             match self.owned.get_mut(&shown.id) {
                 Some(owned) if owned.admitted_us > 0 => {
@@ -842,6 +863,31 @@ mod tests {
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
         assert_eq!(log.asked, asked + 1, "nothing is open any more");
+    }
+
+    #[test]
+    fn who_left_by_one_partition_is_not_shown_by_another_that_missed_it() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
+        world.submit(open, &mut log, NOW_US);
+        let pos = |x| Pos { x, y: 0, z: 0 };
+        let place = Place { time_us: NOW_US, pos: pos(50_000), yaw: 0, state: AppState::default() };
+        world.submit(Submit::Move { entity: 2, place }, &mut log, NOW_US);
+        let other = |sequence, x, note| {
+            let (time_us, yaw, state) = (NOW_US, 0, AppState::default());
+            Sample { entity: 9, incarnation: 0, sequence, time_us, pos: pos(x), yaw, state, profile: None, note }
+        };
+        let shown = |world: &mut World| world.freeze(1, NOW_US).frames.iter().map(|f| f.entities.len()).sum::<usize>();
+        // Partition 0 missed the crossing.
+        for (partition, sample, seen) in [
+            (0, other(1, 51_000, Note::None), 2),
+            (4, other(2, 51_400, Note::None), 2),
+            (4, other(3, 51_400, Note::Leave), 1),
+            (0, other(4, 51_000, Note::None), 2),
+        ] {
+            world.fold_own(&[(partition, sample)]);
+            assert_eq!(shown(&mut world), seen);
+        }
     }
 
     #[test]

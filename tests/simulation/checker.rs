@@ -10,7 +10,7 @@ use nearcast::client::Mirror;
 use nearcast::codec::Payload;
 use nearcast::codec::message::{Id, Out};
 use nearcast::codec::state::Delta;
-use nearcast::limits::{FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
+use nearcast::limits::{EXPIRY_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
 use nearcast::log::Source;
 use nearcast::region::world::{Submit, World};
 use nearcast::settings::WorldSettings;
@@ -111,6 +111,8 @@ pub struct Viewer {
     pub radius: (f64, u64),
     /// Its budget suffices and its link too.
     pub well_served: bool,
+    /// When a tick was last skipped for it: its budget has fallen then, and takes time to climb.
+    strained_us: u64,
     /// It reads JSON, whose rows are larger.
     pub json: bool,
     /// It holds a whole view, since then.
@@ -220,6 +222,7 @@ impl Checker {
             entity,
             radius: (self.settings.radius, self.now_us),
             well_served: bot.is_well_served(),
+            strained_us: 0,
             json: bot.encoding == nearcast::codec::Encoding::Json,
             whole_us: None,
             joining_us: self.now_us,
@@ -289,8 +292,9 @@ impl Checker {
         let now_us = self.now_us;
         for life in self.lives.values_mut().filter(|life| life.gateway == gateway) {
             life.phase = match life.phase {
-                Phase::Live | Phase::Lingering(_) => Phase::Orphan(now_us),
-                Phase::Orphan(_) | Phase::Left(_) => life.phase,
+                Phase::Live => Phase::Orphan(now_us),
+                Phase::Lingering(since) if now_us < since + EXPIRY_US => Phase::Orphan(now_us),
+                Phase::Lingering(_) | Phase::Orphan(_) | Phase::Left(_) => life.phase,
             };
         }
     }
@@ -330,6 +334,12 @@ impl Checker {
             let what = format!("bot {} got {level} bytes at {rate} bytes/s, bound {bound}", viewer.who.bot);
             self.fail(what);
         }
+    }
+
+    /// A tick was skipped, because too much is on its way.
+    pub fn skipped(&mut self, conn: u64) {
+        let now_us = self.now_us;
+        self.viewers.entry(conn).and_modify(|viewer| viewer.strained_us = now_us);
     }
 
     /// A bot reports a wrong digest on purpose.
@@ -372,7 +382,8 @@ impl Checker {
         let touched = delta.enters.iter().map(|e| e.row.slot).chain(delta.changes.iter().map(|c| c.slot));
         for slot in touched.chain(delta.updates.iter().map(|row| row.slot)) {
             let Some(avatar) = mirror.at(slot) else { continue };
-            faults.extend(versions(viewer, &self.lives, avatar, at_us));
+            let known = !delta.partial && at_us > self.bad_us + HEALED_US;
+            faults.extend(versions(viewer, &self.lives, avatar, at_us, known));
         }
         let me = self.lives.get(&viewer.entity).and_then(|life| life.at(at_us)).map(|step| step.pos);
         if let (Some(me), Some(whole_us)) = (me, viewer.whole_us) {
@@ -385,6 +396,7 @@ impl Checker {
                 clock_steps: self.clock_steps,
                 settled: now_us > viewer.radius.1 + 3 * SECOND_US,
                 established: now_us > whole_us + SECOND_US,
+                hysteresis: if delta.full_begin || delta.full_end { 1.0 } else { HYSTERESIS },
             };
             for (id, life) in &self.lives {
                 if *id != viewer.entity {
@@ -417,7 +429,7 @@ impl Checker {
         let mut faults = Vec::new();
         for viewer in self.viewers.values() {
             let has_place = self.lives.get(&viewer.entity).is_some_and(|life| !life.steps.is_empty());
-            let bound_us = if viewer.well_served { 10 } else { 20 } * SECOND_US;
+            let bound_us = if viewer.is_well_served(now_us) { 10 } else { 20 } * SECOND_US;
             let since_us = viewer.joining_us.max(healthy_us).max(viewer.opened_us);
             if has_place && viewer.whole_us.is_none() && now_us > since_us + bound_us {
                 faults.push(format!("bot {} has no whole view after {} s", viewer.who.bot, bound_us / SECOND_US));
@@ -438,12 +450,20 @@ impl Checker {
     }
 }
 
+impl Viewer {
+    /// Whether it gets at once all that it could see.
+    pub fn is_well_served(&self, now_us: u64) -> bool {
+        self.well_served && now_us > self.strained_us + 8 * SECOND_US
+    }
+}
+
 /// The sample shown is one that was admitted, byte for byte, and never older than the one before.
 fn versions(
     viewer: &mut Viewer,
     lives: &BTreeMap<Id, Life>,
     avatar: &nearcast::client::Avatar,
     at_us: u64,
+    known: bool,
 ) -> Option<String> {
     let (bot, id) = (viewer.who.bot, avatar.entity);
     let Some(life) = lives.get(&id) else { return Some(format!("bot {bot} sees {id:x}, which never was")) };
@@ -455,18 +475,21 @@ fn versions(
     if (step.pos, step.yaw) != (avatar.pos, avatar.yaw) {
         return Some(format!("bot {bot} sees {id:x} at {:?}, sample {counter} says {:?}", avatar.pos, step.pos));
     }
-    let Some(profile) = life.profiles.iter().position(|(_, profile)| *profile == avatar.profile) else {
+    let same = life.gateway == viewer.who.gateway;
+    // Another gateway's avatar has no profile until its first keyframe has come: never, if that gateway died.
+    let known = known && !matches!(life.phase, Phase::Orphan(_));
+    let unknown = (avatar.profile.is_empty() && !same && !known).then_some(0);
+    let Some(profile) = life.profiles.iter().position(|(_, profile)| *profile == avatar.profile).or(unknown) else {
         return Some(format!("bot {bot} sees {id:x} as {:?}, which it never was", avatar.profile));
     };
     let shown = viewer.shown.entry(id).or_insert((counter, profile));
-    if shown.0 > counter || shown.1 > profile {
+    if shown.0 > counter || (shown.1 > profile && unknown.is_none()) {
         return Some(format!("bot {bot} saw sample {} of {id:x}, and now {counter}: back in time", shown.0));
     }
-    *shown = (counter, profile);
+    *shown = (counter, profile.max(shown.1));
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
-    let same = life.gateway == viewer.who.gateway;
-    if same && viewer.well_served && stale_us > 3 * SECOND_US {
+    if same && viewer.is_well_served(at_us) && stale_us > 3 * SECOND_US {
         return Some(format!("bot {bot} is told a sample of {id:x} that is {stale_us} us behind"));
     }
     None
@@ -484,6 +507,8 @@ struct Sight {
     /// The radius has been the same for a while.
     settled: bool,
     established: bool,
+    /// A full view, just come to its end, knows nothing of who was held.
+    hysteresis: f64,
 }
 
 impl Sight {
@@ -505,17 +530,20 @@ impl Sight {
         let same = life.gateway == viewer.who.gateway;
         let shown = mirror.find(id).is_some();
         let entitled = inside && at_us < until_us;
-        let wrong = if entitled && !shown && self.settled && viewer.well_served {
+        let wrong = if entitled && !shown && self.settled && viewer.is_well_served(at_us) {
             Some(Wrong::Missing)
         } else if shown && self.settled && (outside || at_us > gone_us) {
             Some(Wrong::Ghost)
         } else {
             None
         };
-        let judged = self.established && self.settled && viewer.well_served && at_us < until_us;
+        let judged = self.established && self.settled && viewer.is_well_served(at_us) && at_us < until_us;
         if before && !shown && judged && self.must_be_near(radius_m, life, same) {
             let bot = viewer.who.bot;
-            return Some(format!("bot {bot}: {id:x} ({:?}, same gateway: {same}) was removed and is near", life.phase));
+            return Some(format!(
+                "bot {bot}: {id:x} ({:?}, same gateway: {same}) was removed and is near: {:?} m, me {:?}",
+                life.phase, distance_m, self.me
+            ));
         }
         let Some(wrong) = wrong else {
             viewer.wrong.remove(&id);
@@ -531,13 +559,14 @@ impl Sight {
             })
             .or_insert((wrong, at_us));
         let healed_us = match kind {
-            _ if same => 0,
+            // Events that waited for the log come first, and use the budget up.
+            _ if same => self.bad_us + 5 * SECOND_US,
             Wrong::Missing => self.bad_us + HEALED_US,
             // A `leave` may have been lost.
             Wrong::Ghost => self.bad_us + EXPIRED_US + 2 * SECOND_US,
         };
         let bound_us = if same { self.same_us } else { self.other_us };
-        let slow_us = if viewer.well_served { 0 } else { 2 * SECOND_US };
+        let slow_us = if viewer.is_well_served(at_us) { 0 } else { 2 * SECOND_US };
         if at_us > since_us.max(healed_us) + bound_us + slow_us {
             let bot = viewer.who.bot;
             let what = format!(
@@ -557,7 +586,7 @@ impl Sight {
             false if self.at_us > self.bad_us + HEALED_US => self.other_us,
             false => UNDER_WAY_US,
         };
-        let near = |pos: Pos| pos.distance_m(self.me) < radius_m * HYSTERESIS - 2.0 * MARGIN_M;
+        let near = |pos: Pos| pos.distance_m(self.me) < radius_m * self.hysteresis - 2.0 * MARGIN_M;
         life.all_within(self.at_us.saturating_sub(back_us), self.at_us, near)
     }
 }

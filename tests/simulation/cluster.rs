@@ -75,6 +75,8 @@ pub struct Cluster {
     trace: Trace,
     effects: Vec<Effect>,
     answers: Vec<Answered>,
+    /// The connection whose states the story tells: `CONN=n`.
+    watched: Option<u64>,
 }
 
 impl Cluster {
@@ -100,6 +102,7 @@ impl Cluster {
             trace: Trace::new(),
             effects: Vec::new(),
             answers: Vec::new(),
+            watched: crate::number("CONN"),
             rng,
         }
     }
@@ -118,6 +121,16 @@ impl Cluster {
         }
         if self.checker.violation.is_none() {
             self.at_the_end();
+        }
+        if let Some(entity) = crate::number("ENTITY") {
+            for gateway in self.gateways.iter().flatten() {
+                for partition in 0..self.settings.grid.partitions() {
+                    let folded = gateway.world.iter().flat_map(|world| world.folded(partition));
+                    for (_, held) in folded.filter(|(id, _)| *id == entity) {
+                        self.checker.story.push(format!("gateway {}: {partition} {held:?}", gateway.incarnation));
+                    }
+                }
+            }
         }
         let counts = format!("{} bots, {} connections, {}", self.bots.len(), self.connections, self.checker.counts());
         self.trace.add(self.broker.borrow().trace().0, &[]);
@@ -283,7 +296,13 @@ impl Cluster {
                 }
             }
             Effect::Note(Note::Digest { same }) => self.checker.digest(conn, same),
-            Effect::Note(Note::State(_)) => self.checker.sent_state(conn),
+            Effect::Note(Note::State(note)) => {
+                if self.watched == Some(conn) {
+                    self.checker.note(format!("{note:?}"));
+                }
+                self.checker.sent_state(conn);
+            }
+            Effect::Note(Note::Skipped) => self.checker.skipped(conn),
             Effect::Note(_) => {}
         }
     }

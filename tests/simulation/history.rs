@@ -97,7 +97,7 @@ impl History {
                 let established = viewer.whole_us.is_some_and(|since| now_us > since + 2 * SECOND_US);
                 let settled = now_us > viewer.radius.1 + 2 * SECOND_US;
                 if established && settled && is_entitled(viewer, lives, &action, now_us) {
-                    let slow_us = if viewer.well_served { 1 } else { 9 } * SECOND_US;
+                    let slow_us = if viewer.is_well_served(now_us) { 1 } else { 25 } * SECOND_US;
                     let by_us = now_us + 2 * delay_us + 500 * MILLI_US + slow_us;
                     self.expected.insert((*conn, (source.partition, offset)), by_us);
                 }
@@ -190,8 +190,10 @@ impl History {
             if !is_entitled(viewer, lives, &events[place], now_us) {
                 return false;
             }
-            if now_us > *by_us && now_us > bad_us + 2 * SECOND_US {
-                faults.push(format!("bot {} was not told of {place:?}", viewer.who.bot));
+            if now_us > *by_us && now_us > bad_us + 10 * SECOND_US {
+                let Action { scope, pos, data, .. } = &events[place];
+                let (bot, bytes, served) = (viewer.who.bot, data.len(), viewer.is_well_served(now_us));
+                faults.push(format!("bot {bot} ({served}) was not told of {place:?}: {scope:?} {pos:?} {bytes} bytes"));
             }
             true
         });

@@ -28,11 +28,17 @@ impl Checker {
                 .filter(|world| world.folded(partition).next().is_some())
                 .map(|world| {
                     let here = world.folded(partition).filter(|(_, held)| held.leaver.is_none());
-                    here.map(|(id, h)| (id, (h.version, h.pos, h.yaw, h.state, h.profile.1.clone()))).collect()
+                    here.map(|(id, h)| (id, (h.pos, h.yaw, h.state, h.profile.1.clone()))).collect()
                 })
                 .collect();
-            for pair in folds.windows(2).filter(|pair| pair[0] != pair[1]) {
-                faults.push(format!("in the end partition {partition} is {:?} and {:?}", pair[0], pair[1]));
+            for pair in folds.windows(2) {
+                let ids = pair[0].keys().chain(pair[1].keys());
+                let differ = ids.filter(|id| pair[0].get(*id) != pair[1].get(*id));
+                faults.extend(differ.map(|id| {
+                    let (a, b) = (pair[0].get(id), pair[1].get(id));
+                    let phase = self.lives().get(id).map(|life| life.phase);
+                    format!("in the end {id:x} ({phase:?}) in partition {partition} is {a:?} and {b:?}")
+                }));
             }
         }
         faults.into_iter().for_each(|what| self.fail(what));
