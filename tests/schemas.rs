@@ -236,13 +236,11 @@ fn the_prose_names_every_message_and_code() {
     for close in closes() {
         let row = table_row(&prose, &close.code().to_string());
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let again = match close {
-            Close::Drain(_) => "yes, after `after_ms`".to_owned(),
-            _ => match close.again() {
-                Some(0) => "yes".to_owned(),
-                Some(ms) => format!("yes, after {} s", ms / 1_000),
-                None => "no".to_owned(),
-            },
+        let again = match close.again() {
+            Some(_) if matches!(close, Close::Drain(_)) => "yes, after `after_ms`".to_owned(),
+            Some(0) => "yes".to_owned(),
+            Some(ms) => format!("yes, after {} s", ms / 1_000),
+            None => "no".to_owned(),
         };
         assert_eq!(cells[3], again, "{row}");
     }
