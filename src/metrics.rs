@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use crate::admit::{Close, Refusal};
-use crate::region::world::Facts;
+use crate::region::Facts;
 use crate::session::flow::SeenFact;
 use crate::session::{Note, StateNote};
 

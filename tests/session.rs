@@ -21,7 +21,7 @@ struct Room {
     log: MemoryLog,
     people: Vec<Person>,
     settings: Arc<WorldSettings>,
-    answers: Vec<nearcast::region::world::Answered>,
+    answers: Vec<nearcast::region::Answered>,
 }
 
 struct Person {

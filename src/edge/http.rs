@@ -100,7 +100,7 @@ async fn upgrade(State(shared): State<Arc<Shared>>, headers: HeaderMap, ws: WebS
     }
     let Some(place) = Place::take(&shared) else { return busy("this gateway is full\n") };
     let tasks = shared.tasks.clone();
-    ws.protocols(Encoding::ALL.map(Encoding::subprotocol))
+    ws.protocols([encoding.subprotocol()])
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)

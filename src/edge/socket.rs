@@ -12,11 +12,11 @@ use tracing::debug;
 use super::clock::Clock;
 use super::world::{Hall, Mail};
 use crate::admit::Close;
-use crate::codec::message::In;
+use crate::codec::message::{Id, In};
 use crate::codec::{Encoding, Payload};
 use crate::limits::{HELLO_WITHIN_US, MAILBOX_MAX, WRITE_WITHIN_S};
 use crate::metrics::{self, Hop};
-use crate::region::world::Submit;
+use crate::region::Submit;
 use crate::session::{Effect, Input, Session, ping_payload};
 
 /// Why a connection's loop ends.
@@ -30,10 +30,9 @@ enum End {
 /// Serves one connection until it ends. The first message decides the world.
 pub async fn serve(mut socket: WebSocket, encoding: Encoding, halls: &[Arc<Hall>], clock: Clock) {
     let opened_us = clock.now_us();
-    let first = timeout(Duration::from_micros(HELLO_WITHIN_US), socket.recv()).await;
-    let first = match first {
-        Ok(Some(Ok(message))) => Some(message),
-        Ok(Some(Err(_)) | None) => return metrics::lost(),
+    let first = match timeout(Duration::from_micros(HELLO_WITHIN_US), first_data(&mut socket)).await {
+        Ok(Some(message)) => Some(message),
+        Ok(None) => return metrics::lost(),
         Err(_) => None,
     };
     let named = |message: &Message| match encoding.decode(&data(message)?) {
@@ -44,8 +43,7 @@ pub async fn serve(mut socket: WebSocket, encoding: Encoding, halls: &[Arc<Hall>
     let Some(hall) = first.as_ref().and_then(named).or(halls.first()) else { return };
     let (Some(id), Some(entity)) = (hall.ids.take(), hall.ids.take()) else { return };
     let (mailbox, mail) = mpsc::channel(MAILBOX_MAX);
-    hall.directory.insert(id, mailbox);
-    metrics::session_count(&hall.settings.name, 1);
+    let mut presence = Presence::new(hall, id, entity, mailbox);
     let session = Session::new(id, entity, encoding, hall.settings.clone(), opened_us);
     let mut connection = Connection { socket, session, hall, clock, effects: Vec::new() };
     let end = connection.run(first, mail).await;
@@ -53,9 +51,46 @@ pub async fn serve(mut socket: WebSocket, encoding: Encoding, halls: &[Arc<Hall>
         metrics::lost();
         let _ = connection.feed(Input::Gone).await;
     }
-    hall.directory.remove(&id);
-    metrics::session_count(&hall.settings.name, -1);
+    presence.ended = true;
     debug!(session = id, "session ended");
+}
+
+/// The first message that carries data; `None` if the socket ends before one comes.
+async fn first_data(socket: &mut WebSocket) -> Option<Message> {
+    loop {
+        let message = socket.recv().await?.ok()?;
+        if data(&message).is_some() {
+            return Some(message);
+        }
+    }
+}
+
+/// A session's entry in the directory. It goes with the session, also when that ends by a mistake of ours.
+struct Presence<'a> {
+    hall: &'a Hall,
+    id: Id,
+    entity: Id,
+    /// The session has said the last thing it had to say to the world.
+    ended: bool,
+}
+
+impl<'a> Presence<'a> {
+    fn new(hall: &'a Hall, id: Id, entity: Id, mailbox: mpsc::Sender<Mail>) -> Presence<'a> {
+        hall.directory.insert(id, mailbox);
+        metrics::session_count(&hall.settings.name, 1);
+        Presence { hall, id, entity, ended: false }
+    }
+}
+
+impl Drop for Presence<'_> {
+    fn drop(&mut self) {
+        self.hall.directory.remove(&self.id);
+        metrics::session_count(&self.hall.settings.name, -1);
+        if !self.ended {
+            metrics::closed(Close::Internal);
+            let _ = self.hall.inbox.try_send(Submit::Gone { entity: self.entity });
+        }
+    }
 }
 
 /// The bytes of a message that carries some.

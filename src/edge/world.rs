@@ -17,8 +17,7 @@ use crate::codec::record::{self, Record, Stamp};
 use crate::limits::{FLUSH_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
 use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, Topic, memory::MemoryLog};
 use crate::metrics;
-use crate::region::world::{Answer, Answered, Facts, Submit};
-use crate::region::{Tick, World};
+use crate::region::{Answer, Answered, Facts, Submit, Tick, World};
 use crate::settings::WorldSettings;
 
 /// What a session's socket task is told from outside.

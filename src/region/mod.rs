@@ -1,15 +1,21 @@
-//! From records to frames: `fold` makes one partition's state out of its records, `reading` decides from where a
-//! partition is read, `owned` speaks for the avatars of this gateway, `batch` puts their samples into records,
-//! `actions` folds events, and `world` holds all of them for one world and freezes `frame`s. Pure: time comes in as an
-//! argument, the log as a polled contract.
+//! From records to frames. `submit` is what sessions ask; `owned` speaks for this gateway's avatars and `batch` puts
+//! their samples into records; `reading` decides from where a partition is read, `fold` and `actions` make its state,
+//! `pending` knows which actions wait for an answer, `peers` the other gateways' clocks; `world` holds all of them for
+//! one world, `freeze` makes its [`frame`]s. Pure: time comes in as an argument, the log as a polled contract.
 
 pub mod actions;
 pub mod batch;
 pub mod fold;
 pub mod frame;
+mod freeze;
+pub mod handles;
 pub mod owned;
+pub mod peers;
+pub mod pending;
 pub mod reading;
+pub mod submit;
 pub mod world;
 
 pub use frame::{Frame, Tick};
+pub use submit::{Answer, Answered, Facts, Submit};
 pub use world::World;

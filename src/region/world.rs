@@ -2,232 +2,48 @@
 //! have to say, and freezes frames. Driven by `edge` every few milliseconds and by the simulation: both call
 //! [`World::submit`], [`World::step`] and, on the tick, [`World::freeze`].
 
-use std::sync::Arc;
-
-use rustc_hash::FxHashMap;
-
 use super::actions::Actions;
 use super::batch;
-use super::fold::{Fold, Folded, Held, Leaver, Map, Surroundings, Version};
-use super::frame::{Entity, Frame, PartitionStatus, Spot, Tick};
-use super::owned::{Owned, Place};
+use super::fold::{Fold, Folded, Held, Map};
+use super::handles::{Around, Handles};
+use super::owned::Owned;
+use super::peers::Peers;
+use super::pending::Pending;
 use super::reading::Reading;
-use crate::clock::MinWindow;
-use crate::codec::message::{AppState, Id};
+use super::submit::{Answer, Answered, Facts, Submit};
+use crate::codec::message::Id;
 use crate::codec::record::{self, Action, Foreign, Record, Sample, Stamp};
-use crate::limits::{
-    ANSWER_US, BEAT_JITTER_US, BEAT_US, FLUSH_US, FOLLOW_MARGIN_M, HYSTERESIS, LEAVER_US, MILLI_US, SECOND_US,
-    STALE_US, UNFOLLOW_US,
-};
+use crate::limits::{BEAT_JITTER_US, BEAT_US, FLUSH_US, FOLLOW_MARGIN_M, HYSTERESIS, MILLI_US, SECOND_US, UNFOLLOW_US};
 use crate::log::{Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
-use crate::space::{Grid, Pos, Region};
-
-/// What a session asks of its world.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Submit {
-    /// A session opens; its avatar has no place yet.
-    Open {
-        /// The session.
-        session: Id,
-        /// Its avatar.
-        entity: Id,
-        /// The avatar's profile.
-        profile: Arc<str>,
-        /// How far the viewer sees, metres.
-        radius_m: f64,
-    },
-    /// The avatar is somewhere.
-    Move {
-        /// The avatar.
-        entity: Id,
-        /// Where, when.
-        place: Place,
-    },
-    /// The avatar has another profile.
-    Profile {
-        /// The avatar.
-        entity: Id,
-        /// The profile.
-        profile: Arc<str>,
-    },
-    /// The viewer sees another distance.
-    Radius {
-        /// The avatar.
-        entity: Id,
-        /// Metres.
-        radius_m: f64,
-    },
-    /// The avatar does something.
-    Act(Action),
-    /// The socket is gone without a `bye`; the avatar stays for 15 s.
-    Gone {
-        /// The avatar.
-        entity: Id,
-    },
-    /// The avatar leaves at once.
-    Leave {
-        /// The avatar.
-        entity: Id,
-    },
-}
-
-/// What became of an action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Folded at this offset.
-    Ack(u64),
-    /// It certainly never entered the log.
-    NotLogged,
-    /// Nobody knows; send it again.
-    Unknown,
-}
-
-/// An answer to a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// The session.
-    pub session: Id,
-    /// Its number for the action.
-    pub n: u64,
-    /// What became of it.
-    pub answer: Answer,
-}
-
-/// What the caller should count, since it last looked. Durations in µs.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// From admission to the log.
-    pub batch_wait_us: Vec<u64>,
-    /// From publishing to polling, own records.
-    pub log_round_trip_us: Vec<u64>,
-    /// From admission to the tick that shows it.
-    pub fold_to_tick_us: Vec<u64>,
-    /// From a sample on another gateway to the tick that shows it.
-    pub remote_age_us: Vec<u64>,
-    /// Ends of publishes: at an offset, never entered, unknown.
-    pub outcomes: [u64; 3],
-    /// Records that were damaged, or of an unknown version.
-    pub foreign: u64,
-    /// Samples dropped because a partition is full.
-    pub full: u64,
-    /// Own samples that came back newer than they were written: another writer uses our name.
-    pub echo_mismatch: u64,
-    /// Entities that expired.
-    pub expired: u64,
-    /// Partitions whose reading began anew because their offset was out of bounds.
-    pub out_of_bounds: u64,
-    /// The last reason for which the log could not be reached.
-    pub unreachable: Option<String>,
-}
+use crate::space::{Grid, Region};
 
 /// One followed partition.
-struct Part {
-    motion: Reading,
+pub(super) struct Part {
+    pub(super) motion: Reading,
     events: Reading,
-    fold: Fold,
-    actions: Actions,
+    pub(super) fold: Fold,
+    pub(super) actions: Actions,
     /// When a record of it was last polled, µs on our clock.
-    heard_us: u64,
+    pub(super) heard_us: u64,
     beat_us: u64,
     /// When somebody could last see it.
     wanted_us: u64,
 }
 
-/// Dense numbers of entities, shared by the partitions that hold them, and what was last shown of each.
-#[derive(Default)]
-struct Handles {
-    by_id: FxHashMap<Id, (u32, u32)>,
-    free: Vec<u32>,
-    shown: Vec<Shown>,
-}
-
-#[derive(Clone, Default)]
-struct Shown {
-    id: Id,
-    tick: u64,
-    pos: Pos,
-    yaw: u8,
-    state: AppState,
-    /// The newest, and the version that brought it: a partition just entered may know an older one, or none.
-    profile: (Version, Arc<str>),
-    moved: u64,
-    changed: u64,
-    teleported: (u64, Option<Version>),
-    /// The version with which it left the world, or expired, in one partition; another may hold it still.
-    over: Option<Version>,
-}
-
-struct Around<'a> {
-    handles: &'a mut Handles,
-    times: &'a [Option<u64>],
-}
-
-impl Surroundings for Around<'_> {
-    fn hold(&mut self, entity: Id) -> u32 {
-        let Handles { by_id, free, shown } = &mut *self.handles;
-        let (handle, holders) = by_id.entry(entity).or_insert_with(|| {
-            let handle = free.pop().unwrap_or_else(|| {
-                shown.push(Shown::default());
-                (shown.len() - 1) as u32
-            });
-            shown[handle as usize] = Shown { id: entity, ..Shown::default() };
-            (handle, 0)
-        });
-        *holders += 1;
-        *handle
-    }
-
-    fn release(&mut self, entity: Id) {
-        if let Some((handle, holders)) = self.handles.by_id.get_mut(&entity) {
-            *holders -= 1;
-            if *holders == 0 {
-                self.handles.free.push(*handle);
-                self.handles.by_id.remove(&entity);
-            }
-        }
-    }
-
-    fn over(&mut self, entity: Id, version: Version) {
-        if let Some((handle, _)) = self.handles.by_id.get(&entity) {
-            let over = &mut self.handles.shown[*handle as usize].over;
-            *over = (*over).max(Some(version));
-        }
-    }
-
-    fn time_of(&self, partition: u16) -> Option<u64> {
-        self.times.get(usize::from(partition)).copied().flatten()
-    }
-}
-
-/// An action without an answer.
-#[derive(Default)]
-struct Pending {
-    deadline_us: u64,
-    /// `unknown` was told.
-    told: bool,
-    /// Sendings whose end is not known.
-    sendings: u32,
-    /// A sending is in the log, or may be: then no other one's end is the action's.
-    maybe_logged: bool,
-    /// Where it was published.
-    partition: u16,
-}
-
 /// One world on one gateway.
 pub struct World {
-    grid: Grid,
+    pub(super) grid: Grid,
     gateway: u32,
-    parts: Vec<Option<Part>>,
-    times: Vec<Option<u64>>,
-    handles: Handles,
-    owned: Map<Id, Owned>,
+    pub(super) parts: Vec<Option<Part>>,
+    /// Partition times of those followed, µs.
+    pub(super) times: Vec<Option<u64>>,
+    pub(super) handles: Handles,
+    pub(super) owned: Map<Id, Owned>,
     queued: Vec<Id>,
     flush_us: u64,
     samples: Vec<(u16, Sample)>,
-    tickets: FxHashMap<Ticket, (Id, u64)>,
-    pending: Map<(Id, u64), Pending>,
-    peers: Map<u32, (MinWindow, u64)>,
-    own_delay: MinWindow,
+    pending: Pending,
+    peers: Peers,
     polled: Vec<Polled>,
     answers: Vec<Answered>,
     /// What to count; the caller empties it.
@@ -235,10 +51,6 @@ pub struct World {
     upkeep_us: u64,
 }
 
-/// Least one-way delays are kept over this; clocks of servers drift by a few ms over it at most.
-const PEER_WINDOW_US: u64 = 30 * SECOND_US;
-/// A gateway not heard of for this long is forgotten.
-const PEER_SILENT_US: u64 = 60 * SECOND_US;
 /// What is not urgent is looked after this often.
 const UPKEEP_US: u64 = 250 * MILLI_US;
 
@@ -257,10 +69,8 @@ impl World {
             queued: Vec::new(),
             flush_us: 0,
             samples: Vec::new(),
-            tickets: FxHashMap::default(),
-            pending: Map::default(),
-            peers: Map::default(),
-            own_delay: MinWindow::new(PEER_WINDOW_US),
+            pending: Pending::default(),
+            peers: Peers::default(),
             polled: Vec::new(),
             answers: Vec::new(),
             facts: Facts::default(),
@@ -411,7 +221,7 @@ impl World {
             Ok((stamp, Record::Action(action))) if source.topic == Topic::Events => {
                 part.actions.fold(offset, &action);
                 if stamp.gateway == self.gateway {
-                    self.pending.swap_remove(&(action.session, action.n));
+                    self.pending.folded((action.session, action.n));
                     let answer = Answer::Ack(offset);
                     self.answers.push(Answered { session: action.session, n: action.n, answer });
                 }
@@ -424,7 +234,7 @@ impl World {
     fn on_motion(&mut self, partition: u16, stamp: Stamp, samples: &[Sample], now_us: u64) {
         self.on_stamp(stamp, now_us);
         let own = stamp.gateway == self.gateway;
-        let offset_us = if own { 0 } else { self.peer_offset_us(stamp.gateway).unwrap_or(0) };
+        let offset_us = if own { 0 } else { self.peers.offset_us(stamp.gateway).unwrap_or(0) };
         let Some(part) = self.parts[usize::from(partition)].as_mut() else { return };
         let around = &mut Around { handles: &mut self.handles, times: &self.times };
         for sample in samples {
@@ -436,31 +246,15 @@ impl World {
         }
     }
 
-    /// Learns how long a record was under way: our own tell the log's delay, those of others also their clock.
+    /// Learns how long a record was under way.
     fn on_stamp(&mut self, stamp: Stamp, now_us: u64) {
         let delay_us = now_us as i64 - stamp.published_us as i64;
         if stamp.gateway == self.gateway {
-            self.own_delay.push(delay_us, now_us);
+            self.peers.own(delay_us, now_us);
             self.facts.log_round_trip_us.push(delay_us.max(0) as u64);
         } else {
-            let (window, heard) = self.peers.entry(stamp.gateway).or_insert((MinWindow::new(PEER_WINDOW_US), now_us));
-            window.push(delay_us, now_us);
-            *heard = now_us;
+            self.peers.other(stamp.gateway, delay_us, now_us);
         }
-    }
-
-    /// What to add to a peer's clock to get ours, µs: its least one-way delay less our own records' least round trip
-    /// through the same log. Wrong by at most that round trip.
-    fn peer_offset_us(&self, gateway: u32) -> Option<i64> {
-        let (window, _) = self.peers.get(&gateway)?;
-        Some(window.min()? - self.own_delay.min().unwrap_or(0))
-    }
-
-    /// The largest clock difference to a peer and how wrong it may be, µs.
-    #[must_use]
-    pub fn peer_clock_us(&self) -> (i64, i64) {
-        let offset = self.peers.keys().filter_map(|g| self.peer_offset_us(*g)).max_by_key(|o| o.abs());
-        (offset.unwrap_or(0), self.own_delay.min().unwrap_or(0))
     }
 
     fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) {
@@ -470,30 +264,9 @@ impl World {
             Outcome::Unknown => 2,
         };
         self.facts.outcomes[index] += 1;
-        let Some(key) = self.tickets.remove(&ticket) else { return };
-        let Some(pending) = self.pending.get_mut(&key) else { return };
-        pending.sendings -= 1;
-        pending.maybe_logged |= outcome != Outcome::NeverEntered;
-        let (sendings, maybe_logged, partition) = (pending.sendings, pending.maybe_logged, pending.partition);
-        if outcome == Outcome::NeverEntered && self.part(partition).is_some_and(|part| part.actions.knows(key)) {
-            // A resend that crossed the answer to an earlier sending.
-            self.pending.swap_remove(&key);
-            return;
-        }
-        let Some(pending) = self.pending.get_mut(&key) else { return };
-        let answer = match outcome {
-            // The fold answers.
-            Outcome::At(_) => return,
-            Outcome::NeverEntered if sendings > 0 => return,
-            Outcome::NeverEntered if !maybe_logged => Answer::NotLogged,
-            Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
-        };
-        if !std::mem::replace(&mut pending.told, true) {
-            self.answers.push(Answered { session: key.0, n: key.1, answer });
-        }
-        if answer == Answer::NotLogged {
-            self.pending.swap_remove(&key);
-        }
+        let parts = &self.parts;
+        let knows = |partition: u16, key| parts[usize::from(partition)].as_ref().is_some_and(|p| p.actions.knows(key));
+        self.answers.extend(self.pending.ended(ticket, outcome, knows));
     }
 
     // --- to the log -----------------------------------------------------------------------------------------------
@@ -544,10 +317,7 @@ impl World {
         let stamp = Stamp { gateway: self.gateway, published_us: now_us };
         let bytes = record::encode(stamp, &Record::Action(action.clone()));
         let ticket = log.publish(Source { topic: Topic::Events, partition }, bytes);
-        self.tickets.insert(ticket, (action.session, action.n));
-        let pending = self.pending.entry((action.session, action.n)).or_default();
-        (pending.deadline_us, pending.told, pending.partition) = (now_us + ANSWER_US, false, partition);
-        pending.sendings += 1;
+        self.pending.sent(ticket, (action.session, action.n), partition, now_us);
     }
 
     fn leave(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
@@ -574,14 +344,8 @@ impl World {
             }
             self.want(entity, log, now_us);
         }
-        for (key, pending) in &mut self.pending {
-            if now_us >= pending.deadline_us && !pending.told {
-                pending.told = true;
-                self.answers.push(Answered { session: key.0, n: key.1, answer: Answer::Unknown });
-            }
-        }
-        self.pending.retain(|_, pending| now_us < pending.deadline_us + 12 * ANSWER_US);
-        self.peers.retain(|_, (_, heard)| now_us.saturating_sub(*heard) < PEER_SILENT_US);
+        self.pending.overdue(now_us, &mut self.answers);
+        self.peers.forget_silent(now_us);
         for partition in 0..self.grid.partitions() {
             self.upkeep_part(partition, log, now_us);
         }
@@ -653,100 +417,13 @@ impl World {
         self.parts.get_mut(usize::from(partition))?.as_mut()
     }
 
-    // --- to the viewers -------------------------------------------------------------------------------------------
-
-    /// Freezes what is known into the frames of one tick: partitions united by entity, the newest version wins.
-    pub fn freeze(&mut self, number: u64, now_us: u64) -> Tick {
-        let tick_us = number * crate::limits::TICK_US;
-        let mut best: Vec<Option<(usize, &Held)>> = vec![None; self.handles.shown.len()];
-        // Whether anybody shows it still. Who has left for another partition, which knows it, is there, even if what this
-        // one was told last is newer: then that partition lags.
-        let mut is_here = vec![false; best.len()];
-        for (partition, part) in self.parts.iter().enumerate() {
-            for (_, held) in part.iter().flat_map(|part| part.fold.entities()) {
-                let slot = &mut best[held.handle as usize];
-                is_here[held.handle as usize] |= held.leaver.is_none_or(|leaver| !self.has_left(partition, leaver));
-                let rank = |held: &Held| (held.version, held.leaver.is_none());
-                if slot.is_none_or(|(_, other)| rank(held) > rank(other)) {
-                    *slot = Some((partition, held));
-                }
-            }
-        }
-        let mut cells: FxHashMap<Region, usize> = FxHashMap::default();
-        let mut frames: Vec<Frame> = Vec::new();
-        for (handle, held) in best.iter().enumerate() {
-            let Some((_, held)) = *held else { continue };
-            let shown = &mut self.handles.shown[handle];
-            if !is_here[handle] || shown.over.is_some_and(|over| over >= held.version) {
-                continue;
-            }
-            let fresh = shown.tick == 0;
-            if fresh || shown.pos != held.pos || shown.yaw != held.yaw {
-                (shown.pos, shown.yaw, shown.moved) = (held.pos, held.yaw, number);
-            }
-            let profile = held.profile.0 > shown.profile.0;
-            if fresh || shown.state != held.state || (profile && shown.profile.1 != held.profile.1) {
-                shown.changed = number;
-            }
-            shown.state = held.state;
-            if profile {
-                shown.profile = held.profile.clone();
-            }
-            if held.teleported != shown.teleported.1 {
-                shown.teleported = (number, held.teleported);
-            }
-            shown.tick = number;
-            let region = Region::of(held.pos);
-            let cell = *cells.entry(region).or_insert_with(|| {
-                frames.push(Frame { region, spots: Vec::new(), entities: Vec::new() });
-                frames.len() - 1
-            });
-            frames[cell].spots.push(Spot { pos: held.pos, handle: handle as u32 });
-            frames[cell].entities.push(Entity {
-                id: shown.id,
-                time_us: held.time_us.min(tick_us),
-                yaw: held.yaw,
-                teleported: shown.teleported.0,
-                moved: shown.moved,
-                changed: shown.changed,
-                state: held.state,
-                profile: shown.profile.1.clone(),
-            });
-            match self.owned.get_mut(&shown.id) {
-                Some(owned) if owned.admitted_us > 0 => {
-                    self.facts.fold_to_tick_us.push(now_us.saturating_sub(owned.admitted_us));
-                    owned.admitted_us = 0;
-                }
-                Some(_) => {}
-                None if shown.moved == number => {
-                    self.facts.remote_age_us.push(tick_us.saturating_sub(held.time_us));
-                }
-                None => {}
-            }
-        }
-        frames.sort_unstable_by_key(|frame| frame.region);
-        Tick {
-            number,
-            grid: self.grid,
-            frames: frames.into_iter().map(Arc::new).collect(),
-            partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).collect(),
-            events: self.parts.iter().map(|p| p.as_ref().map(|p| p.actions.ring()).unwrap_or_default()).collect(),
-        }
-    }
-
-    /// Whether a leaver is shown no more: 500 ms of the other partition's time have passed (of this one's, where the
-    /// other is not followed).
-    fn has_left(&self, partition: usize, leaver: Leaver) -> bool {
-        let (time_us, since_us) =
-            match (self.times.get(usize::from(leaver.to)).copied().flatten(), self.times[partition]) {
-                // Followed only since: its time began then.
-                (Some(there), _) => (there, leaver.since_there_us.unwrap_or(0)),
-                (None, here) => (here.unwrap_or(0), leaver.since_us),
-            };
-        time_us.saturating_sub(since_us) >= LEAVER_US
-    }
-
     // --- for the caller -------------------------------------------------------------------------------------------
+
+    /// The largest clock difference to another gateway and how wrong it may be, µs.
+    #[must_use]
+    pub fn peer_clock_us(&self) -> (i64, i64) {
+        (self.peers.largest_offset_us(), self.peers.error_us())
+    }
 
     /// Partitions followed.
     #[must_use]
@@ -772,13 +449,6 @@ impl World {
     }
 }
 
-fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {
-    part.map_or_else(PartitionStatus::default, |part| PartitionStatus {
-        complete: part.motion.is_complete(part.fold.time_us),
-        stale: now_us.saturating_sub(part.heard_us) >= STALE_US,
-    })
-}
-
 /// The same inputs give the same number (SplitMix64, Steele et al. 2014): spreads beats without a random source.
 fn jitter(a: u64, b: u64, c: u64) -> u64 {
     let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.rotate_left(32) ^ (c / SECOND_US);
@@ -790,7 +460,10 @@ fn jitter(a: u64, b: u64, c: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::message::Scope;
+    use crate::codec::message::{AppState, Scope};
+    use crate::codec::record::Note;
+    use crate::region::owned::Place;
+    use crate::space::Pos;
     use bytes::Bytes;
 
     const GRID: Grid = Grid { w: 4, h: 4 };

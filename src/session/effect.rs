@@ -3,7 +3,7 @@
 use super::flow::SeenFact;
 use crate::admit::{Close, Refusal};
 use crate::codec::Payload;
-use crate::region::world::Submit;
+use crate::region::Submit;
 use crate::view::Summary;
 
 /// Done by whoever drives the session, in order.

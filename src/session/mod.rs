@@ -25,7 +25,7 @@ use crate::limits::{
 };
 use crate::region::frame::Tick;
 use crate::region::owned::Place;
-use crate::region::world::{Answer, Submit};
+use crate::region::{Answer, Submit};
 use crate::settings::WorldSettings;
 use crate::space::yaw_from_degrees;
 use crate::view::View;

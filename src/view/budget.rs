@@ -39,9 +39,10 @@ impl Budget {
         self.rate
     }
 
-    /// The link takes no more than this.
+    /// The link seems to take no more than this. Halves at most: one hiccup on a link that was hardly used would else
+    /// be taken for its limit.
     pub fn fall(&mut self, rate: u32) {
-        self.set_rate(rate.clamp(BUDGET_MIN, self.rate));
+        self.set_rate(rate.clamp((self.rate / 2).max(BUDGET_MIN), self.rate));
     }
 
     /// The link held for a second: a quarter more, up to what was asked for.

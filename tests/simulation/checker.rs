@@ -12,7 +12,7 @@ use nearcast::codec::message::{Id, Out};
 use nearcast::codec::state::Delta;
 use nearcast::limits::{EXPIRY_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
 use nearcast::log::Source;
-use nearcast::region::world::{Submit, World};
+use nearcast::region::{Submit, World};
 use nearcast::settings::WorldSettings;
 use nearcast::space::Pos;
 

@@ -9,7 +9,7 @@ use nearcast::codec::message::Id;
 use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::limits::{MILLI_US, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic};
-use nearcast::region::world::{Answered, Submit, World};
+use nearcast::region::{Answered, Submit, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
 

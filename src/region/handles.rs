@@ -1,0 +1,88 @@
+//! Dense numbers for the entities that a gateway knows, and what it last showed of each.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::fold::{Surroundings, Version};
+use crate::codec::message::{AppState, Id};
+use crate::space::Pos;
+
+/// Dense numbers of entities, shared by the partitions that hold them, and what was last shown of each.
+#[derive(Default)]
+pub struct Handles {
+    by_id: FxHashMap<Id, (u32, u32)>,
+    free: Vec<u32>,
+    /// By handle.
+    pub shown: Vec<Shown>,
+}
+
+/// What was last shown of an entity.
+#[derive(Clone, Default)]
+pub struct Shown {
+    /// Who.
+    pub id: Id,
+    /// When it was last shown; 0: never.
+    pub tick: u64,
+    /// Position.
+    pub pos: Pos,
+    /// Facing.
+    pub yaw: u8,
+    /// Application state.
+    pub state: AppState,
+    /// The newest, and the version that brought it: a partition just entered may know an older one, or none.
+    pub profile: (Version, Arc<str>),
+    /// Last tick at which position or facing changed.
+    pub moved: u64,
+    /// Last tick at which profile or application state changed.
+    pub changed: u64,
+    /// Last tick at which it jumped, and the version that did.
+    pub teleported: (u64, Option<Version>),
+    /// The version with which it left the world, or expired, in one partition; another may hold it still.
+    pub over: Option<Version>,
+}
+
+/// What one partition's fold needs of its world.
+pub struct Around<'a> {
+    /// Numbers for its entities.
+    pub handles: &'a mut Handles,
+    /// Times of all partitions, µs, of those followed.
+    pub times: &'a [Option<u64>],
+}
+
+impl Surroundings for Around<'_> {
+    fn hold(&mut self, entity: Id) -> u32 {
+        let Handles { by_id, free, shown } = &mut *self.handles;
+        let (handle, holders) = by_id.entry(entity).or_insert_with(|| {
+            let handle = free.pop().unwrap_or_else(|| {
+                shown.push(Shown::default());
+                (shown.len() - 1) as u32
+            });
+            shown[handle as usize] = Shown { id: entity, ..Shown::default() };
+            (handle, 0)
+        });
+        *holders += 1;
+        *handle
+    }
+
+    fn release(&mut self, entity: Id) {
+        if let Some((handle, holders)) = self.handles.by_id.get_mut(&entity) {
+            *holders -= 1;
+            if *holders == 0 {
+                self.handles.free.push(*handle);
+                self.handles.by_id.remove(&entity);
+            }
+        }
+    }
+
+    fn over(&mut self, entity: Id, version: Version) {
+        if let Some((handle, _)) = self.handles.by_id.get(&entity) {
+            let over = &mut self.handles.shown[*handle as usize].over;
+            *over = (*over).max(Some(version));
+        }
+    }
+
+    fn time_of(&self, partition: u16) -> Option<u64> {
+        self.times.get(usize::from(partition)).copied().flatten()
+    }
+}

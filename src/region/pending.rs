@@ -1,0 +1,99 @@
+//! Actions that wait for their answer: `ack` when they are folded, `refuse` when none of their sendings can be in the
+//! log, `unknown` otherwise and after 10 s.
+
+use rustc_hash::FxHashMap;
+
+use super::fold::Map;
+use super::submit::{Answer, Answered};
+use crate::codec::message::Id;
+use crate::limits::ANSWER_US;
+use crate::log::{Outcome, Ticket};
+
+/// An action's id: its session, and the session's number for it.
+pub type Key = (Id, u64);
+
+/// After `unknown` an action is remembered this long; a later `ack` comes from the fold all the same.
+const REMEMBERED_US: u64 = 12 * ANSWER_US;
+
+#[derive(Default)]
+struct Open {
+    deadline_us: u64,
+    /// `unknown` was told.
+    told: bool,
+    /// Sendings whose end is not known.
+    sendings: u32,
+    /// A sending is in the log, or may be: then no other one's end is the action's.
+    maybe_logged: bool,
+    /// Where it was published.
+    partition: u16,
+}
+
+/// The actions of one gateway without an answer.
+#[derive(Default)]
+pub struct Pending {
+    tickets: FxHashMap<Ticket, Key>,
+    open: Map<Key, Open>,
+}
+
+impl Pending {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// An action was published, for the first time or again.
+    pub fn sent(&mut self, ticket: Ticket, key: Key, partition: u16, now_us: u64) {
+        self.tickets.insert(ticket, key);
+        let open = self.open.entry(key).or_default();
+        (open.deadline_us, open.told, open.partition) = (now_us + ANSWER_US, false, partition);
+        open.sendings += 1;
+    }
+
+    /// An action was folded.
+    pub fn folded(&mut self, key: Key) {
+        self.open.swap_remove(&key);
+    }
+
+    /// A publish ended; `knows` says whether a partition has folded an action. Returns the answer, if that is one.
+    pub fn ended(&mut self, ticket: Ticket, outcome: Outcome, knows: impl Fn(u16, Key) -> bool) -> Option<Answered> {
+        let key = self.tickets.remove(&ticket)?;
+        let open = self.open.get_mut(&key)?;
+        // A sending from before the answer to an earlier one is not counted here; then the fold knows the action.
+        open.sendings = open.sendings.saturating_sub(1);
+        open.maybe_logged |= outcome != Outcome::NeverEntered;
+        let answer = match outcome {
+            // The fold answers.
+            Outcome::At(_) => return None,
+            // A resend that crossed the answer to an earlier sending.
+            Outcome::NeverEntered if knows(open.partition, key) => {
+                self.open.swap_remove(&key);
+                return None;
+            }
+            Outcome::NeverEntered if open.sendings > 0 => return None,
+            Outcome::NeverEntered if !open.maybe_logged => Answer::NotLogged,
+            Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
+        };
+        let told = std::mem::replace(&mut open.told, true);
+        if answer == Answer::NotLogged {
+            self.open.swap_remove(&key);
+        }
+        (!told).then_some(Answered { session: key.0, n: key.1, answer })
+    }
+
+    /// Appends `unknown` for all that have waited too long, and forgets the oldest.
+    pub fn overdue(&mut self, now_us: u64, out: &mut Vec<Answered>) {
+        for (&(session, n), open) in &mut self.open {
+            if now_us >= open.deadline_us && !std::mem::replace(&mut open.told, true) {
+                out.push(Answered { session, n, answer: Answer::Unknown });
+            }
+        }
+        self.open.retain(|_, open| now_us < open.deadline_us + REMEMBERED_US);
+    }
+}

@@ -1,0 +1,105 @@
+//! What goes between sessions and their world: what they ask, what they are answered, and what is to be counted.
+
+use std::sync::Arc;
+
+use super::owned::Place;
+use crate::codec::message::Id;
+use crate::codec::record::Action;
+
+/// What a session asks of its world.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Submit {
+    /// A session opens; its avatar has no place yet.
+    Open {
+        /// The session.
+        session: Id,
+        /// Its avatar.
+        entity: Id,
+        /// The avatar's profile.
+        profile: Arc<str>,
+        /// How far the viewer sees, metres.
+        radius_m: f64,
+    },
+    /// The avatar is somewhere.
+    Move {
+        /// The avatar.
+        entity: Id,
+        /// Where, when.
+        place: Place,
+    },
+    /// The avatar has another profile.
+    Profile {
+        /// The avatar.
+        entity: Id,
+        /// The profile.
+        profile: Arc<str>,
+    },
+    /// The viewer sees another distance.
+    Radius {
+        /// The avatar.
+        entity: Id,
+        /// Metres.
+        radius_m: f64,
+    },
+    /// The avatar does something.
+    Act(Action),
+    /// The socket is gone without a `bye`; the avatar stays for 15 s.
+    Gone {
+        /// The avatar.
+        entity: Id,
+    },
+    /// The avatar leaves at once.
+    Leave {
+        /// The avatar.
+        entity: Id,
+    },
+}
+
+/// What became of an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Folded at this offset.
+    Ack(u64),
+    /// It certainly never entered the log.
+    NotLogged,
+    /// Nobody knows; send it again.
+    Unknown,
+}
+
+/// An answer to a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The session.
+    pub session: Id,
+    /// Its number for the action.
+    pub n: u64,
+    /// What became of it.
+    pub answer: Answer,
+}
+
+/// What the caller should count, since it last looked. Durations in µs.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// From admission to the log.
+    pub batch_wait_us: Vec<u64>,
+    /// From publishing to polling, own records.
+    pub log_round_trip_us: Vec<u64>,
+    /// From admission to the tick that shows it.
+    pub fold_to_tick_us: Vec<u64>,
+    /// From a sample on another gateway to the tick that shows it.
+    pub remote_age_us: Vec<u64>,
+    /// Ends of publishes: at an offset, never entered, unknown.
+    pub outcomes: [u64; 3],
+    /// Records that were damaged, or of an unknown version.
+    pub foreign: u64,
+    /// Samples dropped because a partition is full.
+    pub full: u64,
+    /// Own samples that came back newer than they were written: another writer uses our name.
+    pub echo_mismatch: u64,
+    /// Entities that expired.
+    pub expired: u64,
+    /// Partitions whose reading began anew because their offset was out of bounds.
+    pub out_of_bounds: u64,
+    /// The last reason for which the log could not be reached.
+    pub unreachable: Option<String>,
+}
