@@ -1,13 +1,30 @@
-//! Load test for nearcast: bots that play recorded people.
+//! Load test for nearcast: bots that play recorded people, and judge what they receive.
 //!
 //! - [`trace`] reads recorded movement from files.
 //! - [`cut`] finds scenes in it: windows in which the same people are there all the time.
 //! - `track` plays one person of a scene to and fro, for ever.
 //! - [`scene`] holds the scenes and the agents that play them.
 //! - [`crowd`] lays out any number of agents, and says what such a crowd is like.
+//! - [`gateway`] starts and measures the process under test; [`relay`] makes links to it worse; [`scrape`] reads its
+//!   metrics.
+//! - [`swarm`] is the bots on real sockets, [`clock`] their time, [`audit`] the judge of what they receive.
+//! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
+//! - [`sheet`] is the figures of a run, the verdict and the table; [`demo`] the live view, [`bench`] the
+//!   medians.
 
+pub mod audit;
+pub mod bench;
+pub mod clock;
 pub mod crowd;
 pub mod cut;
+pub mod demo;
+pub mod gateway;
+pub mod relay;
+pub mod scenario;
 pub mod scene;
+pub mod scrape;
+pub mod sheet;
+pub mod swarm;
 pub mod trace;
 mod track;
+pub mod trial;

@@ -2,14 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Args as Flags, Parser, Subcommand};
 use nearcast::limits::RADIUS_M;
+use nearcast_loadtest::bench;
 use nearcast_loadtest::crowd::{BORDER_X_M, Crowd, Figures, Layout};
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
+use nearcast_loadtest::demo;
+use nearcast_loadtest::gateway::Placing;
+use nearcast_loadtest::scenario::Scenario;
 use nearcast_loadtest::scene::Scene;
+use nearcast_loadtest::sheet::Report;
 use nearcast_loadtest::trace::read_folder;
+use nearcast_loadtest::trial::Setup;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Bots that play recorded people against a nearcast gateway.
 #[derive(Parser)]
@@ -19,8 +27,68 @@ struct Args {
     command: Command,
 }
 
+/// What is under test.
+#[derive(Flags)]
+struct Target {
+    /// The gateway's program [default: `nearcast` beside this one].
+    #[arg(long)]
+    gateway: Option<PathBuf>,
+    /// Bootstrap address of Apache Kafka, host:port.
+    #[arg(long)]
+    kafka: Option<String>,
+    /// A folder of scenes to play [default: the plaza, which is built in].
+    #[arg(long)]
+    scenes: Option<PathBuf>,
+    /// Also write the figures to this file, as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
 #[derive(Subcommand)]
 enum Command {
+    /// Start a gateway and a crowd, and show live what happens; with --kafka two gateways that meet in Apache Kafka.
+    Demo {
+        /// End by itself after so many seconds, with the verdict as exit code.
+        #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(8..=3600))]
+        seconds: Option<u64>,
+        /// People of the crowd.
+        #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=4000))]
+        bots: u32,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Measure: medians of several runs of each scenario, against the objectives.
+    Bench {
+        /// Runs of each scenario.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+        runs: u32,
+        /// Only this scenario; may be repeated.
+        #[arg(long)]
+        only: Vec<String>,
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Send a crowd to a gateway that runs already, and print what it received.
+    Run {
+        /// A scenario of `bench`, for its crowd and links.
+        #[arg(long, default_value = "plaza500")]
+        scenario: String,
+        /// Bots [default: the scenario's].
+        #[arg(long)]
+        bots: Option<usize>,
+        /// Seconds to measure [default: the scenario's].
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// Where clients connect, host:port.
+        #[arg(long)]
+        url: String,
+        /// A folder of scenes to play [default: the plaza, which is built in].
+        #[arg(long)]
+        scenes: Option<PathBuf>,
+        /// Also write the figures to this file, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+    },
     /// Say what the scenes are like, and a crowd that is made of them.
     Scenes {
         /// A folder that `cut` wrote, or a trace set; without it the plaza, which is built in.
@@ -56,11 +124,60 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Args::parse().command {
+/// The exit code of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    match command(Args::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("nearcast-loadtest: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Demo { seconds, bots, target } => {
+            let scenario = Scenario::demo(bots as usize, target.kafka.is_some());
+            let (program, scenes) = (target.program()?, target.scenes()?);
+            let setup = target.setup(&program, &scenes);
+            let interrupted = if seconds.is_some() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS };
+            match drive(demo::run(&scenario, &setup, seconds))? {
+                Some(report) => verdict(&report.into_iter().collect::<Vec<_>>(), target.json.as_deref()),
+                None => Ok(interrupted),
+            }
+        }
+        Command::Bench { runs, only, target } => {
+            let mut names = only;
+            if names.is_empty() {
+                names = Scenario::NAMES.map(str::to_owned).to_vec();
+                names.retain(|name| name != "kafka2" || target.kafka.is_some());
+            }
+            let scenarios = names.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
+            let (program, scenes) = (target.program()?, target.scenes()?);
+            measure(&scenarios, &target.setup(&program, &scenes), runs, target.json.as_deref())
+        }
+        Command::Run { scenario, bots, seconds, url, scenes, json } => {
+            let mut scenario = Scenario::named(&scenario)?;
+            scenario.bots = bots.unwrap_or(scenario.bots);
+            scenario.seconds = seconds.unwrap_or(scenario.seconds).max(1);
+            scenario.gateways = 1;
+            let scenes = scenes.map_or_else(|| Ok(Scene::plaza()), |folder| Scene::load_folder(&folder))?;
+            let address = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
+            let url =
+                address.parse().with_context(|| format!("--url is {url:?}: name an address, as 127.0.0.1:8080"))?;
+            // What only the gateway's own figures tell cannot be judged from outside.
+            scenario.wanted.retain(|rule| !["skipped_ticks", "rss_growth_mib"].contains(&rule.figure));
+            let placing = Placing::take_no_core();
+            let setup = Setup { program: Path::new(""), url: Some(url), kafka: None, scenes: &scenes, placing };
+            measure(&[scenario], &setup, 1, json.as_deref())
+        }
         Command::Scenes { folder, agents } => {
             let scenes = folder.map_or_else(|| Ok(Scene::plaza()), |folder| Scene::load_folder(&folder))?;
-            print_scenes(&scenes, agents)
+            print_scenes(&scenes, agents)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Cut { from, to, people, people_min, length_s, length_min_s, per_recording, scenes_max } => {
             ensure!(length_min_s >= 1.0, "--length-min-s is {length_min_s}: a scene lasts a second at least");
@@ -68,9 +185,62 @@ fn main() -> Result<()> {
             ensure!(people >= people_min, "--people is {people}, less than --people-min: raise it");
             let ms = |seconds: f64| (seconds * 1000.0) as i64;
             let (length_ms, length_min_ms) = (ms(length_s), ms(length_min_s));
-            cut_folder(&from, &to, &Rules { people, people_min, length_ms, length_min_ms, per_recording, scenes_max })
+            let rules = Rules { people, people_min, length_ms, length_min_ms, per_recording, scenes_max };
+            cut_folder(&from, &to, &rules)?;
+            Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+impl Target {
+    fn program(&self) -> Result<PathBuf> {
+        match &self.gateway {
+            Some(path) => Ok(path.clone()),
+            None => {
+                Ok(std::env::current_exe().context("cannot tell where this program is")?.with_file_name("nearcast"))
+            }
+        }
+    }
+
+    fn scenes(&self) -> Result<Vec<Scene>> {
+        self.scenes.as_ref().map_or_else(|| Ok(Scene::plaza()), |folder| Scene::load_folder(folder))
+    }
+
+    fn setup<'a>(&'a self, program: &'a Path, scenes: &'a [Scene]) -> Setup<'a> {
+        Setup { program, url: None, kafka: self.kafka.as_deref(), scenes, placing: Placing::take() }
+    }
+}
+
+fn measure(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32, json: Option<&Path>) -> Result<ExitCode> {
+    if setup.url.is_none() {
+        println!("{}", setup.placing.text());
+    }
+    match drive(bench::run(scenarios, setup, runs))? {
+        Some(reports) => verdict(&reports, json),
+        None => Ok(ExitCode::from(INTERRUPTED)),
+    }
+}
+
+/// Runs something to its end, or until Ctrl-C or SIGTERM: then `None`, and all that was started has ended.
+fn drive<T>(work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        tokio::select! {
+            done = work => done.map(Some),
+            _ = interrupt.recv() => Ok(None),
+            _ = terminate.recv() => Ok(None),
+        }
+    })
+}
+
+fn verdict(reports: &[Report], json: Option<&Path>) -> Result<ExitCode> {
+    if let Some(path) = json {
+        let text = serde_json::to_string_pretty(reports).context("cannot write figures as JSON")?;
+        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    // `bench` has printed its tables as they came; a demonstration has one.
+    Ok(if reports.iter().all(|report| report.met) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn cut_folder(from: &Path, to: &Path, rules: &Rules) -> Result<()> {

@@ -1,0 +1,272 @@
+//! The judge of what bots receive: compares what a client holds with the truth, which the swarm knows because it plays
+//! it. Pure but for its histograms; the swarm tells it what came and when to look.
+
+pub mod rules;
+pub mod tally;
+
+use std::collections::HashMap;
+
+use nearcast::client::{Avatar, Mirror};
+use nearcast::codec::message::Id;
+use nearcast::codec::state::{AGE_OLD_MS, Delta, Row};
+use nearcast::limits::{NEAREST, TICK_US};
+
+use crate::scene::Agent;
+use rules::{Bucket, Nearest, Presence, Should, last_sample_us, nearest_sample_us, should, stale_for_us};
+use tally::{BANDS_M, Tally};
+
+/// Drawing goes this far beyond the newest sample, µs.
+pub const AHEAD_US: u64 = 100_000;
+/// Who came is held this long after, µs.
+const HELD_AFTER_US: u64 = 8_000_000;
+/// A view that has just opened is joining for this long at least, µs.
+const OPENING_US: u64 = 1_000_000;
+/// Ticks of one gap that are looked at.
+const MISSED_MAX: usize = 100;
+/// Whether somebody moved between two ticks is asked of ticks this long ago, so that their samples have all gone out, µs.
+const BACK_US: u64 = 25_000;
+
+/// What the swarm knows of one of its avatars.
+#[derive(Clone, Debug)]
+pub struct Player {
+    /// The person it plays.
+    pub agent: Agent,
+    /// Which gateway it speaks to.
+    pub gateway: usize,
+    /// Its way to the gateway takes this long, µs; the gateway cannot know and dates its samples later by as much.
+    pub one_way_us: u64,
+    /// Its avatar, once it is welcome and until it leaves.
+    pub entity: Option<Id>,
+    /// When its first sample was due, µs; the others follow every 50 ms.
+    pub phase_us: u64,
+    /// The position it said last, metres.
+    pub said: Option<[f64; 3]>,
+}
+
+/// All avatars of the swarm.
+#[derive(Clone, Debug, Default)]
+pub struct Roster {
+    /// By number of the bot.
+    pub players: Vec<Player>,
+    /// Every entity that there ever was, and whose it was.
+    pub by_entity: HashMap<Id, u32>,
+}
+
+impl Roster {
+    /// Who plays an entity now.
+    fn player(&self, entity: Id) -> Option<&Player> {
+        self.players.get(*self.by_entity.get(&entity)? as usize).filter(|player| player.entity == Some(entity))
+    }
+}
+
+/// What the audit needs to know of a client besides its view.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Number of the bot.
+    pub bot: usize,
+    /// Its gateway's clock less ours, µs.
+    pub offset_us: i64,
+    /// Its radius, metres.
+    pub radius_m: f64,
+    /// Its budget, bytes per second.
+    pub budget: u32,
+    /// As many entities as the budget can hold in view; of the others nothing is said.
+    pub holds: usize,
+}
+
+/// One audited client.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    presence: Presence,
+    nearest: Nearest,
+    bucket: Bucket,
+    joined_us: u64,
+    tick: u64,
+    counted: bool,
+    near: Vec<(f64, Id)>,
+}
+
+impl Watch {
+    /// Begins with a client that was welcomed at a moment.
+    #[must_use]
+    pub fn new(joined_us: u64) -> Watch {
+        Watch { joined_us, ..Watch::default() }
+    }
+
+    /// Bytes came, with their framing.
+    pub fn bytes(&mut self, bytes: usize, client: &Client, now_us: u64, tally: &mut Tally) {
+        self.bucket.add(bytes, client.budget, now_us);
+        tally.budget_depth_s = tally.budget_depth_s.max(self.bucket.deepest() / f64::from(client.budget));
+    }
+
+    /// A state came at `received_us` and is in the mirror now.
+    pub fn state(
+        &mut self,
+        delta: &Delta,
+        mirror: &Mirror,
+        client: &Client,
+        roster: &Roster,
+        received_us: u64,
+        tally: &mut Tally,
+    ) {
+        let shown_tick = std::mem::replace(&mut self.tick, delta.tick);
+        if shown_tick > 0 {
+            let missed = (shown_tick + 1..delta.tick).take(MISSED_MAX);
+            tally.missed_states += missed.filter(|tick| anything_to_tell(*tick, mirror, client, roster)).count() as u64;
+        }
+        for row in &delta.updates {
+            let Some(entity) = mirror.at(row.slot).map(|avatar| avatar.entity) else { continue };
+            let Some(player) = roster.player(entity) else { continue };
+            self.nearest.told(entity);
+            tally.updates += 1;
+            let Some(sample_us) = date(row, delta.tick, client, player, roster, tally) else { continue };
+            let age_us = received_us.saturating_sub(sample_us);
+            let same_gateway = player.gateway == roster.players[client.bot].gateway;
+            if same_gateway { &mut tally.age_us } else { &mut tally.age_other_us }.saturating_record(age_us);
+            tally.codec_cm.saturating_record(off_cm(row, player, sample_us));
+        }
+        for enter in &delta.enters {
+            let Some(player) = roster.player(enter.entity) else { continue };
+            let Some(sample_us) = date(&enter.row, delta.tick, client, player, roster, tally) else { continue };
+            tally.codec_cm.saturating_record(off_cm(&enter.row, player, sample_us));
+        }
+    }
+
+    /// Looks at the view as it is; to be done every 50 ms.
+    pub fn look(&mut self, mirror: &Mirror, client: &Client, roster: &Roster, now_us: u64, tally: &mut Tally) {
+        let me = &roster.players[client.bot];
+        let Some(my_place) = me.said else { return };
+        let gateway_us = (now_us as i64 + client.offset_us).max(0) as u64;
+        tally.view_age_us.saturating_record(gateway_us.saturating_sub(mirror.tick() * TICK_US));
+        let joining = mirror.is_joining() || now_us.saturating_sub(self.joined_us) < OPENING_US;
+        for avatar in mirror.shown() {
+            match roster.player(avatar.entity) {
+                Some(player) => look_at(avatar, player, client, roster, my_place, now_us, tally),
+                None if !joining && roster.by_entity.contains_key(&avatar.entity) => {
+                    self.presence.look(avatar.entity, true, Should::Not, now_us, &mut tally.presence);
+                }
+                None => {}
+            }
+        }
+        self.neighbours(roster, client, my_place);
+        if joining {
+            self.presence.forget();
+        } else {
+            for (rank, (distance_m, entity)) in self.near.iter().enumerate() {
+                let held = mirror.find(*entity).is_some();
+                let should = if rank < client.holds { should(*distance_m, client.radius_m) } else { Should::Either };
+                self.presence.look(*entity, held, should, now_us, &mut tally.presence);
+            }
+            self.presence.looked(now_us);
+        }
+        self.look_at_nearest(roster, mirror, now_us, tally);
+        if !self.counted && now_us.saturating_sub(self.joined_us) >= HELD_AFTER_US {
+            self.counted = true;
+            let to_hold = self.near.iter().filter(|(d, _)| should(*d, client.radius_m) == Should::Hold);
+            let missing = to_hold.filter(|(_, entity)| mirror.find(*entity).is_none()).count();
+            tally.joins.push((mirror.shown().count(), missing));
+        }
+    }
+
+    /// All others, the nearest first.
+    fn neighbours(&mut self, roster: &Roster, client: &Client, my_place: [f64; 3]) {
+        self.near.clear();
+        for (bot, player) in roster.players.iter().enumerate() {
+            if let (Some(entity), Some(said), false) = (player.entity, player.said, bot == client.bot) {
+                self.near.push((distance_m(said, my_place), entity));
+            }
+        }
+        self.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    }
+
+    fn look_at_nearest(&mut self, roster: &Roster, mirror: &Mirror, now_us: u64, tally: &mut Tally) {
+        for (_, entity) in self.near.iter().take(NEAREST).filter(|(_, entity)| mirror.find(*entity).is_some()) {
+            let Some(player) = roster.player(*entity) else { continue };
+            let at = |us: u64| player.agent.at(last_sample_us(us, player.phase_us) as f64 / 1e3).pos;
+            let then_us = now_us.saturating_sub(BACK_US);
+            let moved = at(then_us) != at(then_us.saturating_sub(TICK_US));
+            self.nearest.look(*entity, moved, now_us, &mut tally.rates);
+        }
+        self.nearest.looked(now_us);
+    }
+}
+
+/// Whether a tick had something new of anybody held: a sample that differs from the one before, and was sent early
+/// enough to be in.
+fn anything_to_tell(tick: u64, mirror: &Mirror, client: &Client, roster: &Roster) -> bool {
+    let tick_us = ((tick * TICK_US) as i64 - client.offset_us).max(0) as u64;
+    mirror.shown().filter_map(|avatar| roster.player(avatar.entity)).any(|player| {
+        let sample_us = last_sample_us(tick_us.saturating_sub(player.one_way_us), player.phase_us);
+        let at = |us: u64| player.agent.at(us as f64 / 1e3).pos;
+        let in_time = sample_us + player.one_way_us + BACK_US / 5 < tick_us;
+        in_time && sample_us >= player.phase_us + TICK_US && at(sample_us) != at(sample_us - TICK_US)
+    })
+}
+
+/// One held entity against the truth.
+fn look_at(
+    avatar: &Avatar,
+    player: &Player,
+    client: &Client,
+    roster: &Roster,
+    my_place: [f64; 3],
+    now_us: u64,
+    tally: &mut Tally,
+) {
+    let ours_us = ours(avatar.time_us, client, player) - half_step_us(0);
+    let sample_us = shown_sample_us(ours_us, avatar.pos.metres(), client, player, roster);
+    tally.stale_us.saturating_record(stale_for_us(&player.agent, sample_us, now_us));
+    let truth = player.agent.at(now_us as f64 / 1e3).pos;
+    let distance = distance_m(truth, my_place);
+    let Some(band) = BANDS_M.iter().position(|end_m| distance < *end_m) else { return };
+    let cm = |place: [f64; 3]| (distance_m(place, truth) * 100.0).round() as u64;
+    let gateway_us = (now_us as i64 + client.offset_us).max(0) as u64 + player.one_way_us;
+    tally.held_cm[band].saturating_record(cm(avatar.pos.metres()));
+    tally.drawn_cm[band].saturating_record(cm(avatar.at(gateway_us, AHEAD_US)));
+}
+
+/// The sample that a row shows. `None` if the row does not say how old it is.
+fn date(row: &Row, tick: u64, client: &Client, player: &Player, roster: &Roster, tally: &mut Tally) -> Option<u64> {
+    if row.age_ms >= AGE_OLD_MS {
+        tally.undated += 1;
+        return None;
+    }
+    let gateway_us = nearcast::client::sample_time_us(row, tick);
+    let ours_us = ours(gateway_us, client, player) - half_step_us(row.age_ms);
+    let sample_us = shown_sample_us(ours_us, row.pos.metres(), client, player, roster);
+    tally.dating_us.saturating_record(ours_us.abs_diff(sample_us as i64));
+    Some(sample_us)
+}
+
+/// The sample that a position told for a time shows, µs. On one gateway the time decides. Across gateways times are as
+/// wrong as the gateways' idea of each other's clock, so among the samples around it the one at that place is taken.
+fn shown_sample_us(time_us: i64, place: [f64; 3], client: &Client, player: &Player, roster: &Roster) -> u64 {
+    let nearest_us = nearest_sample_us(time_us, player.phase_us);
+    if player.gateway == roster.players[client.bot].gateway {
+        return nearest_us;
+    }
+    let around = [0, -1, 1, -2, 2, -3, 3].map(|steps: i64| nearest_us.saturating_add_signed(steps * TICK_US as i64));
+    let is_there = |us: &u64| distance_m(player.agent.at(*us as f64 / 1e3).pos, place) < 0.005;
+    around.into_iter().find(|us| *us >= player.phase_us && is_there(us)).unwrap_or(nearest_us)
+}
+
+/// A sample's time as the gateway tells it, on our clock, µs.
+fn ours(gateway_us: u64, client: &Client, player: &Player) -> i64 {
+    gateway_us as i64 - client.offset_us - player.one_way_us as i64
+}
+
+/// Ages are rounded down, to 1 ms and from 128 ms on to 8 ms: half of that is put back, µs.
+fn half_step_us(age_ms: u32) -> i64 {
+    if age_ms < 128 { 500 } else { 4_000 }
+}
+
+/// The distance between a row and where its owner was, cm.
+fn off_cm(row: &Row, player: &Player, sample_us: u64) -> u64 {
+    (distance_m(row.pos.metres(), player.agent.at(sample_us as f64 / 1e3).pos) * 100.0).round() as u64
+}
+
+/// Distance, metres.
+#[must_use]
+pub fn distance_m(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+}

@@ -1,0 +1,280 @@
+//! The scenarios: which bots on which links, for how long, and which figures are wanted of them.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use nearcast::codec::Encoding;
+use nearcast::limits::{BUDGET_BYTES_PER_S, NEAREST, NEAREST_MARGIN, RADIUS_M, STRIDE_MAX, TICK_US};
+
+use crate::crowd::{Crowd, Layout};
+use crate::relay::Link;
+use crate::scene::Scene;
+use crate::sheet::Wanted;
+
+/// Bots whose views are judged, of a crowd in tiles.
+const AUDITED: usize = 50;
+/// The same of a crowd in one spot, where each view is twenty times as large.
+const AUDITED_IN_SPOT: usize = 8;
+/// So many join per second.
+pub const JOINS_PER_S: u32 = 200;
+/// A crowd in one spot lies within this of the origin, metres: all are within the radius of all.
+const SPOT_M: f64 = 20.0;
+
+/// How the bots stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Tiles of a scene each, far from each other.
+    Tiles,
+    /// All near the origin.
+    Spot,
+}
+
+/// One scenario.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows, in a line.
+    pub about: &'static str,
+    /// Bots.
+    pub bots: usize,
+    /// Where they stand.
+    pub place: Place,
+    /// How they write and read.
+    pub encoding: Encoding,
+    /// From the last joining to the window.
+    pub settle: Duration,
+    /// Length of the window.
+    pub seconds: u64,
+    /// Every so many bots, one is on a bad link; 1: all.
+    pub bad_every: Option<usize>,
+    /// What a bad link is.
+    pub link: Link,
+    /// Those who are not audited leave and come back after about this long.
+    pub life: Option<Duration>,
+    /// Gateways, on one Apache Kafka if there are two.
+    pub gateways: usize,
+    /// What is wanted.
+    pub wanted: Vec<Wanted>,
+}
+
+impl Scenario {
+    /// All names.
+    pub const NAMES: [&'static str; 7] =
+        ["plaza500", "spot1000", "spot1000json", "slow5k", "rtt300", "churn", "kafka2"];
+
+    /// The scenario of a name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn named(name: &str) -> Result<Scenario> {
+        Ok(match name {
+            "plaza500" => Scenario::plaza(500),
+            "spot1000" => Scenario::spot(Encoding::MessagePack),
+            "spot1000json" => Scenario::spot(Encoding::Json),
+            "slow5k" => Scenario::slow(),
+            "rtt300" => Scenario::far(),
+            "churn" => Scenario::churn(),
+            "kafka2" => Scenario::kafka(500),
+            other => bail!("no scenario `{other}`: name one of {}", Scenario::NAMES.join(", ")),
+        })
+    }
+
+    /// Recorded people on the plaza, on a healthy link.
+    #[must_use]
+    pub fn plaza(bots: usize) -> Scenario {
+        Scenario {
+            name: "plaza500",
+            about: "500 bots, about 50 others in radius, embedded log",
+            bots,
+            place: Place::Tiles,
+            encoding: Encoding::MessagePack,
+            settle: Duration::from_secs(3),
+            seconds: 20,
+            bad_every: None,
+            link: Link::default(),
+            life: None,
+            gateways: 1,
+            wanted: objectives(19.8, 1.0),
+        }
+    }
+
+    /// As [`Scenario::plaza`], judged as loosely as a shared machine needs.
+    #[must_use]
+    pub fn demo(bots: usize, kafka: bool) -> Scenario {
+        let plaza = Scenario::plaza(bots);
+        let wanted = objectives(18.0, 3.0);
+        let on_kafka = |rule: &Wanted| !kafka || !rule.figure.starts_with("age");
+        let wanted = wanted.into_iter().filter(on_kafka).collect();
+        Scenario { name: "demo", gateways: if kafka { 2 } else { 1 }, wanted, ..plaza }
+    }
+
+    fn spot(encoding: Encoding) -> Scenario {
+        let packed = encoding == Encoding::MessagePack;
+        let budget = [Wanted::at_most("budget_depth_s", 0.51)];
+        let all = [
+            Wanted::at_most("joined_8s_missing_max", 0.0),
+            Wanted::at_most("stale_max_ms", 2_000.0),
+            Wanted { figure: "nearest_hz", bounds: (19.0, 21.0) },
+            Wanted::at_least("ticks_per_s", 19.8),
+            Wanted::at_most("lost_sessions", 0.0),
+        ];
+        let more: &[Wanted] = if packed { &all } else { &[] };
+        Scenario {
+            name: if packed { "spot1000" } else { "spot1000json" },
+            about: "1,000 bots in one spot at 24 KiB/s",
+            bots: 1_000,
+            place: Place::Spot,
+            encoding,
+            settle: Duration::from_secs(9),
+            wanted: budget.iter().chain(more).copied().collect(),
+            ..Scenario::plaza(0)
+        }
+    }
+
+    fn slow() -> Scenario {
+        let mut wanted = objectives(19.8, 1.0);
+        wanted.extend([Wanted::at_most("bad_view_age_max_ms", 1_000.0), Wanted::at_most("rss_growth_mib", 16.0)]);
+        // Ticks are skipped for the slow, on purpose.
+        wanted.retain(|rule| rule.figure != "skipped_ticks");
+        Scenario {
+            name: "slow5k",
+            about: "200 bots, every tenth reads 5,000 bytes per second",
+            bots: 200,
+            bad_every: Some(10),
+            link: Link { bytes_per_s: Some(5_000), ..Link::default() },
+            settle: Duration::from_secs(10),
+            seconds: 30,
+            wanted,
+            ..Scenario::plaza(0)
+        }
+    }
+
+    fn far() -> Scenario {
+        Scenario {
+            name: "rtt300",
+            about: "100 bots, 150 ms each way added",
+            bots: 100,
+            bad_every: Some(1),
+            link: Link { delay: Duration::from_millis(150), ..Link::default() },
+            wanted: vec![
+                Wanted::at_least("bad_states_per_s_median", 19.8),
+                Wanted::at_most("skipped_ticks", 0.0),
+                Wanted::at_most("lost_sessions", 0.0),
+            ],
+            ..Scenario::plaza(0)
+        }
+    }
+
+    fn churn() -> Scenario {
+        Scenario {
+            name: "churn",
+            about: "300 bots, of whom 250 stay for 6 to 10 s and come back a second later",
+            bots: 300,
+            life: Some(Duration::from_secs(8)),
+            ..Scenario::plaza(0)
+        }
+    }
+
+    fn kafka(bots: usize) -> Scenario {
+        Scenario {
+            name: "kafka2",
+            about: "500 bots on two gateways that meet in Apache Kafka, after 60 s of warm-up",
+            settle: Duration::from_secs(60),
+            gateways: 2,
+            wanted: Vec::new(),
+            ..Scenario::plaza(bots)
+        }
+    }
+
+    /// The people it needs.
+    ///
+    /// # Errors
+    /// When the scenes do not fit.
+    pub fn crowd(&self, scenes: &[Scene]) -> Result<Crowd> {
+        match self.place {
+            Place::Tiles => Crowd::tiled(scenes, self.bots, Layout::default()),
+            Place::Spot => {
+                let reach_m = scenes.iter().map(|scene| scene.reach_m).fold(0.0, f64::max);
+                Crowd::one_spot(scenes, self.bots, SPOT_M.max(reach_m + 1.0))
+            }
+        }
+    }
+
+    /// Whether a bot's link is bad.
+    #[must_use]
+    pub fn is_bad(&self, bot: usize) -> bool {
+        self.bad_every.is_some_and(|every| bot % every == every - 1)
+    }
+
+    /// Whether a bot is audited: some of all tiles, and all on a bad link up to as many.
+    #[must_use]
+    pub fn is_audited(&self, bot: usize) -> bool {
+        let audited = if self.place == Place::Spot { AUDITED_IN_SPOT } else { AUDITED };
+        let every = (self.bots / audited).max(1);
+        bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1))
+    }
+
+    /// Budget asked for, bytes per second.
+    #[must_use]
+    pub fn budget(&self) -> u32 {
+        BUDGET_BYTES_PER_S
+    }
+
+    /// Radius asked for, metres.
+    #[must_use]
+    pub fn radius_m(&self) -> f64 {
+        RADIUS_M
+    }
+
+    /// Entities that the budget can hold in view, less a tenth of margin: the gateway holds nobody whom the coarsest
+    /// stride could not serve.
+    #[must_use]
+    pub fn holds(&self) -> usize {
+        let (envelope, row) = match self.encoding {
+            Encoding::MessagePack => (40, 12),
+            Encoding::Json => (130, 64),
+        };
+        let per_tick = u64::from(self.budget()) * TICK_US / 1_000_000;
+        let rows = (per_tick.saturating_sub(envelope) / row) as usize;
+        let near = (NEAREST + NEAREST_MARGIN).min(rows * 3 / 5);
+        (near + (rows - near) * STRIDE_MAX as usize) * 9 / 10
+    }
+}
+
+/// The objectives on a healthy link; ages may be looser by a factor.
+fn objectives(states_per_s: f64, age_factor: f64) -> Vec<Wanted> {
+    vec![
+        Wanted::at_least("states_per_s_median", states_per_s),
+        Wanted::at_most("age_p50_ms", 35.0 * age_factor),
+        Wanted::at_most("age_p99_ms", 75.0 * age_factor),
+        Wanted::at_most("codec_error_p99_cm", 1.0),
+        Wanted::at_most("missing_ghost_per_million", 100.0),
+        Wanted::at_most("skipped_ticks", 0.0),
+        Wanted::at_most("missed_states", 0.0),
+        Wanted::at_most("lost_sessions", 0.0),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_has_its_crowd() {
+        for name in Scenario::NAMES {
+            let scenario = Scenario::named(name).expect("listed");
+            assert_eq!(scenario.name, name);
+            let crowd = scenario.crowd(&Scene::plaza()).expect("the plaza fits");
+            assert_eq!(crowd.agents.len(), scenario.bots);
+            assert!((0..scenario.bots).any(|bot| scenario.is_audited(bot)));
+        }
+        assert!(Scenario::named("none").is_err());
+    }
+
+    #[test]
+    fn the_default_budget_holds_a_thousand() {
+        assert!(Scenario::named("spot1000").expect("listed").holds() > 999);
+        assert!(Scenario::named("spot1000json").expect("listed").holds() < 300);
+    }
+}

@@ -1,0 +1,130 @@
+//! One bot: what it plays, what it holds, what it has counted. Knows no runtime; the swarm drives it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use nearcast::client::Mirror;
+use nearcast::codec::Encoding;
+use nearcast::codec::message::{AppState, Hello, In, Move, View};
+use nearcast::codec::state::Context;
+use tokio_tungstenite::tungstenite::Bytes;
+
+use super::socket::Socket;
+use crate::audit::Watch;
+use crate::scene::{Agent, Sample};
+
+/// Messages that wait to be looked at; a bot so far behind is closed, and the run is void.
+pub(super) const INBOX_MAX: usize = 1_024;
+
+/// What one bot is to do.
+#[derive(Clone, Debug)]
+pub struct BotPlan {
+    /// The person it plays.
+    pub agent: Agent,
+    /// Number of its gateway.
+    pub gateway: usize,
+    /// Where it connects: the gateway, or a relay in front of it.
+    pub addr: SocketAddr,
+    /// What the relay adds each way, µs.
+    pub one_way_us: u64,
+    /// Whether what it receives is judged.
+    pub audited: bool,
+    /// Figures are kept apart by group.
+    pub group: usize,
+    /// It leaves after this long and comes back a second later, again and again, µs.
+    pub life_us: Option<u64>,
+}
+
+/// A message that came.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) received_us: u64,
+    pub(super) bytes: Bytes,
+}
+
+/// A bot.
+#[derive(Debug, Default)]
+pub(super) struct Bot {
+    pub(super) socket: Option<Socket>,
+    /// Counts its sessions, so that what was planned for an earlier one is not done in a later.
+    pub(super) session: u32,
+    /// Said bye, or is about to: an end of the socket is as it should be.
+    pub(super) leaving: bool,
+    pub(super) inbox: VecDeque<Arrival>,
+    pub(super) mirror: Mirror,
+    pub(super) context: Context,
+    pub(super) watch: Option<Watch>,
+    /// Newest state and its receipt, not yet told.
+    pub(super) unsaid: Option<(u64, u64)>,
+    pub(super) counts: Counts,
+}
+
+/// What a bot has counted since the start of the window.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// States received.
+    pub states: u64,
+    /// Bytes received, with the framing of WebSocket.
+    pub bytes: u64,
+    /// Ticks between states that no state came for.
+    pub gaps: u64,
+    /// Whether it has been in session for the whole window.
+    pub whole: bool,
+}
+
+impl Bot {
+    /// Forgets the last session.
+    pub(super) fn renew(&mut self) {
+        let counts = Counts { whole: false, ..self.counts };
+        *self = Bot { session: self.session + 1, counts, ..Bot::default() };
+    }
+
+    /// The words of the next sample; `seen` goes with it.
+    pub(super) fn say_move(&mut self, sample: Sample, due_us: u64, now_us: u64) -> In {
+        let unsaid = self.unsaid.take();
+        In::Move(Move {
+            time: due_us as f64 / 1e3,
+            pos: sample.pos,
+            yaw: sample.yaw_deg,
+            state: AppState::default(),
+            seen: unsaid.map(|(number, _)| number),
+            held_ms: unsaid.map(|(_, received_us)| now_us.saturating_sub(received_us) as f64 / 1e3),
+        })
+    }
+}
+
+/// The first words of a bot; the profile is 16 bytes.
+pub(super) fn hello(number: usize, world: &str, view: View) -> In {
+    let profile = Some(format!("bot {number:012}"));
+    In::Hello(Hello { world: world.to_owned(), profile, view: Some(view), ..Hello::default() })
+}
+
+/// Bytes on the socket: with the header of an unmasked WebSocket frame.
+pub(super) fn framed_len(len: usize) -> usize {
+    len + match len {
+        0..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
+    }
+}
+
+/// What all bots of a swarm have in common.
+#[derive(Clone, Debug)]
+pub struct SwarmPlan {
+    /// The bots.
+    pub bots: Vec<BotPlan>,
+    /// Gateways they speak to.
+    pub gateways: usize,
+    /// How they write and read.
+    pub encoding: Encoding,
+    /// The world they enter.
+    pub world: String,
+    /// Radius they ask for, metres.
+    pub radius_m: f64,
+    /// Budget they ask for, bytes per second.
+    pub budget: u32,
+    /// So many join per second.
+    pub joins_per_s: u32,
+    /// Entities that such a budget can hold in view.
+    pub holds: usize,
+}

@@ -1,0 +1,371 @@
+//! Bots over real sockets, all on one thread. Reading notes the time and puts the message aside; sending goes by a fixed
+//! schedule and before everything else; decoding and auditing fill the time between. So nobody is measured late because
+//! somebody else was being decoded, and what was late nevertheless is counted.
+
+mod bot;
+mod schedule;
+mod socket;
+mod work;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use hdrhistogram::Histogram;
+use nearcast::client::Mirror;
+use nearcast::codec::message::{In, Out, View, Welcome};
+use nearcast::codec::wire::Heard;
+use nearcast::limits::TICK_US;
+use tokio::sync::Notify;
+
+pub use bot::{BotPlan, Counts, SwarmPlan};
+
+use crate::audit::tally::{Tally, histogram};
+use crate::audit::{Player, Roster, Watch};
+use crate::clock::{Clock, Offset};
+use bot::{Arrival, Bot, INBOX_MAX, framed_len, hello};
+use schedule::{Due, Duty, Schedule};
+use socket::{Alarm, Read, Socket};
+
+/// A `welcome` may take this long.
+const WELCOME_WITHIN: Duration = Duration::from_secs(10);
+/// A bot that left comes back after this long.
+const AWAY: Duration = Duration::from_secs(1);
+/// Each bot asks for its gateway's clock this often, µs.
+const PING_EVERY_US: u64 = 1_000_000;
+/// Spreads phases evenly, whichever bots are compared: multiples of it fill a circle.
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
+/// What the swarm has counted since the start of the window.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// How late messages went out against the schedule, µs.
+    pub send_late_us: Histogram<u64>,
+    /// How long a message waited to be read after the runtime knew of it, µs.
+    pub read_late_us: Histogram<u64>,
+    /// Messages that a full socket did not take.
+    pub blocked: u64,
+    /// `refuse` by code.
+    pub refusals: BTreeMap<String, u64>,
+    /// Sessions that ended though nobody said bye, and the first reasons.
+    pub lost: Vec<String>,
+    /// How many those were.
+    pub lost_count: u64,
+    /// Ticks that any state showed.
+    pub first_tick: u64,
+    /// The last of them.
+    pub last_tick: u64,
+    /// How many different ones.
+    pub ticks: u64,
+    /// By tick: bots that got no state for it, though they did before and after. One entry a tick of the window.
+    pub gaps: BTreeMap<u64, u32>,
+    /// `stale: true` heard.
+    pub stale: u64,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters {
+            send_late_us: histogram(),
+            read_late_us: histogram(),
+            blocked: 0,
+            refusals: BTreeMap::new(),
+            lost: Vec::new(),
+            lost_count: 0,
+            first_tick: 0,
+            last_tick: 0,
+            ticks: 0,
+            gaps: BTreeMap::new(),
+            stale: 0,
+        }
+    }
+}
+
+/// Groups of bots whose figures are kept apart: those on a healthy link, and the others.
+pub const GROUPS: usize = 2;
+/// Reasons of lost sessions that are kept.
+const REASONS_MAX: usize = 5;
+
+/// A swarm. Cheap to share within its thread.
+#[derive(Debug)]
+pub struct Swarm {
+    /// Its clock.
+    pub clock: Clock,
+    plan: SwarmPlan,
+    bots: Vec<RefCell<Bot>>,
+    roster: RefCell<Roster>,
+    offsets: RefCell<Vec<Offset>>,
+    schedule: RefCell<Schedule>,
+    looks: RefCell<Schedule>,
+    /// Bots with messages that have not been looked at.
+    waiting: RefCell<VecDeque<u32>>,
+    wake: Notify,
+    joined: Cell<usize>,
+    over: Cell<bool>,
+    window_us: Cell<u64>,
+    counters: RefCell<Counters>,
+    tallies: RefCell<[Tally; GROUPS]>,
+}
+
+impl Swarm {
+    /// Sends the bots in, at the pace of the plan. Must run in a `LocalSet`.
+    #[must_use]
+    pub fn start(plan: SwarmPlan) -> Rc<Swarm> {
+        let clock = Clock::start();
+        let player = |bot: &BotPlan| Player {
+            agent: bot.agent.clone(),
+            gateway: bot.gateway,
+            one_way_us: bot.one_way_us,
+            entity: None,
+            phase_us: 0,
+            said: None,
+        };
+        let players = plan.bots.iter().map(player).collect();
+        let swarm = Rc::new(Swarm {
+            clock,
+            bots: plan.bots.iter().map(|_| RefCell::new(Bot::default())).collect(),
+            roster: RefCell::new(Roster { players, ..Roster::default() }),
+            offsets: RefCell::new(vec![Offset::default(); plan.gateways]),
+            schedule: RefCell::default(),
+            looks: RefCell::default(),
+            waiting: RefCell::default(),
+            wake: Notify::new(),
+            joined: Cell::new(0),
+            over: Cell::new(false),
+            window_us: Cell::new(0),
+            counters: RefCell::default(),
+            tallies: RefCell::default(),
+            plan,
+        });
+        tokio::task::spawn_local(Rc::clone(&swarm).work());
+        for number in 0..swarm.bots.len() {
+            tokio::task::spawn_local(Rc::clone(&swarm).live(number));
+        }
+        swarm
+    }
+
+    /// Bots in session.
+    #[must_use]
+    pub fn joined(&self) -> usize {
+        self.joined.get()
+    }
+
+    /// Waits until all bots are in.
+    ///
+    /// # Errors
+    /// When a session is lost meanwhile, or it takes longer than `within`.
+    pub async fn all_joined(&self, within: Duration) -> Result<()> {
+        let until = tokio::time::Instant::now() + within;
+        while self.joined() < self.bots.len() {
+            if let Some(reason) = self.counters.borrow().lost.first() {
+                bail!("a bot could not stay while others were joining: {reason}");
+            }
+            if tokio::time::Instant::now() > until {
+                bail!("{} of {} bots are in after {} s", self.joined(), self.bots.len(), within.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// Starts a window: counts and histograms from now on.
+    pub fn begin(&self) {
+        self.window_us.set(self.clock.now_us());
+        *self.counters.borrow_mut() = Counters::default();
+        self.tallies.borrow_mut().iter_mut().for_each(Tally::restart);
+        for bot in &self.bots {
+            let mut bot = bot.borrow_mut();
+            bot.counts = Counts { whole: bot.socket.is_some(), ..Counts::default() };
+        }
+    }
+
+    /// The window so far.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        Window {
+            seconds: self.clock.now_us().saturating_sub(self.window_us.get()) as f64 / 1e6,
+            bots: self.bots.iter().map(|bot| bot.borrow().counts).collect(),
+            groups: self.plan.bots.iter().map(|plan| plan.group).collect(),
+            held: self.bots.iter().map(|bot| bot.borrow().mirror.len()).collect(),
+            counters: self.counters.borrow().clone(),
+            tallies: self.tallies.borrow().clone(),
+        }
+    }
+
+    /// All bots say bye; returns when the gateway has had time to answer.
+    pub async fn stop(&self) {
+        self.over.set(true);
+        (0..self.bots.len()).for_each(|number| self.leave(number));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.close();
+    }
+
+    /// All sockets close at once.
+    pub fn close(&self) {
+        self.over.set(true);
+        self.bots.iter().for_each(|bot| bot.borrow_mut().socket = None);
+        self.wake.notify_one();
+    }
+
+    /// One bot's life: joins at its turn, reads until the end; with a life of given length, again and again.
+    async fn live(self: Rc<Self>, number: usize) {
+        let turn_us = number as u64 * 1_000_000 / u64::from(self.plan.joins_per_s.max(1));
+        tokio::time::sleep_until(self.clock.at(turn_us)).await;
+        while !self.over.get() {
+            let ended = match self.join(number).await {
+                Ok(()) => self.read(number).await,
+                Err(error) => format!("{error:#}"),
+            };
+            let left = self.left(number);
+            if !left && !self.over.get() {
+                return self.lost(number, &ended);
+            }
+            if self.plan.bots[number].life_us.is_none() {
+                return;
+            }
+            tokio::time::sleep(AWAY).await;
+        }
+    }
+
+    async fn join(&self, number: usize) -> Result<()> {
+        let plan = &self.plan;
+        self.bots[number].borrow_mut().renew();
+        let mut socket = Socket::open(plan.bots[number].addr, plan.encoding).await?;
+        let view = View { radius: Some(plan.radius_m), budget: Some(plan.budget) };
+        let sent_us = self.clock.now_us();
+        if !socket.write(plan.encoding.encode_in(&hello(number, &plan.world, view))) {
+            bail!("the socket does not take `hello`");
+        }
+        let alarm = Alarm::new(self.clock);
+        let first = tokio::time::timeout(WELCOME_WITHIN, async {
+            loop {
+                match poll_fn(|cx| socket.poll_read(&alarm, cx)).await {
+                    Read::Message(bytes, _) => return Ok(bytes),
+                    Read::Control => {}
+                    Read::End(reason) => return Err(anyhow!("{reason}")),
+                }
+            }
+        });
+        let bytes = first.await.map_err(|_| anyhow!("no `welcome` within 10 s"))?.context("instead of `welcome`")?;
+        let heard = plan.encoding.decode_out(&mut self.bots[number].borrow_mut().context, &bytes);
+        let Ok(Heard::Other(Out::Welcome(welcome))) = heard else {
+            bail!("the first message is no `welcome`: {heard:?}");
+        };
+        self.welcome(number, socket, &welcome, sent_us, framed_len(bytes.len()));
+        Ok(())
+    }
+
+    fn welcome(&self, number: usize, socket: Socket, welcome: &Welcome, sent_us: u64, bytes: usize) {
+        let now_us = self.clock.now_us();
+        let plan = &self.plan.bots[number];
+        self.offsets.borrow_mut()[plan.gateway].measured(sent_us, now_us, welcome.time * 1e3);
+        let mut bot = self.bots[number].borrow_mut();
+        bot.socket = Some(socket);
+        let session = bot.session;
+        let phase_us = ((number as f64 * GOLDEN).fract() * TICK_US as f64) as u64;
+        let first_us = now_us.saturating_sub(phase_us).next_multiple_of(TICK_US) + phase_us;
+        {
+            let mut roster = self.roster.borrow_mut();
+            roster.by_entity.insert(welcome.entity, number as u32);
+            let player = &mut roster.players[number];
+            (player.entity, player.phase_us, player.said) = (Some(welcome.entity), first_us, None);
+        }
+        let due = |at_us, duty| Due { at_us, bot: number as u32, session, duty };
+        let mut schedule = self.schedule.borrow_mut();
+        schedule.push(due(first_us, Duty::Move));
+        schedule.push(due(now_us, Duty::Ping));
+        plan.life_us.into_iter().for_each(|life| schedule.push(due(now_us + life, Duty::Leave)));
+        if plan.audited {
+            let mut watch = Watch::new(now_us);
+            watch.bytes(bytes, &self.client(number), now_us, &mut self.tallies.borrow_mut()[plan.group]);
+            bot.watch = Some(watch);
+            let spread_us = (number as u64 * 7_919) % TICK_US;
+            self.looks.borrow_mut().push(due(now_us + spread_us, Duty::Look));
+        }
+        self.joined.set(self.joined.get() + 1);
+        self.wake.notify_one();
+    }
+
+    /// Reads until the socket ends; why it did.
+    async fn read(&self, number: usize) -> String {
+        let alarm = Alarm::new(self.clock);
+        loop {
+            let read = poll_fn(|cx| match &mut self.bots[number].borrow_mut().socket {
+                Some(socket) => socket.poll_read(&alarm, cx),
+                None => std::task::Poll::Ready(Read::End("closed by ourselves".to_owned())),
+            });
+            match read.await {
+                Read::Message(bytes, waited_us) => {
+                    let received_us = self.clock.now_us();
+                    if let Some(late_us) = waited_us {
+                        self.counters.borrow_mut().read_late_us.saturating_record(late_us);
+                    }
+                    let mut bot = self.bots[number].borrow_mut();
+                    if bot.inbox.is_empty() {
+                        self.waiting.borrow_mut().push_back(number as u32);
+                    }
+                    if bot.inbox.len() == INBOX_MAX {
+                        return format!("{INBOX_MAX} messages wait to be decoded: the swarm is too slow");
+                    }
+                    bot.inbox.push_back(Arrival { received_us, bytes });
+                    drop(bot);
+                    self.send_due();
+                    self.wake.notify_one();
+                }
+                Read::Control => {}
+                Read::End(reason) => return reason,
+            }
+        }
+    }
+
+    fn leave(&self, number: usize) {
+        let mut bot = self.bots[number].borrow_mut();
+        bot.leaving = true;
+        let bye = self.plan.encoding.encode_in(&In::Bye(nearcast::codec::message::ByeIn {}));
+        if let Some(socket) = &mut bot.socket {
+            socket.write(bye);
+            self.roster.borrow_mut().players[number].entity = None;
+        }
+    }
+
+    /// Clears up after a session; whether it had said bye.
+    fn left(&self, number: usize) -> bool {
+        let mut bot = self.bots[number].borrow_mut();
+        let player = &mut self.roster.borrow_mut().players[number];
+        (player.entity, player.said) = (None, None);
+        if bot.socket.take().is_some() {
+            self.joined.set(self.joined.get() - 1);
+        }
+        bot.mirror = Mirror::default();
+        bot.inbox.clear();
+        bot.leaving
+    }
+
+    fn lost(&self, number: usize, reason: &str) {
+        let mut counters = self.counters.borrow_mut();
+        counters.lost_count += 1;
+        if counters.lost.len() < REASONS_MAX {
+            counters.lost.push(format!("bot {number}: {reason}"));
+        }
+    }
+}
+
+/// What a window of time held.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// How long it was.
+    pub seconds: f64,
+    /// By bot.
+    pub bots: Vec<Counts>,
+    /// By bot: its group.
+    pub groups: Vec<usize>,
+    /// By bot: entities held now.
+    pub held: Vec<usize>,
+    /// The swarm's own counts.
+    pub counters: Counters,
+    /// The audit's, by group.
+    pub tallies: [Tally; GROUPS],
+}

@@ -1,0 +1,151 @@
+//! One bot's WebSocket: opening it, reading with the delay noted, writing without waiting. Knows nothing of messages.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use futures_util::{Sink, Stream};
+use nearcast::codec::Encoding;
+use nearcast::codec::wire::Payload;
+use nearcast::limits::READ_BUFFER_BYTES;
+use std::pin::Pin;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+use crate::clock::Clock;
+
+/// The whole opening, TCP and WebSocket, may take this long.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// A message that waits for the socket may have this many bytes in all; then the link counts as dead.
+const WRITE_BYTES_MAX: usize = 256 * 1024;
+
+/// What a read came to.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// A message, and how long it waited since the runtime knew of it, µs, where that is known.
+    Message(Bytes, Option<u64>),
+    /// Something else of the WebSocket protocol, which is seen to.
+    Control,
+    /// The socket has ended, and why.
+    End(String),
+}
+
+/// An open WebSocket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: WebSocketStream<TcpStream>,
+}
+
+impl Socket {
+    /// Connects, with Nagle's delay off and a read buffer as small as the gateway's.
+    pub(super) async fn open(addr: SocketAddr, encoding: Encoding) -> Result<Socket> {
+        let opening = async {
+            let tcp = TcpStream::connect(addr).await.with_context(|| format!("cannot connect to {addr}"))?;
+            tcp.set_nodelay(true).context("cannot set TCP_NODELAY")?;
+            let mut request = format!("ws://{addr}/v1").into_client_request().context("cannot make a request")?;
+            let protocol = encoding.subprotocol();
+            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            let config = WebSocketConfig::default()
+                .read_buffer_size(READ_BUFFER_BYTES)
+                .write_buffer_size(0)
+                .max_write_buffer_size(WRITE_BYTES_MAX);
+            let (stream, response) = client_async_with_config(request, tcp, Some(config))
+                .await
+                .with_context(|| format!("{addr} does not open a WebSocket at /v1"))?;
+            let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
+            ensure!(chosen == Some(protocol.as_bytes()), "{addr} does not speak {protocol}");
+            Ok(Socket { stream })
+        };
+        match tokio::time::timeout(OPEN_WITHIN, opening).await {
+            Ok(opened) => opened,
+            Err(_) => bail!("{addr} took more than {} s to open a WebSocket", OPEN_WITHIN.as_secs()),
+        }
+    }
+
+    /// Reads what has come, if anything has.
+    pub(super) fn poll_read(&mut self, alarm: &Alarm, cx: &mut Context<'_>) -> Poll<Read> {
+        alarm.wake_for(cx.waker());
+        let mut noted = Context::from_waker(&alarm.waker);
+        Pin::new(&mut self.stream).poll_next(&mut noted).map(|read| match read {
+            Some(Ok(Message::Binary(bytes))) => Read::Message(bytes, alarm.waited_us()),
+            Some(Ok(Message::Text(text))) => Read::Message(text.into(), alarm.waited_us()),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Read::Control,
+            Some(Ok(Message::Close(frame))) => {
+                Read::End(frame.map_or("closed without a reason".to_owned(), |f| format!("{} {}", f.code, f.reason)))
+            }
+            Some(Err(error)) => Read::End(error.to_string()),
+            None => Read::End("closed".to_owned()),
+        })
+    }
+
+    /// Writes without waiting. False if the socket is full, or dead: reading tells which.
+    pub(super) fn write(&mut self, payload: Payload) -> bool {
+        let message = match payload {
+            Payload::Text(text) => Message::text(text),
+            Payload::Binary(bytes) => Message::Binary(bytes),
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stream = Pin::new(&mut self.stream);
+        if !matches!(stream.as_mut().poll_ready(&mut cx), Poll::Ready(Ok(()))) {
+            return false;
+        }
+        // What the socket does not take at once goes with the next write.
+        stream.as_mut().start_send(message).is_ok() && !matches!(stream.poll_flush(&mut cx), Poll::Ready(Err(_)))
+    }
+}
+
+/// Wakes a reader, and notes when: what passes until the reader runs is the swarm's own delay.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Bell {
+    clock: Clock,
+    /// When it rang, µs; 0 if it has not since it was looked at.
+    rang_us: AtomicU64,
+    reader: Mutex<Waker>,
+}
+
+impl Alarm {
+    pub(super) fn new(clock: Clock) -> Alarm {
+        let bell = Bell { clock, rang_us: AtomicU64::new(0), reader: Mutex::new(Waker::noop().clone()) };
+        let bell = Arc::new(bell);
+        Alarm { waker: Waker::from(Arc::clone(&bell)), bell }
+    }
+
+    fn wake_for(&self, waker: &Waker) {
+        if let Ok(mut reader) = self.bell.reader.lock() {
+            reader.clone_from(waker);
+        }
+    }
+
+    fn waited_us(&self) -> Option<u64> {
+        let rang_us = self.bell.rang_us.swap(0, Ordering::Relaxed);
+        (rang_us > 0).then(|| self.bell.clock.now_us().saturating_sub(rang_us))
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let now_us = self.clock.now_us();
+        let _first = self.rang_us.compare_exchange(0, now_us, Ordering::Relaxed, Ordering::Relaxed);
+        if let Ok(reader) = self.reader.lock() {
+            reader.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What the swarm does between readings: sends what is due, decodes what came, audits.
+
+use std::rc::Rc;
+
+use nearcast::codec::message::{ByeIn, In, Out, Ping, Report};
+use nearcast::codec::state::Delta;
+use nearcast::codec::wire::Heard;
+use nearcast::limits::TICK_US;
+
+use super::bot::{Arrival, Bot, framed_len};
+use super::schedule::{Due, Duty};
+use super::{PING_EVERY_US, Swarm};
+use crate::audit::Client;
+
+/// After this long of decoding or auditing, sockets are read again, µs.
+const SLICE_US: u64 = 200;
+/// Samples more than this late are not made up for, µs: a swarm so late is void anyway.
+const CATCH_UP_US: u64 = 1_000_000;
+/// Ticks of one gap that are told apart.
+const GAP_MAX: usize = 100;
+/// Without anything due it looks again after this long, µs.
+const IDLE_US: u64 = 100_000;
+
+impl Swarm {
+    /// Sends, decodes and audits until the end.
+    pub(super) async fn work(self: Rc<Self>) {
+        while !self.over.get() {
+            let started_us = self.clock.now_us();
+            self.send_due();
+            let mut more = true;
+            while more && self.clock.now_us() - started_us < SLICE_US {
+                more = self.look_due() || self.decode_next();
+                self.send_due();
+            }
+            if more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            let next_us = [&self.schedule, &self.looks].iter().filter_map(|s| s.borrow().next_us()).min();
+            let until = self.clock.at(next_us.unwrap_or(u64::MAX).min(self.clock.now_us() + IDLE_US));
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Sends all that is due.
+    pub(super) fn send_due(&self) {
+        loop {
+            let now_us = self.clock.now_us();
+            let Some(due) = self.schedule.borrow_mut().pop(now_us) else { return };
+            let number = due.bot as usize;
+            let mut bot = self.bots[number].borrow_mut();
+            if bot.session != due.session || bot.socket.is_none() || bot.leaving {
+                continue;
+            }
+            let (message, again_us) = match due.duty {
+                Duty::Move => {
+                    let sample = self.plan.bots[number].agent.at(due.at_us as f64 / 1e3);
+                    self.roster.borrow_mut().players[number].said = Some(sample.pos);
+                    (bot.say_move(sample, due.at_us, now_us), Some(TICK_US))
+                }
+                Duty::Ping => (In::Ping(Ping { time: now_us as f64 / 1e3 }), Some(PING_EVERY_US)),
+                Duty::Leave => {
+                    bot.leaving = true;
+                    self.roster.borrow_mut().players[number].entity = None;
+                    (In::Bye(ByeIn {}), None)
+                }
+                Duty::Look => continue,
+            };
+            self.send(&mut bot, &message);
+            self.counters.borrow_mut().send_late_us.saturating_record(now_us - due.at_us);
+            let Some(again_us) = again_us else { continue };
+            let behind_us = now_us - due.at_us;
+            let skip_us = if behind_us > CATCH_UP_US { behind_us / again_us * again_us } else { 0 };
+            self.schedule.borrow_mut().push(Due { at_us: due.at_us + again_us + skip_us, ..due });
+        }
+    }
+
+    fn send(&self, bot: &mut Bot, message: &In) {
+        let taken = bot.socket.as_mut().is_some_and(|socket| socket.write(self.plan.encoding.encode_in(message)));
+        self.counters.borrow_mut().blocked += u64::from(!taken);
+    }
+
+    /// Audits one view whose time has come. Whether there was one.
+    fn look_due(&self) -> bool {
+        let Some(due) = self.looks.borrow_mut().pop(self.clock.now_us()) else { return false };
+        let number = due.bot as usize;
+        self.decode(number);
+        let mut bot = self.bots[number].borrow_mut();
+        if bot.session != due.session || bot.socket.is_none() {
+            return true;
+        }
+        let now_us = self.clock.now_us();
+        let Bot { mirror, watch, .. } = &mut *bot;
+        if let Some(watch) = watch {
+            let client = self.client(number);
+            watch.look(
+                mirror,
+                &client,
+                &self.roster.borrow(),
+                now_us,
+                &mut self.tallies.borrow_mut()[self.plan.bots[number].group],
+            );
+        }
+        let at_us = due.at_us + (now_us - due.at_us) / TICK_US * TICK_US + TICK_US;
+        self.looks.borrow_mut().push(Due { at_us, ..due });
+        true
+    }
+
+    /// Decodes what came for one bot. Whether there was one.
+    fn decode_next(&self) -> bool {
+        let Some(number) = self.waiting.borrow_mut().pop_front() else { return false };
+        self.decode(number as usize);
+        true
+    }
+
+    fn decode(&self, number: usize) {
+        let mut bot = self.bots[number].borrow_mut();
+        while let Some(arrival) = bot.inbox.pop_front() {
+            if let Err(reason) = self.heard(number, &mut bot, &arrival) {
+                bot.inbox.clear();
+                bot.socket = None;
+                self.joined.set(self.joined.get() - 1);
+                self.lost(number, &reason);
+                return;
+            }
+        }
+    }
+
+    /// What the audit needs to know of a bot.
+    pub(super) fn client(&self, number: usize) -> Client {
+        let plan = &self.plan;
+        Client {
+            bot: number,
+            offset_us: self.offsets.borrow()[plan.bots[number].gateway].us().unwrap_or(0),
+            radius_m: plan.radius_m,
+            budget: plan.budget,
+            holds: plan.holds,
+        }
+    }
+
+    fn heard(&self, number: usize, bot: &mut Bot, arrival: &Arrival) -> Result<(), String> {
+        let Arrival { received_us, bytes } = arrival;
+        let size = framed_len(bytes.len());
+        bot.counts.bytes += size as u64;
+        if let Some(watch) = &mut bot.watch {
+            watch.bytes(
+                size,
+                &self.client(number),
+                *received_us,
+                &mut self.tallies.borrow_mut()[self.plan.bots[number].group],
+            );
+        }
+        let heard = self.plan.encoding.decode_out(&mut bot.context, bytes).map_err(|e| format!("unreadable: {e}"))?;
+        match heard {
+            Heard::State(delta) => return self.state(number, bot, &delta, *received_us),
+            Heard::Other(Out::Pong(pong)) => {
+                let sent_us = (pong.time * 1e3) as u64;
+                let gateway = self.plan.bots[number].gateway;
+                self.offsets.borrow_mut()[gateway].measured(sent_us, *received_us, pong.server * 1e3);
+            }
+            Heard::Other(Out::Refuse(refuse)) => {
+                let key = format!("{} {}", refuse.of, refuse.code);
+                *self.counters.borrow_mut().refusals.entry(key).or_default() += 1;
+            }
+            Heard::Other(Out::Bye(bye)) if !bot.leaving => return Err(format!("bye {}: {}", bye.code, bye.text)),
+            Heard::Other(Out::Stale(stale)) => self.counters.borrow_mut().stale += u64::from(stale.stale),
+            Heard::Other(
+                Out::Bye(_)
+                | Out::Welcome(_)
+                | Out::State(_)
+                | Out::Event(_)
+                | Out::Ack(_)
+                | Out::Unknown(_)
+                | Out::Object(_)
+                | Out::Notice(_)
+                | Out::Reset(_)
+                | Out::Correct(_)
+                | Out::Moved(_),
+            ) => {}
+        }
+        Ok(())
+    }
+
+    fn state(&self, number: usize, bot: &mut Bot, delta: &Delta, received_us: u64) -> Result<(), String> {
+        let before = bot.mirror.tick();
+        let digest = bot.mirror.apply(delta).map_err(|e| format!("a state contradicts the one before: {e}"))?;
+        bot.unsaid = Some((bot.mirror.number(), received_us));
+        bot.counts.states += 1;
+        if before > 0 {
+            bot.counts.gaps += delta.tick.saturating_sub(before + 1);
+            let mut counters = self.counters.borrow_mut();
+            (before + 1..delta.tick).take(GAP_MAX).for_each(|tick| *counters.gaps.entry(tick).or_default() += 1);
+        }
+        self.counters.borrow_mut().tick(delta.tick);
+        if let Some(watch) = &mut bot.watch {
+            let (client, roster) = (self.client(number), self.roster.borrow());
+            watch.state(
+                delta,
+                &bot.mirror,
+                &client,
+                &roster,
+                received_us,
+                &mut self.tallies.borrow_mut()[self.plan.bots[number].group],
+            );
+        }
+        if let Some((number, digest)) = digest {
+            self.send(bot, &In::Report(Report { number, digest }));
+        }
+        Ok(())
+    }
+}
+
+impl super::Counters {
+    /// A state showed this tick. Ticks come nearly in order: one that is older than the newest was counted.
+    fn tick(&mut self, tick: u64) {
+        if self.ticks == 0 {
+            self.first_tick = tick;
+        }
+        if tick > self.last_tick {
+            self.last_tick = tick;
+            self.ticks += 1;
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! One trial: gateways, links and a swarm for a scenario; windows of measurement, void ones repeated; the figures.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::audit::tally::{Tally, quantile_ms};
+use crate::gateway::{Gateway, Placing, Start};
+use crate::relay;
+use crate::scenario::{JOINS_PER_S, Scenario};
+use crate::scene::Scene;
+use crate::scrape::Reading;
+use crate::sheet::{Sheet, median};
+use crate::swarm::{BotPlan, Swarm, SwarmPlan, Window};
+
+/// A swarm later than this at p99 measures itself: the window is void, ms.
+const LATE_MS: f64 = 5.0;
+/// Void windows in a row; then the machine is not fit to measure on.
+pub const VOID_MAX: usize = 5;
+/// All bots are to be in so long after the last one's turn.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+/// The world that is built in.
+const WORLD: &str = "plaza";
+
+/// What all trials of one call have in common.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// The gateway's program.
+    pub program: &'a Path,
+    /// A gateway that runs already; then none is started, and nothing is known of its cost.
+    pub url: Option<SocketAddr>,
+    /// host:port of Apache Kafka.
+    pub kafka: Option<&'a str>,
+    /// Scenes to play.
+    pub scenes: &'a [Scene],
+    /// Where processes run.
+    pub placing: Placing,
+}
+
+/// A running trial. Its gateways end with it.
+#[derive(Debug)]
+pub struct Trial {
+    /// The bots.
+    pub swarm: Rc<Swarm>,
+    gateways: Vec<Gateway>,
+    bots: usize,
+}
+
+/// Where a window began.
+#[derive(Debug)]
+pub struct Mark {
+    reading: Reading,
+    cpu_us: f64,
+    rss: f64,
+}
+
+impl Trial {
+    /// Starts gateways and links, and sends the bots in. Must run in a `LocalSet`.
+    ///
+    /// # Errors
+    /// When something cannot be started; what was is ended.
+    pub async fn start(scenario: &Scenario, setup: &Setup<'_>) -> Result<Trial> {
+        if scenario.gateways > 1 && setup.kafka.is_none() {
+            bail!("scenario `{}` needs Apache Kafka: name it with --kafka HOST:PORT", scenario.name);
+        }
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let prefix = format!("loadtest-{}-{}", since_1970.as_millis(), std::process::id());
+        let mut gateways = Vec::new();
+        let to_start = if setup.url.is_some() { 0 } else { scenario.gateways };
+        for number in 0..to_start {
+            let Setup { program, placing, .. } = *setup;
+            let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
+            gateways.push(Gateway::start(Start { program, number, kafka, prefix: &prefix, placing }).await?);
+        }
+        let good: Vec<SocketAddr> = setup.url.into_iter().chain(gateways.iter().map(|g| g.listen)).collect();
+        let mut bad = Vec::new();
+        for gateway in &good {
+            bad.push(relay::start(*gateway, scenario.link).await?);
+        }
+        let bots = scenario.crowd(setup.scenes)?.agents.into_iter().enumerate().map(|(number, agent)| {
+            let (gateway, is_bad) = (number % good.len(), scenario.is_bad(number));
+            let audited = scenario.is_audited(number);
+            // Between three quarters and five quarters of the mean.
+            let life = |mean: Duration| mean.as_micros() as u64 * (75 + (number as u64 * 31) % 50) / 100;
+            BotPlan {
+                agent,
+                gateway,
+                addr: if is_bad { bad[gateway] } else { good[gateway] },
+                one_way_us: if is_bad { scenario.link.delay.as_micros() as u64 } else { 0 },
+                audited,
+                group: usize::from(is_bad),
+                life_us: scenario.life.filter(|_| !audited).map(life),
+            }
+        });
+        let plan = SwarmPlan {
+            bots: bots.collect(),
+            gateways: good.len(),
+            encoding: scenario.encoding,
+            world: WORLD.to_owned(),
+            radius_m: scenario.radius_m(),
+            budget: scenario.budget(),
+            joins_per_s: JOINS_PER_S,
+            holds: scenario.holds(),
+        };
+        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots })
+    }
+
+    /// The gateways.
+    #[must_use]
+    pub fn gateways(&self) -> &[Gateway] {
+        &self.gateways
+    }
+
+    /// Waits until everybody is in.
+    ///
+    /// # Errors
+    /// When somebody cannot join, or it takes too long.
+    pub async fn joined(&self, churning: bool) -> Result<()> {
+        let turns = Duration::from_secs_f64(self.bots as f64 / f64::from(JOINS_PER_S));
+        if churning {
+            // Never all at once.
+            tokio::time::sleep(turns).await;
+            return Ok(());
+        }
+        self.swarm.all_joined(turns + JOIN_WITHIN).await
+    }
+
+    /// All gateways' metrics as one.
+    pub async fn reading(&self) -> Result<Reading> {
+        let mut all = Vec::new();
+        for gateway in &self.gateways {
+            all.push(Reading::fetch(gateway.admin).await?);
+        }
+        Ok(Reading::merged(all))
+    }
+
+    fn cpu_us(&self) -> Result<f64> {
+        self.gateways.iter().map(Gateway::cpu_us).sum()
+    }
+
+    fn rss(&self) -> Result<f64> {
+        self.gateways.iter().map(|gateway| Ok(gateway.memory()?.rss as f64)).sum()
+    }
+
+    /// Begins a window.
+    pub async fn begin(&self) -> Result<Mark> {
+        let reading = self.reading().await?;
+        let mark = Mark { reading, cpu_us: self.cpu_us()?, rss: self.rss()? };
+        self.swarm.begin();
+        Ok(mark)
+    }
+
+    /// Ends it: its figures, and whether it is void.
+    pub async fn end(&self, mark: &Mark) -> Result<(Sheet, bool)> {
+        let window = self.swarm.window();
+        let (cpu_us, rss) = (self.cpu_us()? - mark.cpu_us, self.rss()?);
+        let gained = self.reading().await?.since(&mark.reading);
+        let mut sheet = Sheet::default();
+        put_swarm(&mut sheet, &window);
+        let is_void = late_ms(&sheet) > LATE_MS;
+        if self.gateways.is_empty() {
+            return Ok((sheet, is_void));
+        }
+        put_gateway(&mut sheet, &window, &gained, self.bots, cpu_us);
+        let idle: f64 = self.gateways.iter().map(|gateway| gateway.idle_rss() as f64).sum();
+        let peaks: Result<f64> = self.gateways.iter().map(|gateway| Ok(gateway.memory()?.peak as f64)).sum();
+        sheet.put("rss_per_client_kib", (rss - idle) / 1024.0 / self.bots as f64, "KiB");
+        sheet.put("rss_growth_mib", (rss - mark.rss) / 1_048_576.0, "MiB");
+        sheet.put("rss_peak_mib", peaks? / 1_048_576.0, "MiB");
+        Ok((sheet, is_void))
+    }
+
+    /// One window after the other until one is not void. Also how many were.
+    ///
+    /// # Errors
+    /// When five were void: the machine is too busy to measure on.
+    pub async fn measure(&self, seconds: u64, mut each_second: impl FnMut(u64)) -> Result<(Sheet, usize)> {
+        for void in 0..VOID_MAX {
+            let mark = self.begin().await?;
+            for second in 1..=seconds {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                each_second(second);
+            }
+            let (sheet, is_void) = self.end(&mark).await?;
+            if !is_void {
+                return Ok((sheet, void));
+            }
+            eprintln!("void: the swarm itself was late ({:.1} ms at p99)", late_ms(&sheet));
+        }
+        bail!("{VOID_MAX} windows were void: the swarm was late by more than {LATE_MS} ms at p99. {TOO_BUSY}")
+    }
+
+    /// Everybody says bye; the gateways end.
+    pub async fn stop(self) {
+        self.swarm.stop().await;
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // Before the gateways end, so that they have nobody to wait for.
+        self.swarm.close();
+    }
+}
+
+/// What to do about five void windows.
+pub const TOO_BUSY: &str = "This machine has other work: end it, or allow `chrt -r` and two cores";
+
+/// How late the swarm was at p99, ms.
+#[must_use]
+pub fn late_ms(sheet: &Sheet) -> f64 {
+    sheet.get("swarm_send_late_p99_ms").unwrap_or(0.0).max(sheet.get("swarm_read_late_p99_ms").unwrap_or(0.0))
+}
+
+/// Throughput and the audit's figures.
+fn put_swarm(sheet: &mut Sheet, window: &Window) {
+    let Window { seconds, bots, groups, held, counters, tallies } = window;
+    let rates = |group: usize| {
+        let whole = bots.iter().zip(groups).filter(|(counts, of)| counts.whole && **of == group);
+        let mut rates: Vec<f64> = whole.map(|(counts, _)| counts.states as f64 / seconds).collect();
+        rates.sort_by(f64::total_cmp);
+        rates
+    };
+    let [good, bad] = [rates(0), rates(1)];
+    if let Some(lowest) = good.first() {
+        sheet.put("states_per_s_median", median(&good), "1/s");
+        sheet.put("states_per_s_min", *lowest, "1/s");
+        put_audit(sheet, &tallies[0]);
+    }
+    if let Some(lowest) = bad.first() {
+        sheet.put("bad_states_per_s_median", median(&bad), "1/s");
+        sheet.put("bad_states_per_s_min", *lowest, "1/s");
+        let tally = &tallies[1];
+        sheet.put("bad_view_age_p50_ms", quantile_ms(&tally.view_age_us, 0.5), "ms");
+        sheet.put("bad_view_age_p99_ms", quantile_ms(&tally.view_age_us, 0.99), "ms");
+        sheet.put("bad_view_age_max_ms", quantile_ms(&tally.view_age_us, 1.0), "ms");
+        sheet.put("bad_age_p50_ms", quantile_ms(&tally.age_us, 0.5), "ms");
+        sheet.put("bad_age_p99_ms", quantile_ms(&tally.age_us, 0.99), "ms");
+        sheet.put("bad_stale_p50_ms", quantile_ms(&tally.stale_us, 0.5), "ms");
+        sheet.put("bad_stale_p99_ms", quantile_ms(&tally.stale_us, 0.99), "ms");
+        sheet.put("bad_missed_states", tally.missed_states as f64, "");
+        sheet.put("bad_missing_ghost_per_million", tally.presence.per_million(), "");
+    }
+    let whole = bots.iter().filter(|counts| counts.whole).count().max(1) as f64;
+    let bytes: u64 = bots.iter().filter(|counts| counts.whole).map(|counts| counts.bytes).sum();
+    sheet.put("bytes_per_client_s", bytes as f64 / seconds / whole, "bytes/s");
+    sheet.put("held_mean", held.iter().sum::<usize>() as f64 / held.len().max(1) as f64, "entities");
+    sheet.put("ticks_per_s", counters.ticks as f64 / seconds, "1/s");
+    let gaps: u64 = bots.iter().zip(groups).filter(|(_, of)| **of == 0).map(|(counts, _)| counts.gaps).sum();
+    sheet.put("gaps_between_states", gaps as f64, "ticks");
+    let worst = counters.gaps.values().max().copied().unwrap_or(0);
+    sheet.put("gaps_in_the_worst_tick", f64::from(worst), "bots");
+    sheet.put("lost_sessions", counters.lost_count as f64, "");
+    sheet.put("refusals_heard", counters.refusals.values().sum::<u64>() as f64, "");
+    sheet.put("sends_blocked", counters.blocked as f64, "");
+    sheet.put("swarm_send_late_p99_ms", quantile_ms(&counters.send_late_us, 0.99), "ms");
+    sheet.put("swarm_read_late_p99_ms", quantile_ms(&counters.read_late_us, 0.99), "ms");
+}
+
+fn put_audit(sheet: &mut Sheet, tally: &Tally) {
+    sheet.put("age_p50_ms", quantile_ms(&tally.age_us, 0.5), "ms");
+    sheet.put("age_p99_ms", quantile_ms(&tally.age_us, 0.99), "ms");
+    if !tally.age_other_us.is_empty() {
+        let other = |share| quantile_ms(&tally.age_other_us, share);
+        sheet.put("age_other_p50_ms", other(0.5), "ms");
+        sheet.put("age_other_p99_ms", other(0.99), "ms");
+        sheet.put("other_less_own_p50_ms", other(0.5) - quantile_ms(&tally.age_us, 0.5), "ms");
+        sheet.put("other_less_own_p99_ms", other(0.99) - quantile_ms(&tally.age_us, 0.99), "ms");
+    }
+    sheet.put("stale_p50_ms", quantile_ms(&tally.stale_us, 0.5), "ms");
+    sheet.put("stale_p99_ms", quantile_ms(&tally.stale_us, 0.99), "ms");
+    sheet.put("stale_max_ms", quantile_ms(&tally.stale_us, 1.0), "ms");
+    sheet.put("codec_error_p99_cm", tally.codec_cm.value_at_quantile(0.99) as f64, "cm");
+    sheet.put("codec_error_max_cm", tally.codec_cm.max() as f64, "cm");
+    let bands = [
+        ["held_error_p99_0_10m_cm", "held_error_p99_10_25m_cm", "held_error_p99_25_50m_cm"],
+        ["drawn_error_p99_0_10m_cm", "drawn_error_p99_10_25m_cm", "drawn_error_p99_25_50m_cm"],
+    ];
+    for (names, histograms) in bands.iter().zip([&tally.held_cm, &tally.drawn_cm]) {
+        for (name, histogram) in names.iter().zip(histograms).filter(|(_, histogram)| !histogram.is_empty()) {
+            sheet.put(name, histogram.value_at_quantile(0.99) as f64, "cm");
+        }
+    }
+    sheet.put("missing_ghost_per_million", tally.presence.per_million(), "");
+    sheet.put("missing_entity_ticks", tally.presence.missing as f64, "");
+    sheet.put("ghost_entity_ticks", tally.presence.ghosts as f64, "");
+    sheet.put("audited_entity_ticks", tally.presence.entity_ticks as f64, "");
+    sheet.put("missed_states", tally.missed_states as f64, "");
+    sheet.put("audited_updates", tally.updates as f64, "");
+    sheet.put("dating_error_p99_ms", quantile_ms(&tally.dating_us, 0.99), "ms");
+    sheet.put("nearest_hz", tally.rates.hz(), "Hz");
+    sheet.put("budget_depth_s", tally.budget_depth_s, "s");
+    if !tally.joins.is_empty() {
+        let held = tally.joins.iter().map(|(held, _)| *held).min().unwrap_or(0);
+        let missing = tally.joins.iter().map(|(_, missing)| *missing).max().unwrap_or(0);
+        sheet.put("joined_8s_held_min", held as f64, "entities");
+        sheet.put("joined_8s_missing_max", missing as f64, "entities");
+    }
+}
+
+/// What the gateways say of themselves, and what they cost.
+fn put_gateway(sheet: &mut Sheet, window: &Window, gained: &Reading, bots: usize, cpu_us: f64) {
+    let client_ticks = bots as f64 * window.seconds * 20.0;
+    sheet.put("skipped_ticks", gained.sum("nearcast_ticks_skipped_total"), "");
+    sheet.put("missed_ticks", gained.sum("nearcast_ticks_missed_total"), "");
+    sheet.put("digests_differ", gained.labelled("nearcast_digests_total", "same=\"false\""), "");
+    sheet.put("cpu_us_per_client_tick", cpu_us / client_ticks, "µs");
+    sheet.put("cpu_cores", cpu_us / window.seconds / 1e6, "cores");
+}
