@@ -1,5 +1,7 @@
 //! The gateway as clients and operators meet it: real sockets, both encodings, one process.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
+
 mod support;
 
 use nearcast::codec::Encoding;

@@ -1,6 +1,8 @@
 //! Two gateways that meet in a genuine Apache Kafka: they show each other's avatars, and outlive a broker that stands
 //! still for 20 s under load.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
+
 mod support;
 
 use std::collections::BTreeMap;

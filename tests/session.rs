@@ -1,5 +1,7 @@
 //! Sessions without sockets: inputs in, effects out, over a world on the log in memory and a clock that the test turns.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
+
 use std::sync::Arc;
 
 use nearcast::client::Mirror;

@@ -49,20 +49,24 @@ pub struct Frame {
     pub entities: Vec<Entity>,
 }
 
-/// Where an entity is.
+/// Who is where: all that every viewer in reach looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spot {
+    /// Its number.
+    pub id: Id,
+    /// Last tick at which anything of it changed.
+    pub touched: u64,
     /// Position.
     pub pos: Pos,
     /// The gateway's own dense number of the entity; used again after it is gone.
     pub handle: u32,
+    /// Counts the uses of the handle, wrapping.
+    pub epoch: u16,
 }
 
 /// What else is shown of an entity. Ticks say when something last became different from the tick before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entity {
-    /// Its number.
-    pub id: Id,
     /// When it was there, µs on this gateway's clock.
     pub time_us: u64,
     /// Facing, 1/256 turn.

@@ -57,9 +57,14 @@ impl World {
                 frames.push(Frame { region, spots: Vec::new(), entities: Vec::new() });
                 frames.len() - 1
             });
-            frames[cell].spots.push(Spot { pos: held.pos, handle: handle as u32 });
-            frames[cell].entities.push(Entity {
+            frames[cell].spots.push(Spot {
                 id: shown.id,
+                touched: shown.moved.max(shown.changed),
+                pos: held.pos,
+                handle: handle as u32,
+                epoch: shown.epoch,
+            });
+            frames[cell].entities.push(Entity {
                 time_us: held.time_us.min(tick_us),
                 yaw: held.yaw,
                 teleported: shown.teleported.0,

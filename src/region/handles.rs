@@ -22,6 +22,8 @@ pub struct Handles {
 pub struct Shown {
     /// Who.
     pub id: Id,
+    /// Counts the uses of the handle, wrapping.
+    pub epoch: u16,
     /// When it was last shown; 0: never.
     pub tick: u64,
     /// Position.
@@ -58,7 +60,8 @@ impl Surroundings for Around<'_> {
                 shown.push(Shown::default());
                 (shown.len() - 1) as u32
             });
-            shown[handle as usize] = Shown { id: entity, ..Shown::default() };
+            let epoch = shown[handle as usize].epoch.wrapping_add(1);
+            shown[handle as usize] = Shown { id: entity, epoch, ..Shown::default() };
             (handle, 0)
         });
         *holders += 1;

@@ -11,7 +11,7 @@ use crate::space::Pos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Square of its distance, cm².
-    pub distance2: u64,
+    pub distance2: u32,
     /// Index of its frame in the tick; a world has 256 x 256 regions at most.
     pub frame: u16,
     /// Its index in the frame.
@@ -21,7 +21,7 @@ pub struct Candidate {
 }
 
 /// Collects into `out` who is within the radius, and who is held and within 1.1 × the radius; never the viewer.
-pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &mut Table, out: &mut Vec<Candidate>) {
+pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &Table, out: &mut Vec<Candidate>) {
     out.clear();
     let square = |metres: f64| (metres * 100.0).powi(2) as u64;
     let (inner2, outer2) = (square(radius_m), square(radius_m * HYSTERESIS));
@@ -33,9 +33,9 @@ pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &mut Table, ou
             if distance2 > outer2 {
                 continue;
             }
-            let id = frame.entities[index].id;
-            let slot = table.find(spot.handle, id);
-            if id != me && (slot.is_some() || distance2 <= inner2) {
+            let slot = table.find(spot.handle, spot.epoch);
+            if spot.id != me && (slot.is_some() || distance2 <= inner2) {
+                let distance2 = u32::try_from(distance2).unwrap_or(u32::MAX);
                 out.push(Candidate { distance2, frame: number as u16, index: index as u32, slot });
             }
         }
@@ -110,7 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_plan_fits_its_rows_and_keeps_the_nearest(
-            distances in prop::collection::vec(0..1_000_000_u64, 0..2_000),
+            distances in prop::collection::vec(0..1_000_000_u32, 0..2_000),
             rows in 1..400_usize,
         ) {
             let mut candidates: Vec<Candidate> = distances
@@ -124,7 +124,7 @@ mod tests {
             prop_assert!((0..plan.kept).all(|i| plan.stride(i) <= STRIDE_MAX), "{plan:?}");
             for end in [plan.near, plan.middle, plan.kept] {
                 let inside = candidates[..end].iter().map(|c| c.distance2).max().unwrap_or(0);
-                let outside = candidates[end..].iter().map(|c| c.distance2).min().unwrap_or(u64::MAX);
+                let outside = candidates[end..].iter().map(|c| c.distance2).min().unwrap_or(u32::MAX);
                 prop_assert!(inside <= outside);
             }
             prop_assert_eq!(plan.kept == candidates.len() && plan.near == plan.kept, candidates.len() <= rows);

@@ -77,7 +77,7 @@ pub struct Summary {
     pub age_sum_us: u64,
     /// Oldest update, µs.
     pub age_max_us: u64,
-    /// Square of the largest distance between what the client held and where an entity is, cm².
+    /// Square of the largest distance between what the client held of those it is told of and where they are, cm².
     pub error_max2_cm: u64,
 }
 
@@ -158,7 +158,7 @@ impl View {
         out.partial = !complete;
 
         let mut candidates = std::mem::take(&mut self.candidates);
-        interest::gather(me, at, self.radius_m, tick, &mut self.table, &mut candidates);
+        interest::gather(me, at, self.radius_m, tick, &self.table, &mut candidates);
         let rows_per_tick = per_tick.saturating_sub(self.costs.usual_envelope) / self.costs.usual_row;
         let plan = Plan::new(&mut candidates, rows_per_tick);
         let mut summary = Summary { crowded_out: candidates.len() - plan.kept, ..Summary::default() };
@@ -197,12 +197,12 @@ impl View {
             if *left < keep + cost {
                 return false;
             }
-            let Some(slot) = self.table.enter(entity.id, spot, entity, tick.number) else { return false };
+            let Some(slot) = self.table.enter(spot, entity, tick.number) else { return false };
             *left -= cost;
             let row = row(slot, spot.pos, entity, tick.number, false);
-            let enter = Enter { row, entity: entity.id, profile: entity.profile.clone(), state: entity.state };
-            if crate::planted!(DoubledEnter) && entity.id % 7 == 0 {
-                let twin = self.table.enter(entity.id, spot, entity, tick.number);
+            let enter = Enter { row, entity: spot.id, profile: entity.profile.clone(), state: entity.state };
+            if crate::planted!(DoubledEnter) && spot.id.is_multiple_of(7) {
+                let twin = self.table.enter(spot, entity, tick.number);
                 out.enters.extend(twin.map(|slot| Enter { row: Row { slot, ..row }, ..enter.clone() }));
             }
             out.enters.push(enter);
@@ -224,7 +224,7 @@ impl View {
         struct Due {
             slot: u16,
             told: u64,
-            distance2: u64,
+            distance2: u32,
             frame: u16,
             index: u32,
             cost: usize,
@@ -234,21 +234,19 @@ impl View {
         for (i, candidate) in list.iter().enumerate() {
             let Some(slot) = candidate.slot else { continue };
             let frame = &tick.frames[usize::from(candidate.frame)];
-            let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
-            let held = self.table.get(slot);
-            let (moved, changed) = (entity.moved > held.told, entity.changed > held.told);
-            if moved {
-                summary.error_max2_cm = summary.error_max2_cm.max(held.pos.distance2(spot.pos));
-            }
-            let anchors = |tick: u64, stride: u64| (tick + u64::from(spot.handle)) / stride;
-            let s = stride(i);
-            if !(moved || changed) || anchors(tick.number, s) == anchors(held.told, s) {
+            let spot = &frame.spots[candidate.index as usize];
+            let told = self.table.told(slot);
+            let anchors = |tick: u64, shift: u32| (tick + u64::from(spot.handle)) >> shift;
+            let shift = stride(i).trailing_zeros();
+            if spot.touched <= told || anchors(tick.number, shift) == anchors(told, shift) {
                 continue;
             }
+            let entity = &frame.entities[candidate.index as usize];
+            let (moved, changed) = (entity.moved > told, entity.changed > told);
             let cost = if moved { self.costs.row } else { 0 } + if changed { self.costs.change(entity) } else { 0 };
             sum += cost;
             let Candidate { distance2, frame, index, .. } = *candidate;
-            due.push(Due { slot, told: held.told, distance2, frame, index, cost });
+            due.push(Due { slot, told, distance2, frame, index, cost });
         }
         if sum > left {
             due.sort_unstable_by_key(|due| (due.told, due.distance2));
@@ -262,7 +260,8 @@ impl View {
             left -= due.cost;
             let frame = &tick.frames[usize::from(due.frame)];
             let (spot, entity) = (frame.spots[due.index as usize], &frame.entities[due.index as usize]);
-            let (slot, told) = self.table.tell(due.slot, spot, entity, tick.number);
+            let (slot, told, before) = self.table.tell(due.slot, spot, entity, tick.number);
+            summary.error_max2_cm = summary.error_max2_cm.max(before.distance2(spot.pos));
             if entity.changed > told {
                 let (profile, state) = (Some(entity.profile.clone()), Some(entity.state));
                 out.changes.push(Change { slot, profile, state });

@@ -1,5 +1,6 @@
 //! A gateway in this process and clients on real sockets, for tests.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::time::Duration;
