@@ -48,6 +48,8 @@ pub struct Owned {
     sequence: u64,
     at: Option<(Place, Region, u16)>,
     keyframe_us: u64,
+    /// The next flush writes it whole. (Not told by time: a flush may come late.)
+    whole_due: bool,
     handovers: Vec<Handover>,
     linger_until_us: Option<u64>,
 }
@@ -66,6 +68,7 @@ impl Owned {
             sequence: 0,
             at: None,
             keyframe_us: 0,
+            whole_due: false,
             handovers: Vec::new(),
             linger_until_us: None,
         }
@@ -101,7 +104,7 @@ impl Owned {
         self.sequence += 1;
         self.admitted_us = now_us;
         if before != Some(partition) {
-            self.keyframe_us = now_us;
+            (self.keyframe_us, self.whole_due) = (now_us, true);
             self.handovers.retain(|h| h.from != partition);
             if let Some(from) = before {
                 if self.handovers.len() == HANDOVERS_MAX {
@@ -121,7 +124,7 @@ impl Owned {
     pub fn set_profile(&mut self, profile: Arc<str>, now_us: u64) {
         self.profile = profile;
         self.sequence += 1;
-        self.keyframe_us = now_us;
+        (self.keyframe_us, self.whole_due) = (now_us, true);
     }
 
     /// Its socket is gone: repeat the keyframe until 15 s have passed, then leave.
@@ -140,14 +143,14 @@ impl Owned {
         let due = self.at.is_some() && now_us >= self.keyframe_us + KEYFRAME_US;
         if due {
             self.sequence += 1;
-            self.keyframe_us = now_us;
+            (self.keyframe_us, self.whole_due) = (now_us, true);
         }
         due
     }
 
     /// What one flush writes of it, with partitions. Returns whether the next flush must write it again.
     pub fn flush(&mut self, now_us: u64, out: &mut Vec<(u16, Sample)>) -> bool {
-        let keyframe = self.keyframe_us + crate::limits::FLUSH_US >= now_us;
+        let keyframe = std::mem::take(&mut self.whole_due);
         out.extend(self.sample(keyframe));
         self.handovers.retain(|h| now_us < h.until_us);
         for i in 0..self.handovers.len() {
@@ -193,5 +196,31 @@ impl Owned {
         let (partition, mut sample) = self.sample(true)?;
         sample.note = Note::Handover(partition);
         Some((from, sample))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{MILLI_US, SECOND_US};
+
+    const GRID: Grid = Grid { w: 4, h: 4 };
+
+    fn place(x: f64, time_us: u64) -> Place {
+        let pos = Pos::from_metres([x, 0.0, 0.0]).expect("finite");
+        Place { time_us, pos, yaw: 0, state: AppState::default() }
+    }
+
+    #[test]
+    fn a_keyframe_is_written_however_late_the_flush_comes() {
+        let mut owned = Owned::new(1, 2, "Ann".into());
+        let mut out = Vec::new();
+        owned.moved(place(0.0, 0), GRID, 0);
+        owned.flush(60 * MILLI_US, &mut out);
+        assert!(owned.keyframe_due(6 * SECOND_US));
+        owned.flush(6 * SECOND_US + 9 * MILLI_US, &mut out);
+        owned.flush(6 * SECOND_US + 14 * MILLI_US, &mut out);
+        let whole: Vec<bool> = out.iter().map(|(_, sample)| sample.profile.is_some()).collect();
+        assert_eq!(whole, [true, true, false], "once each");
     }
 }
