@@ -113,7 +113,8 @@ impl Owned {
                 self.handovers.push(Handover { from, repeats: HANDOVER_REPEATS, until_us: now_us + EXPIRY_US });
             }
         }
-        let mut samples: Vec<_> = self.sample(false).into_iter().collect();
+        // Whole where it is new: that partition does not know the profile yet, and the log may take long to tell it.
+        let mut samples: Vec<_> = self.sample(before != Some(partition)).into_iter().collect();
         if before.is_some_and(|from| from != partition) {
             samples.extend(self.handover(before.unwrap_or_default()));
         }
@@ -209,6 +210,17 @@ mod tests {
     fn place(x: f64, time_us: u64) -> Place {
         let pos = Pos::from_metres([x, 0.0, 0.0]).expect("finite");
         Place { time_us, pos, yaw: 0, state: AppState::default() }
+    }
+
+    #[test]
+    fn a_partition_gets_to_know_the_profile_with_the_first_sample() {
+        let mut owned = Owned::new(1, 2, "Ann".into());
+        let profiles = |samples: Vec<(u16, Sample)>| -> Vec<(u16, bool)> {
+            samples.iter().map(|(partition, sample)| (*partition, sample.profile.is_some())).collect()
+        };
+        assert_eq!(profiles(owned.moved(place(500.0, 0), GRID, 0)), [(0, true)]);
+        assert_eq!(profiles(owned.moved(place(510.0, 1), GRID, 1)), [(0, false)]);
+        assert_eq!(profiles(owned.moved(place(520.0, 2), GRID, 2)), [(4, true), (0, true)]);
     }
 
     #[test]
