@@ -312,7 +312,7 @@ impl Session {
         let lowest = self.open_acts.first().copied().unwrap_or(n);
         let judged = if !self.gate.act(now_us) {
             Err(Refusal::Rate)
-        } else if n >= lowest + OPEN_ACTS_MAX || n + OPEN_ACTS_MAX <= lowest {
+        } else if n.abs_diff(lowest) >= OPEN_ACTS_MAX {
             Err(Refusal::Window)
         } else if act.name.is_empty() || act.name.len() > ACT_NAME_BYTES_MAX || act.data.len() > ACT_DATA_BYTES_MAX {
             Err(Refusal::Length)
@@ -537,4 +537,74 @@ impl Session {
 #[must_use]
 pub fn ping_payload(number: u64) -> [u8; 8] {
     number.to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Heard;
+    use crate::codec::message::Scope;
+
+    const NOW_US: u64 = 1_700_000_000 * SECOND_US;
+
+    struct Client {
+        session: Session,
+        context: Context,
+    }
+
+    impl Client {
+        /// A client that stands at the origin.
+        fn placed() -> Client {
+            let session = Session::new(1, 2, Encoding::MessagePack, Arc::new(WorldSettings::plaza()), NOW_US);
+            let mut client = Client { session, context: Context::default() };
+            client.say(In::Hello(Hello { world: "plaza".into(), ..Hello::default() }));
+            let state = crate::codec::message::AppState::default();
+            client.say(In::Move(Move { time: 0.0, pos: [0.0; 3], yaw: 0.0, state, seen: None, held_ms: None }));
+            client
+        }
+
+        fn say(&mut self, message: In) -> Vec<Effect> {
+            let payload = Encoding::MessagePack.encode_in(&message);
+            self.input(Input::Message(payload.bytes()))
+        }
+
+        fn act(&mut self, n: u64) -> Vec<Effect> {
+            let (name, data) = ("wave".into(), String::new());
+            self.say(In::Act(Act { n, scope: Scope::Nearby, name, data, time: 0.0, pos: [0.0; 3] }))
+        }
+
+        fn input(&mut self, input: Input<'_>) -> Vec<Effect> {
+            let mut effects = Vec::new();
+            self.session.on(input, NOW_US, &mut effects);
+            effects
+        }
+
+        /// The names of what was sent: refusals by their code.
+        fn heard(&mut self, effects: &[Effect]) -> Vec<String> {
+            let payloads =
+                effects.iter().filter_map(|e| if let Effect::Send(payload) = e { Some(payload) } else { None });
+            let mut name = |payload: &crate::codec::Payload| match Encoding::MessagePack
+                .decode_out(&mut self.context, payload.bytes())
+                .expect("ours")
+            {
+                Heard::Other(Out::Refuse(refuse)) => refuse.code.into_owned(),
+                Heard::Other(Out::Unknown(_)) => "unknown".into(),
+                other => format!("{other:?}"),
+            };
+            payloads.map(&mut name).collect()
+        }
+    }
+
+    fn submits(effects: &[Effect]) -> bool {
+        effects.iter().any(|effect| matches!(effect, Effect::Submit(Submit::Act(_))))
+    }
+
+    #[test]
+    fn action_numbers_may_be_as_large_as_they_like() {
+        let mut client = Client::placed();
+        assert!(submits(&client.act(u64::MAX)));
+        assert!(submits(&client.act(u64::MAX - 31)));
+        let refused = client.act(u64::MAX - 70);
+        assert_eq!(client.heard(&refused), ["window"]);
+    }
 }
