@@ -6,7 +6,7 @@ pub mod events;
 pub mod flow;
 pub mod gate;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::admit::movement::Movement;
@@ -81,7 +81,8 @@ pub struct Session {
     movement: Movement,
     merged: Option<Place>,
     radius_m: f64,
-    open_acts: BTreeSet<u64>,
+    /// Actions without an answer; true if sent more than once.
+    open_acts: BTreeMap<u64, bool>,
     view: View,
     budget: Budget,
     flow: Flow,
@@ -121,7 +122,7 @@ impl Session {
             movement: Movement::default(),
             merged: None,
             radius_m: world.radius,
-            open_acts: BTreeSet::new(),
+            open_acts: BTreeMap::new(),
             view: View::new(encoding),
             budget: Budget::new(now_us),
             flow: Flow::default(),
@@ -163,6 +164,8 @@ impl Session {
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
             Input::Tick(tick) => self.on_tick(tick, now_us, out),
             Input::Answered(n, answer) => self.on_answer(n, answer, out),
+            // Its first sending may yet take effect.
+            Input::Busy(n) if self.open_acts.get(&n) == Some(&true) => self.send(&Out::Unknown(Unknown { n }), out),
             Input::Busy(n) => {
                 self.open_acts.remove(&n);
                 self.refuse(Some(n), "act", Refusal::Busy, out);
@@ -309,7 +312,7 @@ impl Session {
 
     fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
         let n = act.n;
-        let lowest = self.open_acts.first().copied().unwrap_or(n);
+        let lowest = self.open_acts.first_key_value().map_or(n, |(lowest, _)| *lowest);
         let judged = if !self.gate.act(now_us) {
             Err(Refusal::Rate)
         } else if n.abs_diff(lowest) >= OPEN_ACTS_MAX {
@@ -325,7 +328,8 @@ impl Session {
         };
         match judged {
             Ok(pos) => {
-                self.open_acts.insert(n);
+                let again = self.open_acts.contains_key(&n);
+                self.open_acts.insert(n, again);
                 out.push(Effect::Submit(Submit::Act(Action {
                     session: self.id,
                     n,
@@ -337,7 +341,7 @@ impl Session {
                 })));
             }
             // An open number is not refused: its first sending may yet take effect.
-            Err(_) if self.open_acts.contains(&n) => self.send(&Out::Unknown(Unknown { n }), out),
+            Err(_) if self.open_acts.contains_key(&n) => self.send(&Out::Unknown(Unknown { n }), out),
             Err(reason) => self.refuse(Some(n), "act", reason, out),
         }
     }
@@ -597,6 +601,18 @@ mod tests {
 
     fn submits(effects: &[Effect]) -> bool {
         effects.iter().any(|effect| matches!(effect, Effect::Submit(Submit::Act(_))))
+    }
+
+    #[test]
+    fn a_resend_that_cannot_be_handed_on_is_not_refused() {
+        let mut client = Client::placed();
+        assert!(submits(&client.act(7)));
+        assert!(submits(&client.act(7)), "after `unknown`");
+        let busy = client.input(Input::Busy(7));
+        assert_eq!(client.heard(&busy), ["unknown"], "the first may be in the log");
+        assert!(submits(&client.act(8)));
+        let busy = client.input(Input::Busy(8));
+        assert_eq!(client.heard(&busy), ["busy"]);
     }
 
     #[test]
