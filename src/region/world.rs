@@ -189,9 +189,16 @@ impl Surroundings for Around<'_> {
     }
 }
 
+/// An action without an answer.
+#[derive(Default)]
 struct Pending {
     deadline_us: u64,
+    /// `unknown` was told.
     told: bool,
+    /// Sendings whose end is not known.
+    sendings: u32,
+    /// A sending is in the log, or may be: then no other one's end is the action's.
+    maybe_logged: bool,
 }
 
 /// One world on one gateway.
@@ -436,17 +443,28 @@ impl World {
     }
 
     fn on_outcome(&mut self, ticket: Ticket, outcome: Outcome) {
-        let action = self.tickets.remove(&ticket);
-        let (index, answer) = match outcome {
-            Outcome::At(_) => (0, None),
-            Outcome::NeverEntered => (1, Some(Answer::NotLogged)),
-            Outcome::Unknown => (2, Some(Answer::Unknown)),
+        let index = match outcome {
+            Outcome::At(_) => 0,
+            Outcome::NeverEntered => 1,
+            Outcome::Unknown => 2,
         };
         self.facts.outcomes[index] += 1;
-        if let (Some((session, n)), Some(answer)) = (action, answer)
-            && self.pending.swap_remove(&(session, n)).is_some_and(|pending| !pending.told)
-        {
-            self.answers.push(Answered { session, n, answer });
+        let Some(key) = self.tickets.remove(&ticket) else { return };
+        let Some(pending) = self.pending.get_mut(&key) else { return };
+        pending.sendings -= 1;
+        pending.maybe_logged |= outcome != Outcome::NeverEntered;
+        let answer = match outcome {
+            // The fold answers.
+            Outcome::At(_) => return,
+            Outcome::NeverEntered if pending.sendings > 0 => return,
+            Outcome::NeverEntered if !pending.maybe_logged => Answer::NotLogged,
+            Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
+        };
+        if !std::mem::replace(&mut pending.told, true) {
+            self.answers.push(Answered { session: key.0, n: key.1, answer });
+        }
+        if answer == Answer::NotLogged {
+            self.pending.swap_remove(&key);
         }
     }
 
@@ -499,8 +517,9 @@ impl World {
         let bytes = record::encode(stamp, &Record::Action(action.clone()));
         let ticket = log.publish(Source { topic: Topic::Events, partition }, bytes);
         self.tickets.insert(ticket, (action.session, action.n));
-        let pending = Pending { deadline_us: now_us + ANSWER_US, told: false };
-        self.pending.insert((action.session, action.n), pending);
+        let pending = self.pending.entry((action.session, action.n)).or_default();
+        (pending.deadline_us, pending.told) = (now_us + ANSWER_US, false);
+        pending.sendings += 1;
     }
 
     fn leave(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
@@ -734,4 +753,77 @@ fn jitter(a: u64, b: u64, c: u64) -> u64 {
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::message::Scope;
+    use bytes::Bytes;
+
+    const GRID: Grid = Grid { w: 4, h: 4 };
+    const NOW_US: u64 = 1_700_000_000 * SECOND_US;
+
+    /// A log that takes everything and gives what the test says.
+    #[derive(Default)]
+    struct Told {
+        published: Vec<(Ticket, Source, Bytes)>,
+        asked: usize,
+        next: Vec<Polled>,
+    }
+
+    impl Log for Told {
+        fn publish(&mut self, source: Source, bytes: Bytes) -> Ticket {
+            let ticket = Ticket(self.published.len() as u64);
+            self.published.push((ticket, source, bytes));
+            ticket
+        }
+        fn follow(&mut self, _: Follow) {}
+        fn poll(&mut self, out: &mut Vec<Polled>) {
+            out.append(&mut self.next);
+        }
+        fn bounds(&mut self, _: Source) {
+            self.asked += 1;
+        }
+        fn offset_at(&mut self, _: Source, _: i64) {}
+    }
+
+    fn act(world: &mut World, log: &mut Told) -> Ticket {
+        let (name, data) = ("wave".into(), "".into());
+        let action = Action { session: 1, n: 5, entity: 2, scope: Scope::Nearby, pos: Pos::default(), name, data };
+        world.submit(Submit::Act(action), log, NOW_US);
+        log.published.iter().rev().find(|(_, s, _)| s.topic == Topic::Events).expect("just published").0
+    }
+
+    fn answers(world: &mut World, log: &mut Told, outcomes: &[(Ticket, Outcome)]) -> Vec<Answer> {
+        log.next.extend(outcomes.iter().map(|(ticket, outcome)| Polled::Outcome(*ticket, *outcome)));
+        let mut answers = Vec::new();
+        world.step(log, NOW_US, &mut answers);
+        answers.into_iter().map(|answered| answered.answer).collect()
+    }
+
+    #[test]
+    fn an_action_is_refused_only_if_none_of_its_sendings_can_be_in_the_log() {
+        use Outcome::{At, NeverEntered, Unknown};
+        let check = |outcomes: [Outcome; 2], expected: &[Answer]| {
+            let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+            let (first, second) = (act(&mut world, &mut log), act(&mut world, &mut log));
+            let told = answers(&mut world, &mut log, &[(first, outcomes[0]), (second, outcomes[1])]);
+            assert_eq!(told, expected, "{outcomes:?}");
+        };
+        check([NeverEntered, NeverEntered], &[Answer::NotLogged]);
+        check([Unknown, NeverEntered], &[Answer::Unknown]);
+        check([NeverEntered, Unknown], &[Answer::Unknown]);
+        check([At(Some(3)), NeverEntered], &[Answer::Unknown]);
+        check([NeverEntered, At(Some(3))], &[]);
+    }
+
+    #[test]
+    fn a_resend_after_unknown_remembers_the_first_sending() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let first = act(&mut world, &mut log);
+        assert_eq!(answers(&mut world, &mut log, &[(first, Outcome::Unknown)]), [Answer::Unknown]);
+        let second = act(&mut world, &mut log);
+        assert_eq!(answers(&mut world, &mut log, &[(second, Outcome::NeverEntered)]), [Answer::Unknown]);
+    }
 }
