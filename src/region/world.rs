@@ -631,9 +631,13 @@ impl World {
     pub fn freeze(&mut self, number: u64, now_us: u64) -> Tick {
         let tick_us = number * crate::limits::TICK_US;
         let mut best: Vec<Option<(usize, &Held)>> = vec![None; self.handles.shown.len()];
+        // Whether anybody shows it still. Who has left for another partition, which knows it, is there, even if what this
+        // one was told last is newer: then that partition lags.
+        let mut is_here = vec![false; best.len()];
         for (partition, part) in self.parts.iter().enumerate() {
             for (_, held) in part.iter().flat_map(|part| part.fold.entities()) {
                 let slot = &mut best[held.handle as usize];
+                is_here[held.handle as usize] |= held.leaver.is_none_or(|leaver| !self.has_left(partition, leaver));
                 let rank = |held: &Held| (held.version, held.leaver.is_none());
                 if slot.is_none_or(|(_, other)| rank(held) > rank(other)) {
                     *slot = Some((partition, held));
@@ -643,10 +647,8 @@ impl World {
         let mut cells: FxHashMap<Region, usize> = FxHashMap::default();
         let mut frames: Vec<Frame> = Vec::new();
         for (handle, held) in best.iter().enumerate() {
-            let Some((partition, held)) = *held else { continue };
-            if let Some(leaver) = held.leaver
-                && self.has_left(partition, leaver)
-            {
+            let Some((_, held)) = *held else { continue };
+            if !is_here[handle] {
                 continue;
             }
             let shown = &mut self.handles.shown[handle];
