@@ -12,8 +12,8 @@ use crate::space::Pos;
 pub struct Candidate {
     /// Square of its distance, cm².
     pub distance2: u64,
-    /// Index of its frame in the tick.
-    pub frame: u8,
+    /// Index of its frame in the tick; a world has 256 x 256 regions at most.
+    pub frame: u16,
     /// Its index in the frame.
     pub index: u32,
     /// The slot that holds it, if one does.
@@ -36,7 +36,7 @@ pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &mut Table, ou
             let id = frame.entities[index].id;
             let slot = table.find(spot.handle, id);
             if id != me && (slot.is_some() || distance2 <= inner2) {
-                out.push(Candidate { distance2, frame: number as u8, index: index as u32, slot });
+                out.push(Candidate { distance2, frame: number as u16, index: index as u32, slot });
             }
         }
     }

@@ -207,7 +207,7 @@ impl View {
             slot: u16,
             told: u64,
             distance2: u64,
-            frame: u8,
+            frame: u16,
             index: u32,
             cost: usize,
         }
