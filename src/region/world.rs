@@ -351,7 +351,16 @@ impl World {
                 self.facts.out_of_bounds += 1;
                 self.read_again(source, log, now_us);
             }
-            Polled::Fault(Fault::Unanswered(source)) => self.read_again(source, log, now_us),
+            // Nothing to do for a second question, asked because the first was late.
+            Polled::Fault(Fault::Unanswered(source)) => {
+                let follows = |part: &mut Part| match source.topic {
+                    Topic::Motion => part.motion.is_following(),
+                    Topic::Events | Topic::Control => part.events.is_following(),
+                };
+                if !self.part(source.partition).is_some_and(follows) {
+                    self.read_again(source, log, now_us);
+                }
+            }
             Polled::Fault(Fault::Unreachable(why)) => self.facts.unreachable = Some(why),
         }
     }
@@ -818,6 +827,21 @@ mod tests {
         check([NeverEntered, Unknown], &[Answer::Unknown]);
         check([At(Some(3)), NeverEntered], &[Answer::Unknown]);
         check([NeverEntered, At(Some(3))], &[]);
+    }
+
+    #[test]
+    fn a_late_question_without_an_answer_does_not_start_the_reading_anew() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        act(&mut world, &mut log);
+        let source = Source { topic: Topic::Events, partition: 0 };
+        let asked = log.asked;
+        log.next.push(Polled::Fault(Fault::Unanswered(source)));
+        answers(&mut world, &mut log, &[]);
+        assert_eq!(log.asked, asked + 1, "asked again");
+        log.next.push(Polled::Bounds(source, crate::log::Bounds { start: 0, end: 9, last_append_ms: Some(0) }));
+        log.next.push(Polled::Fault(Fault::Unanswered(source)));
+        answers(&mut world, &mut log, &[]);
+        assert_eq!(log.asked, asked + 1, "nothing is open any more");
     }
 
     #[test]
