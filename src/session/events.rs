@@ -4,8 +4,8 @@ use crate::codec::message::{Event as Told, Out, Reset, Scope};
 use crate::region::frame::{Event, Tick};
 use crate::space::{Pos, Region};
 
-/// An event costs at most this many bytes: 2,000 of data, escaped, and its fields.
-const EVENT_BYTES_MAX: usize = 4_400;
+/// What an event costs besides its name and data, bytes.
+const FIELDS_BYTES: usize = 150;
 
 /// How far a session has read in each partition it can see.
 #[derive(Clone, Debug, Default)]
@@ -17,11 +17,20 @@ pub struct Cursors {
 impl Cursors {
     /// Appends what a viewer at `at` is to be told: events whose scope reaches it, in order, while `room` bytes allow
     /// (the rest stays for the next tick); a `reset` where the ring has moved past the cursor. A partition that comes
-    /// into view is read from its newest event on.
-    pub fn pull(&mut self, tick: &Tick, at: Pos, radius_m: f64, room: usize, out: &mut Vec<Out>) {
+    /// into view is read from its newest event on. An event larger than the whole bucket, of `depth` bytes, goes when
+    /// that is full. Returns whether one waits: then the bucket must be let fill.
+    pub fn pull(
+        &mut self,
+        tick: &Tick,
+        at: Pos,
+        radius_m: f64,
+        (room, depth): (usize, usize),
+        out: &mut Vec<Out>,
+    ) -> bool {
         let partitions = tick.grid.partitions_around(at, radius_m);
         self.next.retain(|(partition, _)| partitions.binary_search(partition).is_ok());
         let mut room = room;
+        let mut waits = false;
         for partition in partitions {
             let ring = &tick.events[usize::from(partition)];
             let at_cursor = match self.next.binary_search_by_key(&partition, |(p, _)| *p) {
@@ -39,15 +48,19 @@ impl Cursors {
             let from = ring.events.partition_point(|event| event.offset < *next);
             for event in &ring.events[from..] {
                 if reaches(event, at, radius_m) {
-                    if room < EVENT_BYTES_MAX {
+                    // Twice its text at most: escapes.
+                    let cost = 2 * (event.data.len() + event.name.len()) + FIELDS_BYTES;
+                    if waits || room < cost.min(depth) {
+                        waits = true;
                         break;
                     }
-                    room -= event.data.len() + event.name.len() + 150;
+                    room = room.saturating_sub(cost);
                     out.push(Out::Event(told(event)));
                 }
                 *next = event.offset + 1;
             }
         }
+        waits
     }
 }
 
@@ -67,5 +80,40 @@ fn told(event: &Event) -> Told {
         name: event.name.to_string(),
         data: event.data.to_string(),
         pos: event.pos.metres(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::frame::{PartitionStatus, Ring};
+    use crate::space::Grid;
+    use std::sync::Arc;
+
+    #[test]
+    fn an_event_larger_than_the_bucket_goes_when_that_is_full() {
+        let ring = |events: Vec<Arc<Event>>| Ring { start: 0, end: events.len() as u64, events };
+        let event = |data: &str| {
+            let (scope, pos, name) = (Scope::Nearby, Pos::default(), "x".into());
+            Arc::new(Event { offset: 0, from: 1, scope, pos, name, data: data.into() })
+        };
+        let mut tick = Tick {
+            number: 1,
+            grid: Grid { w: 1, h: 1 },
+            frames: Vec::new(),
+            partitions: vec![PartitionStatus::default()],
+            events: vec![Arc::new(ring(Vec::new()))],
+        };
+        let mut cursors = Cursors::default();
+        let mut pull = |tick: &Tick, room, depth| {
+            let mut out = Vec::new();
+            let waits = cursors.pull(tick, Pos::default(), 10.0, (room, depth), &mut out);
+            (waits, out.len())
+        };
+        assert_eq!(pull(&tick, 1_000, 1_000), (false, 0));
+        tick.events = vec![Arc::new(ring(vec![event(&"x".repeat(2_000))]))];
+        assert_eq!(pull(&tick, 900, 1_000), (true, 0));
+        assert_eq!(pull(&tick, 1_000, 1_000), (false, 1));
+        assert_eq!(pull(&tick, 1_000, 1_000), (false, 0));
     }
 }

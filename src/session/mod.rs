@@ -414,16 +414,19 @@ impl Session {
         }
         self.tell_stale(tick, at, out);
         let mut told = Vec::new();
-        self.cursors.pull(tick, at, self.radius_m, self.budget.room(now_us), &mut told);
+        let room = (self.budget.room(now_us), self.budget.depth_bytes());
+        let waits = self.cursors.pull(tick, at, self.radius_m, room, &mut told);
         told.iter().for_each(|message| self.send(message, out));
-        self.tell_state(tick, at, now_us, out);
+        // While an event waits for room, states take half of what comes in, so that a crowd does not keep it out.
+        let share = if waits { self.budget.per_tick() / 2 } else { STATE_BYTES_MAX };
+        self.tell_state(tick, at, share, now_us, out);
     }
 
-    fn tell_state(&mut self, tick: &Tick, at: crate::space::Pos, now_us: u64, out: &mut Vec<Effect>) {
+    fn tell_state(&mut self, tick: &Tick, at: crate::space::Pos, share: usize, now_us: u64, out: &mut Vec<Effect>) {
         if !self.flow.may_send(now_us) {
             return out.push(Effect::Note(Note::Skipped));
         }
-        let room = self.budget.room(now_us).min(STATE_BYTES_MAX);
+        let room = self.budget.room(now_us).min(share);
         let mut delta = std::mem::take(&mut self.delta);
         let summary = self.view.step(self.entity, at, tick, room, self.budget.per_tick(), &mut delta);
         let says_nothing = delta.leaves.is_empty()

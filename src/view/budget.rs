@@ -62,6 +62,12 @@ impl Budget {
         usize::try_from(self.tokens / MICRO).unwrap_or(0)
     }
 
+    /// Bytes of a full bucket: the most that room can be.
+    #[must_use]
+    pub fn depth_bytes(&self) -> usize {
+        usize::try_from(self.depth() / MICRO).unwrap_or(0)
+    }
+
     /// Bytes the rate gives per tick.
     #[must_use]
     pub fn per_tick(&self) -> usize {
