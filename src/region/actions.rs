@@ -20,6 +20,11 @@ struct Window {
 }
 
 impl Window {
+    /// Whether `n` is remembered.
+    fn has(self, n: u64) -> bool {
+        self.bits != 0 && n <= self.highest && self.highest - n < WINDOW && self.bits & (1 << (self.highest - n)) != 0
+    }
+
     /// Whether `n` is new; then it is remembered. Below the window everything counts as seen.
     fn take(&mut self, n: u64) -> bool {
         if n > self.highest || self.bits == 0 {
@@ -54,6 +59,12 @@ impl Actions {
     /// The log is read from this offset: nobody is told of what stands before it.
     pub fn start(&mut self, offset: u64) {
         self.ring = Arc::new(Ring { start: offset, end: offset, events: Vec::new() });
+    }
+
+    /// Whether an action has taken effect.
+    #[must_use]
+    pub fn knows(&self, (session, n): (Id, u64)) -> bool {
+        self.windows.get(&session).is_some_and(|window| window.has(n))
     }
 
     /// Folds one action. False if it had taken effect before.

@@ -199,6 +199,8 @@ struct Pending {
     sendings: u32,
     /// A sending is in the log, or may be: then no other one's end is the action's.
     maybe_logged: bool,
+    /// Where it was published.
+    partition: u16,
 }
 
 /// One world on one gateway.
@@ -462,11 +464,18 @@ impl World {
         let Some(pending) = self.pending.get_mut(&key) else { return };
         pending.sendings -= 1;
         pending.maybe_logged |= outcome != Outcome::NeverEntered;
+        let (sendings, maybe_logged, partition) = (pending.sendings, pending.maybe_logged, pending.partition);
+        if outcome == Outcome::NeverEntered && self.part(partition).is_some_and(|part| part.actions.knows(key)) {
+            // A resend that crossed the answer to an earlier sending.
+            self.pending.swap_remove(&key);
+            return;
+        }
+        let Some(pending) = self.pending.get_mut(&key) else { return };
         let answer = match outcome {
             // The fold answers.
             Outcome::At(_) => return,
-            Outcome::NeverEntered if pending.sendings > 0 => return,
-            Outcome::NeverEntered if !pending.maybe_logged => Answer::NotLogged,
+            Outcome::NeverEntered if sendings > 0 => return,
+            Outcome::NeverEntered if !maybe_logged => Answer::NotLogged,
             Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
         };
         if !std::mem::replace(&mut pending.told, true) {
@@ -527,7 +536,7 @@ impl World {
         let ticket = log.publish(Source { topic: Topic::Events, partition }, bytes);
         self.tickets.insert(ticket, (action.session, action.n));
         let pending = self.pending.entry((action.session, action.n)).or_default();
-        (pending.deadline_us, pending.told) = (now_us + ANSWER_US, false);
+        (pending.deadline_us, pending.told, pending.partition) = (now_us + ANSWER_US, false, partition);
         pending.sendings += 1;
     }
 
