@@ -148,7 +148,8 @@ struct Shown {
     pos: Pos,
     yaw: u8,
     state: AppState,
-    profile: Arc<str>,
+    /// The newest, and the version that brought it: a partition just entered may know an older one, or none.
+    profile: (Version, Arc<str>),
     moved: u64,
     changed: u64,
     teleported: (u64, Option<Version>),
@@ -674,11 +675,13 @@ impl World {
             if fresh || shown.pos != held.pos || shown.yaw != held.yaw {
                 (shown.pos, shown.yaw, shown.moved) = (held.pos, held.yaw, number);
             }
-            if fresh || shown.state != held.state || !Arc::ptr_eq(&shown.profile, &held.profile.1) {
-                if fresh || shown.state != held.state || shown.profile != held.profile.1 {
-                    shown.changed = number;
-                }
-                (shown.state, shown.profile) = (held.state, held.profile.1.clone());
+            let profile = held.profile.0 > shown.profile.0;
+            if fresh || shown.state != held.state || (profile && shown.profile.1 != held.profile.1) {
+                shown.changed = number;
+            }
+            shown.state = held.state;
+            if profile {
+                shown.profile = held.profile.clone();
             }
             if held.teleported != shown.teleported.1 {
                 shown.teleported = (number, held.teleported);
@@ -698,7 +701,7 @@ impl World {
                 moved: shown.moved,
                 changed: shown.changed,
                 state: held.state,
-                profile: held.profile.1.clone(),
+                profile: shown.profile.1.clone(),
             });
             match self.owned.get_mut(&shown.id) {
                 Some(owned) if owned.admitted_us > 0 => {
