@@ -72,6 +72,8 @@ pub trait Surroundings {
     fn hold(&mut self, entity: Id) -> u32;
     /// This partition holds it no more.
     fn release(&mut self, entity: Id);
+    /// It has left the world with this version, or expired: whatever others hold of it up to then is over too.
+    fn over(&mut self, entity: Id, version: Version);
     /// Another partition's time, µs, if it is followed.
     fn time_of(&self, partition: u16) -> Option<u64>;
 }
@@ -188,11 +190,12 @@ impl Fold {
         if self.entities.swap_remove(&entity).is_some() {
             around.release(entity);
         }
-        self.bury(entity, version);
+        self.bury(entity, version, around);
         Folded::New
     }
 
-    fn bury(&mut self, entity: Id, version: Version) {
+    fn bury(&mut self, entity: Id, version: Version, around: &mut impl Surroundings) {
+        around.over(entity, version);
         self.tombstones.insert(entity, (version, self.time_us));
     }
 
@@ -210,7 +213,7 @@ impl Fold {
         for (entity, version) in &expired {
             self.entities.swap_remove(entity);
             around.release(*entity);
-            self.bury(*entity, *version);
+            self.bury(*entity, *version, around);
         }
         let over = self.tombstones.len().saturating_sub(TOMBSTONES_MAX);
         let old = self.tombstones.values().take_while(|(_, at)| now_us - at > MOTION_RETENTION_US).count();
@@ -241,6 +244,7 @@ mod tests {
             self.next
         }
         fn release(&mut self, _: Id) {}
+        fn over(&mut self, _: Id, _: Version) {}
         fn time_of(&self, _: u16) -> Option<u64> {
             None
         }

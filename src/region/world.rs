@@ -153,6 +153,8 @@ struct Shown {
     moved: u64,
     changed: u64,
     teleported: (u64, Option<Version>),
+    /// The version with which it left the world, or expired, in one partition; another may hold it still.
+    over: Option<Version>,
 }
 
 struct Around<'a> {
@@ -182,6 +184,13 @@ impl Surroundings for Around<'_> {
                 self.handles.free.push(*handle);
                 self.handles.by_id.remove(&entity);
             }
+        }
+    }
+
+    fn over(&mut self, entity: Id, version: Version) {
+        if let Some((handle, _)) = self.handles.by_id.get(&entity) {
+            let over = &mut self.handles.shown[*handle as usize].over;
+            *over = (*over).max(Some(version));
         }
     }
 
@@ -667,10 +676,10 @@ impl World {
         let mut frames: Vec<Frame> = Vec::new();
         for (handle, held) in best.iter().enumerate() {
             let Some((_, held)) = *held else { continue };
-            if !is_here[handle] {
+            let shown = &mut self.handles.shown[handle];
+            if !is_here[handle] || shown.over.is_some_and(|over| over >= held.version) {
                 continue;
             }
-            let shown = &mut self.handles.shown[handle];
             let fresh = shown.tick == 0;
             if fresh || shown.pos != held.pos || shown.yaw != held.yaw {
                 (shown.pos, shown.yaw, shown.moved) = (held.pos, held.yaw, number);
@@ -782,6 +791,7 @@ fn jitter(a: u64, b: u64, c: u64) -> u64 {
 mod tests {
     use super::*;
     use crate::codec::message::Scope;
+    use crate::codec::record::Note;
     use bytes::Bytes;
 
     const GRID: Grid = Grid { w: 4, h: 4 };
@@ -854,6 +864,31 @@ mod tests {
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
         assert_eq!(log.asked, asked + 1, "nothing is open any more");
+    }
+
+    #[test]
+    fn who_left_by_one_partition_is_not_shown_by_another_that_missed_it() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
+        world.submit(open, &mut log, NOW_US);
+        let pos = |x| Pos { x, y: 0, z: 0 };
+        let place = Place { time_us: NOW_US, pos: pos(50_000), yaw: 0, state: AppState::default() };
+        world.submit(Submit::Move { entity: 2, place }, &mut log, NOW_US);
+        let other = |sequence, x, note| {
+            let (time_us, yaw, state) = (NOW_US, 0, AppState::default());
+            Sample { entity: 9, incarnation: 0, sequence, time_us, pos: pos(x), yaw, state, profile: None, note }
+        };
+        let shown = |world: &mut World| world.freeze(1, NOW_US).frames.iter().map(|f| f.entities.len()).sum::<usize>();
+        // Partition 0 missed the crossing.
+        for (partition, sample, seen) in [
+            (0, other(1, 51_000, Note::None), 2),
+            (4, other(2, 51_400, Note::None), 2),
+            (4, other(3, 51_400, Note::Leave), 1),
+            (0, other(4, 51_000, Note::None), 2),
+        ] {
+            world.fold_own(&[(partition, sample)]);
+            assert_eq!(shown(&mut world), seen);
+        }
     }
 
     #[test]
