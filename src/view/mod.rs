@@ -149,15 +149,14 @@ impl View {
         left = self.update(&candidates[..plan.near], tick, |_| 1, left, out, &mut summary);
         // Who is not there yet comes before who is far, but does not starve those.
         let missing = candidates[..plan.kept].iter().any(|c| c.slot.is_none());
-        if missing {
-            let all_in = self.enter(&candidates[..plan.kept], tick, left / 4, &mut left, out);
-            if all_in && complete && self.full.is_some() {
-                self.full = None;
-                out.full_end = true;
-            }
-        } else if complete && self.full.is_some() {
+        let all_in = !missing || self.enter(&candidates[..plan.kept], tick, left / 4, &mut left, out);
+        if all_in && complete && self.full.is_some() {
             self.full = None;
             out.full_end = true;
+        }
+        if !all_in {
+            // The rest is saved up until the next one fits: a small budget gives less per tick than an enter costs.
+            left = left.min(per_tick / 4);
         }
         let far = plan.near..plan.kept;
         self.update(&candidates[far.clone()], tick, |i| plan.stride(i + far.start), left, out, &mut summary);
