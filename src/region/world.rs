@@ -472,7 +472,8 @@ impl World {
         self.facts.outcomes[index] += 1;
         let Some(key) = self.tickets.remove(&ticket) else { return };
         let Some(pending) = self.pending.get_mut(&key) else { return };
-        pending.sendings -= 1;
+        // A sending from before the answer to an earlier one is not counted here; then the fold knows the action.
+        pending.sendings = pending.sendings.saturating_sub(1);
         pending.maybe_logged |= outcome != Outcome::NeverEntered;
         let (sendings, maybe_logged, partition) = (pending.sendings, pending.maybe_logged, pending.partition);
         if outcome == Outcome::NeverEntered && self.part(partition).is_some_and(|part| part.actions.knows(key)) {
@@ -864,6 +865,20 @@ mod tests {
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
         assert_eq!(log.asked, asked + 1, "nothing is open any more");
+    }
+
+    #[test]
+    fn outcomes_of_sendings_that_crossed_their_answer_do_no_harm() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let first = act(&mut world, &mut log);
+        let source = Source { topic: Topic::Events, partition: 0 };
+        let bytes = log.published.iter().rev().find(|(_, s, _)| *s == source).expect("published").2.clone();
+        log.next.push(Polled::Bounds(source, crate::log::Bounds { start: 0, end: 0, last_append_ms: None }));
+        log.next.push(Polled::Record { source, offset: 0, append_ms: 0, bytes });
+        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(0)]);
+        let second = act(&mut world, &mut log);
+        let outcomes = [(first, Outcome::At(Some(0))), (second, Outcome::NeverEntered)];
+        assert_eq!(answers(&mut world, &mut log, &outcomes), [], "it has been answered");
     }
 
     #[test]
