@@ -126,10 +126,11 @@ impl Encoding {
     pub fn decode_out(self, context: &mut Context, bytes: &[u8]) -> Result<Heard, Unreadable> {
         let malformed = |e: &dyn std::fmt::Display| Unreadable::Malformed(e.to_string());
         match self {
-            Encoding::Json => match serde_json::from_slice(bytes).map_err(|e| malformed(&e))? {
-                Out::State(json) => Ok(Heard::State(state::from_json(context, json).map_err(|e| malformed(&e))?)),
-                other => Ok(Heard::Other(other)),
-            },
+            Encoding::Json => {
+                let out = serde_json::from_slice(bytes).map_err(|e| malformed(&e))?;
+                let Out::State(json) = out else { return Ok(Heard::Other(out)) };
+                Ok(Heard::State(state::from_json(context, json).map_err(|e| malformed(&e))?))
+            }
             Encoding::MessagePack => match state::body(bytes) {
                 Some(body) => Ok(Heard::State(state::decode(context, body).map_err(|e| malformed(&e))?)),
                 None => from_msgpack(bytes).map(Heard::Other).map_err(Unreadable::Malformed),

@@ -121,7 +121,7 @@ impl Table {
             }
             let handle = held.handle;
             let generation = held.generation;
-            if !crate::planted!(DroppedLeave) || held.id % 5 != 0 {
+            if !crate::planted!(DroppedLeave) || !held.id.is_multiple_of(5) {
                 leaves.push(Slot { index: index as u16, generation });
             }
             let next = if crate::planted!(SlotReused) { generation } else { generation.wrapping_add(1) };
