@@ -1,0 +1,405 @@
+//! The clients: they walk, stand, act, get lost and come back, and hold what the gateway tells them in a `Mirror`.
+//! Everything goes through real encoded messages.
+
+use std::collections::BTreeMap;
+
+use nearcast::client::Mirror;
+use nearcast::codec::message::{Act, AppState, ByeIn, Hello, Id, Move, Out, Profile, Report, Scope, Seen, View};
+use nearcast::codec::state::Context;
+use nearcast::codec::{Encoding, Heard, In};
+use nearcast::limits::{MILLI_US, SECOND_US};
+
+use crate::checker::Checker;
+use crate::link::{Down, Link, Quality, Up};
+use crate::rng::Rng;
+
+/// How a bot says what it has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seeing {
+    /// With the next move, or on its own when none comes.
+    Prompt,
+    /// Never; its pongs count.
+    Pongs,
+}
+
+/// One client.
+pub struct Bot {
+    /// Its number.
+    pub number: usize,
+    /// Its connection.
+    pub conn: Option<Conn>,
+    /// When it connects next.
+    pub connect_us: u64,
+    /// It stands still and does nothing any more.
+    pub quiet: bool,
+    /// How it writes and reads.
+    pub encoding: Encoding,
+    rng: Rng,
+    quality: Quality,
+    seeing: Seeing,
+    budget: Option<u32>,
+    radius: Option<f64>,
+    home: [f64; 2],
+    range_m: f64,
+    speed: f64,
+    /// Lies once about its digest.
+    liar: bool,
+    /// Kept over sessions: samples of one avatar rise.
+    counter: u64,
+    profiles: u32,
+    pos: [f64; 3],
+    yaw: f64,
+    target: [f64; 2],
+    still_until_us: u64,
+    walked_us: u64,
+}
+
+/// One connection of a bot.
+pub struct Conn {
+    /// Counts all connections of the run.
+    pub number: u64,
+    /// The gateway's place.
+    pub gateway: usize,
+    /// The gateway's name for it.
+    pub session: Id,
+    /// The way to it.
+    pub link: Link,
+    /// What the bot holds.
+    pub mirror: Mirror,
+    /// Neither reads nor writes any more, and nobody knows.
+    pub mute: bool,
+    context: Context,
+    welcomed: bool,
+    seen: u64,
+    seen_us: u64,
+    said: u64,
+    move_us: u64,
+    act_us: u64,
+    next_n: u64,
+    acts: BTreeMap<u64, Open>,
+}
+
+/// An action without an answer.
+struct Open {
+    act: Act,
+    send_us: Option<u64>,
+    sent_us: u64,
+}
+
+/// What a bot wants of the world around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// To connect.
+    Connect,
+    /// Its connection is over.
+    Forget,
+}
+
+impl Bot {
+    /// A bot of a kind drawn from `rng`.
+    pub fn new(number: usize, mut rng: Rng, now_us: u64) -> Bot {
+        let slow = rng.one_in(8);
+        let quality = Quality {
+            delay_us: rng.between(2, 120) * MILLI_US,
+            bytes_per_s: if slow { rng.between(5_000, 12_000) } else { 2_000_000 },
+        };
+        let home =
+            [[512.0, 512.0], [512.0, 512.0], [512.0, 512.0], [-512.0, 500.0], [10.0, 20.0]][rng.below(5) as usize];
+        let range_m = [15.0, 40.0, 90.0][rng.below(3) as usize];
+        let at = [home[0] + rng.real(-range_m, range_m), home[1] + rng.real(-range_m, range_m)];
+        Bot {
+            number,
+            conn: None,
+            connect_us: now_us + rng.below(4 * SECOND_US),
+            quiet: false,
+            encoding: if rng.one_in(4) { Encoding::Json } else { Encoding::MessagePack },
+            quality,
+            seeing: if rng.one_in(6) { Seeing::Pongs } else { Seeing::Prompt },
+            budget: match rng.below(6) {
+                0 => Some(2_048),
+                1 => Some(6_000),
+                _ => None,
+            },
+            radius: rng.one_in(4).then(|| rng.real(8.0, 128.0)),
+            home,
+            range_m,
+            speed: if rng.one_in(6) { rng.real(5.0, 9.5) } else { rng.real(0.8, 2.2) },
+            liar: rng.one_in(8),
+            counter: 0,
+            profiles: 0,
+            pos: [at[0], rng.real(0.0, 2.0), at[1]],
+            yaw: 0.0,
+            target: at,
+            still_until_us: 0,
+            walked_us: now_us,
+            rng,
+        }
+    }
+
+    /// Whether it gets all it could see at once.
+    pub fn is_well_served(&self) -> bool {
+        self.budget.is_none() && !self.quality.is_slow()
+    }
+
+    /// Bytes per second that it asked for.
+    pub fn budget(&self) -> u32 {
+        self.budget.unwrap_or(nearcast::limits::BUDGET_BYTES_PER_S)
+    }
+
+    /// A new connection: says hello.
+    pub fn connect(&mut self, number: u64, gateway: usize, session: Id, now_us: u64) {
+        self.profiles += 1;
+        let hello = Hello {
+            world: "plaza".into(),
+            profile: Some(self.profile()),
+            view: Some(View { radius: self.radius, budget: self.budget }),
+            ..Hello::default()
+        };
+        let mut conn = Conn {
+            number,
+            gateway,
+            session,
+            link: Link::new(self.quality),
+            mirror: Mirror::default(),
+            mute: false,
+            context: Context::default(),
+            welcomed: false,
+            seen: 0,
+            seen_us: 0,
+            said: 0,
+            move_us: 0,
+            act_us: now_us + self.rng.between(1, 4) * SECOND_US,
+            next_n: self.rng.below(100),
+            acts: BTreeMap::new(),
+        };
+        conn.say(self.encoding, In::Hello(hello), now_us);
+        self.conn = Some(conn);
+    }
+
+    fn profile(&self) -> String {
+        let long = if self.number.is_multiple_of(5) { "ü\"looks\"".repeat(6) } else { String::new() };
+        format!("b{}#{}{long}", self.number, self.profiles)
+    }
+
+    /// The last word before the end of the run: nothing is lost or slow any more.
+    pub fn calm(&mut self) {
+        self.quiet = true;
+        self.quality = Quality { delay_us: 10 * MILLI_US, bytes_per_s: 10_000_000 };
+        if let Some(conn) = &mut self.conn {
+            conn.link.quality = self.quality;
+        }
+    }
+
+    /// Goes on by one step. Answers what it wants.
+    pub fn step(&mut self, checker: &mut Checker, now_us: u64) -> Option<Wish> {
+        let Some(mut conn) = self.conn.take() else {
+            return (now_us >= self.connect_us).then_some(Wish::Connect);
+        };
+        let mut over = false;
+        while !conn.mute
+            && let Some(down) = conn.link.next_down(now_us)
+        {
+            match down {
+                Down::Message(payload) => over |= self.hear(&mut conn, payload.bytes(), checker, now_us),
+                Down::Ping(payload) => conn.link.send_up(Up::Pong(payload), now_us),
+                Down::Closed => over = true,
+            }
+        }
+        if over {
+            self.connect_us = now_us + self.rng.below(3 * SECOND_US);
+            checker.closed(conn.number);
+            self.conn = Some(conn);
+            return Some(Wish::Forget);
+        }
+        if !conn.mute && conn.welcomed {
+            self.walk(&mut conn, now_us);
+            self.chatter(&mut conn, checker, now_us);
+        }
+        self.conn = Some(conn);
+        None
+    }
+
+    fn hear(&mut self, conn: &mut Conn, bytes: &[u8], checker: &mut Checker, now_us: u64) -> bool {
+        let heard = match self.encoding.decode_out(&mut conn.context, bytes) {
+            Ok(heard) => heard,
+            Err(error) => {
+                checker.fail(format!("bot {} cannot read a message: {error}", self.number));
+                return true;
+            }
+        };
+        match heard {
+            Heard::State(delta) => {
+                let before: Vec<Id> = conn.mirror.shown().map(|avatar| avatar.entity).collect();
+                let report = match conn.mirror.apply(&delta) {
+                    Ok(report) => report,
+                    Err(contradiction) => {
+                        checker.fail(format!("bot {}: the state contradicts itself: {contradiction}", self.number));
+                        return true;
+                    }
+                };
+                (conn.seen, conn.seen_us) = (conn.mirror.number(), now_us);
+                checker.state(conn.number, &before, &conn.mirror, &delta);
+                if let Some((number, mut digest)) = report {
+                    if self.liar {
+                        self.liar = false;
+                        digest ^= 1;
+                        checker.lied(conn.number);
+                    }
+                    conn.say(self.encoding, In::Report(Report { number, digest }), now_us);
+                }
+            }
+            Heard::Other(out) => {
+                checker.told(conn.number, &out);
+                return self.on_message(conn, &out, checker, now_us);
+            }
+        }
+        false
+    }
+
+    fn on_message(&mut self, conn: &mut Conn, out: &Out, checker: &mut Checker, now_us: u64) -> bool {
+        match out {
+            Out::Welcome(_) => conn.welcomed = true,
+            Out::Ack(ack) => {
+                conn.acts.remove(&ack.n);
+            }
+            Out::Refuse(refuse) => match refuse.n {
+                Some(n) => {
+                    conn.acts.remove(&n);
+                }
+                None => checker.fail(format!("bot {}: refused {} as {}", self.number, refuse.of, refuse.code)),
+            },
+            Out::Unknown(unknown) => {
+                if let Some(open) = conn.acts.get_mut(&unknown.n) {
+                    open.send_us = Some(now_us + self.rng.between(100, 2_000) * MILLI_US);
+                    open.sent_us = now_us;
+                }
+            }
+            Out::Bye(_) => return true,
+            Out::State(_)
+            | Out::Event(_)
+            | Out::Object(_)
+            | Out::Notice(_)
+            | Out::Reset(_)
+            | Out::Correct(_)
+            | Out::Stale(_)
+            | Out::Pong(_)
+            | Out::Moved(_) => {}
+        }
+        false
+    }
+
+    fn walk(&mut self, conn: &mut Conn, now_us: u64) {
+        if now_us < conn.move_us {
+            return;
+        }
+        let first = conn.move_us == 0;
+        conn.move_us = now_us + 50 * MILLI_US + self.rng.below(4 * MILLI_US);
+        let passed_s = ((now_us - self.walked_us) as f64 / 1e6).min(0.1);
+        self.walked_us = now_us;
+        if !first && (self.quiet || now_us < self.still_until_us) {
+            return;
+        }
+        let way = [self.target[0] - self.pos[0], self.target[1] - self.pos[2]];
+        let left_m = way[0].hypot(way[1]);
+        let step_m = (self.speed * passed_s).min(left_m);
+        if left_m > 0.0 && !first {
+            self.pos[0] += way[0] / left_m * step_m;
+            self.pos[2] += way[1] / left_m * step_m;
+            self.yaw = (-way[1]).atan2(way[0]).to_degrees();
+        }
+        if left_m < 0.5 {
+            let range = self.range_m;
+            self.target = [self.home[0] + self.rng.real(-range, range), self.home[1] + self.rng.real(-range, range)];
+            if self.rng.one_in(3) {
+                self.still_until_us = now_us + self.rng.between(1, 12) * SECOND_US;
+            }
+        }
+        self.counter += 1;
+        let seen = (self.seeing == Seeing::Prompt && conn.seen > conn.said).then_some(conn.seen);
+        conn.said = conn.said.max(seen.unwrap_or(0));
+        let step = Move {
+            time: now_us as f64 / 1e3 + self.number as f64 * 1e6,
+            pos: self.pos,
+            yaw: self.yaw,
+            state: AppState::new(&self.counter.to_le_bytes()).expect("eight bytes fit"),
+            seen,
+            held_ms: seen.map(|_| (now_us - conn.seen_us) as f64 / 1e3),
+        };
+        conn.say(self.encoding, In::Move(step), now_us);
+    }
+
+    fn chatter(&mut self, conn: &mut Conn, checker: &mut Checker, now_us: u64) {
+        if self.seeing == Seeing::Prompt && conn.seen > conn.said && now_us >= conn.seen_us + 80 * MILLI_US {
+            conn.said = conn.seen;
+            let held_ms = (now_us - conn.seen_us) as f64 / 1e3;
+            conn.say(self.encoding, In::Seen(Seen { seen: conn.seen, held_ms }), now_us);
+        }
+        for open in conn.acts.values_mut() {
+            if open.send_us.is_some_and(|at| now_us >= at) {
+                (open.send_us, open.sent_us) = (None, now_us);
+                let act = In::Act(open.act.clone());
+                conn.link.send_up(Up::Message(self.encoding.encode_in(&act).bytes().to_vec()), now_us);
+            } else if open.send_us.is_none() && now_us > open.sent_us + 14 * SECOND_US {
+                return checker.fail(format!("bot {}: action {} has no answer after 14 s", self.number, open.act.n));
+            }
+        }
+        if self.quiet || now_us < conn.act_us {
+            return;
+        }
+        conn.act_us = now_us + self.rng.between(300, 4_000) * MILLI_US;
+        match self.rng.below(12) {
+            0 => {
+                self.profiles += 1;
+                conn.say(self.encoding, In::Profile(Profile { profile: self.profile() }), now_us);
+            }
+            1 => {
+                self.radius = Some(self.rng.real(10.0, 128.0));
+                conn.say(self.encoding, In::View(View { radius: self.radius, budget: None }), now_us);
+            }
+            _ if conn.acts.len() < 8 && conn.acts.first_key_value().is_none_or(|(n, _)| conn.next_n < n + 30) => {
+                self.act(conn, now_us);
+            }
+            _ => {}
+        }
+    }
+
+    fn act(&mut self, conn: &mut Conn, now_us: u64) {
+        let n = conn.next_n;
+        conn.next_n += 1;
+        let data = if self.rng.one_in(16) { "\"long\"".repeat(300) } else { format!("{n}") };
+        let act = Act {
+            n,
+            scope: if self.rng.one_in(3) { Scope::Region } else { Scope::Nearby },
+            name: "wave".into(),
+            data,
+            time: now_us as f64 / 1e3 + self.number as f64 * 1e6,
+            pos: self.pos,
+        };
+        conn.say(self.encoding, In::Act(act.clone()), now_us);
+        conn.acts.insert(n, Open { act, send_us: None, sent_us: now_us });
+    }
+
+    /// Says bye.
+    pub fn bye(&mut self, now_us: u64) {
+        let encoding = self.encoding;
+        if let Some(conn) = self.conn.as_mut().filter(|conn| conn.welcomed) {
+            conn.say(encoding, In::Bye(ByeIn {}), now_us);
+        }
+    }
+
+    /// Actions without an answer.
+    pub fn open_acts(&self) -> usize {
+        self.conn.as_ref().map_or(0, |conn| conn.acts.len())
+    }
+
+    /// Where it is.
+    pub fn pos(&self) -> [f64; 3] {
+        self.pos
+    }
+}
+
+impl Conn {
+    fn say(&mut self, encoding: Encoding, message: In, now_us: u64) {
+        self.link.send_up(Up::Message(encoding.encode_in(&message).bytes().to_vec()), now_us);
+    }
+}

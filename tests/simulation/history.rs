@@ -1,0 +1,222 @@
+//! Actions and events: what entered the log, what was answered, who was told. Every event reaches everybody who was in
+//! range all along, once and in order, unless a `reset` says that something was missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use nearcast::codec::message::{Event, Id, Out, Scope};
+use nearcast::codec::record::{Action, Record, decode};
+use nearcast::limits::{MILLI_US, REGION_M, SECOND_US};
+use nearcast::log::{Source, Topic};
+use nearcast::space::{Grid, Pos, Region};
+
+use crate::checker::{Life, Viewer};
+
+/// A viewer nearer than the radius by this is entitled, metres: positions travel for a while.
+const MARGIN_M: f64 = 4.0;
+
+type Lives = BTreeMap<Id, Life>;
+
+/// What is known of actions and events.
+pub struct History {
+    grid: Grid,
+    /// By partition and offset, as they entered.
+    events: BTreeMap<(u16, u64), Action>,
+    /// Actions that entered.
+    entered: BTreeSet<(Id, u64)>,
+    /// Actions whose session was told that they never will.
+    refused: BTreeSet<(Id, u64)>,
+    /// Actions whose session has its answer; what a resend on its way then brings, counts no more.
+    answered: BTreeSet<(Id, u64)>,
+    /// Who is to be told of what, by when.
+    expected: BTreeMap<(u64, (u16, u64)), u64>,
+    /// By connection: the last offset by stream, and the actions told.
+    heard: BTreeMap<u64, Heard>,
+    told: u64,
+    met: u64,
+    resets: u64,
+}
+
+#[derive(Default)]
+struct Heard {
+    streams: BTreeMap<String, u64>,
+    actions: BTreeSet<(Id, u64)>,
+}
+
+impl History {
+    /// Empty.
+    pub fn new(grid: Grid) -> History {
+        History {
+            grid,
+            events: BTreeMap::new(),
+            entered: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            expected: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            told: 0,
+            met: 0,
+            resets: 0,
+        }
+    }
+
+    /// For the report.
+    pub fn counts(&self) -> String {
+        let History { entered, told, met, resets, .. } = self;
+        format!("{} actions, {told} events told, {met} of them owed, {resets} resets", entered.len())
+    }
+
+    /// A connection is over: nothing is owed to it any more.
+    pub fn closed(&mut self, conn: u64) {
+        self.expected.retain(|(to, _), _| *to != conn);
+    }
+
+    /// A record entered the log.
+    pub fn entered(
+        &mut self,
+        source: Source,
+        offset: u64,
+        bytes: &Bytes,
+        viewers: &BTreeMap<u64, Viewer>,
+        lives: &Lives,
+        (now_us, delay_us): (u64, u64),
+    ) -> Result<(), String> {
+        let (_, record) = decode(bytes).map_err(|e| format!("a gateway wrote a {e}"))?;
+        let Record::Action(action) = record else { return Ok(()) };
+        assert_eq!(source.topic, Topic::Events);
+        let key = (action.session, action.n);
+        if self.refused.contains(&key) {
+            return Err(format!("action {key:x?} enters the log and was refused"));
+        }
+        if self.entered.insert(key) {
+            for (conn, viewer) in viewers {
+                let established = viewer.whole_us.is_some_and(|since| now_us > since + 2 * SECOND_US);
+                let settled = now_us > viewer.radius.1 + 2 * SECOND_US;
+                if established && settled && is_entitled(viewer, lives, &action, now_us) {
+                    let slow_us = if viewer.is_well_served(now_us) { 1 } else { 40 } * SECOND_US;
+                    let by_us = now_us + 2 * delay_us + 500 * MILLI_US + slow_us;
+                    self.expected.insert((*conn, (source.partition, offset)), by_us);
+                }
+            }
+        }
+        self.events.insert((source.partition, offset), action);
+        Ok(())
+    }
+
+    /// A client was told something.
+    pub fn told(&mut self, viewer: &Viewer, out: &Out) -> Result<(), String> {
+        let bot = viewer.who.bot;
+        match out {
+            Out::Event(event) => return self.event(viewer, event),
+            Out::Reset(reset) => {
+                self.resets += 1;
+                let conn = viewer.who.conn;
+                self.expected.retain(|(to, (partition, _)), _| *to != conn || *partition != reset.partition);
+            }
+            Out::Ack(ack) => {
+                let key = (viewer.session, ack.n);
+                self.answered.insert(key);
+                let at_offset =
+                    self.events.iter().any(|((_, offset), a)| *offset == ack.offset && key == (a.session, a.n));
+                if !at_offset {
+                    return Err(format!(
+                        "bot {bot}: action {key:x?} is acknowledged at {}, it is not there",
+                        ack.offset
+                    ));
+                }
+            }
+            Out::Refuse(refuse) => {
+                if let Some(n) = refuse.n {
+                    let key = (viewer.session, n);
+                    if self.answered.contains(&key) {
+                        return Ok(());
+                    }
+                    self.refused.insert(key);
+                    if self.entered.contains(&key) {
+                        return Err(format!(
+                            "bot {bot}: action {key:x?} is refused ({}), it is in the log",
+                            refuse.code
+                        ));
+                    }
+                }
+            }
+            Out::Welcome(_)
+            | Out::State(_)
+            | Out::Unknown(_)
+            | Out::Object(_)
+            | Out::Notice(_)
+            | Out::Correct(_)
+            | Out::Stale(_)
+            | Out::Pong(_)
+            | Out::Moved(_)
+            | Out::Bye(_) => {}
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, viewer: &Viewer, event: &Event) -> Result<(), String> {
+        let bot = viewer.who.bot;
+        let pos = Pos::from_metres(event.pos).ok_or("an event is nowhere")?;
+        let place = (self.grid.partition(Region::of(pos)), event.offset);
+        let Some(action) = self.events.get(&place) else {
+            return Err(format!("bot {bot} is told of {place:?}, which is not in the log"));
+        };
+        let same = (action.entity, action.scope, &*action.name, &*action.data, action.pos)
+            == (event.from, event.scope, event.name.as_str(), event.data.as_str(), pos);
+        if !same || event.stream != Region::of(pos).stream() {
+            return Err(format!("bot {bot} is told {event:?}, the log says {action:?}"));
+        }
+        let key = (action.session, action.n);
+        let heard = self.heard.entry(viewer.who.conn).or_default();
+        if !heard.actions.insert(key) {
+            return Err(format!("bot {bot} is told twice of {key:x?}, now at {place:?}"));
+        }
+        let last = heard.streams.insert(event.stream.clone(), event.offset);
+        if last.is_some_and(|last| last >= event.offset) {
+            return Err(format!("bot {bot} is told {place:?} of {} after {last:?}", event.stream));
+        }
+        self.told += 1;
+        self.met += u64::from(self.expected.remove(&(viewer.who.conn, place)).is_some());
+        Ok(())
+    }
+
+    /// What is owed and has not come, by connection.
+    pub fn owed(&self, conn: u64) -> usize {
+        self.expected.range((conn, (0, 0))..=(conn, (u16::MAX, u64::MAX))).count()
+    }
+
+    /// What was owed and has not come. Who has gone out of range meanwhile is owed nothing; while the log stalls there
+    /// is time.
+    pub fn overdue(&mut self, viewers: &BTreeMap<u64, Viewer>, lives: &Lives, now_us: u64, bad_us: u64) -> Vec<String> {
+        let events = &self.events;
+        let mut faults = Vec::new();
+        self.expected.retain(|(conn, place), by_us| {
+            let Some(viewer) = viewers.get(conn) else { return false };
+            if !is_entitled(viewer, lives, &events[place], now_us) {
+                return false;
+            }
+            if now_us > *by_us && now_us > bad_us + 10 * SECOND_US {
+                let Action { scope, pos, data, .. } = &events[place];
+                let (bot, bytes, served) = (viewer.who.bot, data.len(), viewer.is_well_served(now_us));
+                faults.push(format!("bot {bot} ({served}) was not told of {place:?}: {scope:?} {pos:?} {bytes} bytes"));
+            }
+            true
+        });
+        faults
+    }
+}
+
+fn is_entitled(viewer: &Viewer, lives: &Lives, action: &Action, now_us: u64) -> bool {
+    let Some(me) = lives.get(&viewer.entity).and_then(|life| life.at(now_us)) else { return false };
+    match action.scope {
+        Scope::Nearby => action.pos.distance_m(me.pos) < viewer.radius.0 - MARGIN_M,
+        Scope::Region => {
+            let well_inside = |metres: f64| {
+                let at = metres.rem_euclid(REGION_M);
+                (MARGIN_M..REGION_M - MARGIN_M).contains(&at)
+            };
+            let [x, _, z] = me.pos.metres();
+            Region::of(action.pos) == Region::of(me.pos) && well_inside(x) && well_inside(z)
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What must hold when everything has been quiet for long: each view is the fold limited to its interest, byte for
+//! byte, and all gateways have folded the same.
+
+use std::collections::BTreeMap;
+
+use nearcast::codec::message::Id;
+use nearcast::limits::HYSTERESIS;
+use nearcast::region::world::World;
+use nearcast::session::Session;
+use nearcast::space::Pos;
+
+use crate::bots::{Bot, Conn};
+use crate::checker::{Checker, Life, Phase};
+
+impl Checker {
+    /// A view after the quiet phase.
+    pub fn converged(&mut self, bot: &Bot, conn: &Conn, session: &Session) {
+        let faults = differences(self, bot, conn, session);
+        faults.into_iter().for_each(|what| self.fail(format!("in the end bot {}: {what}", bot.number)));
+    }
+
+    /// All gateways hold the same of each partition, and that is the truth.
+    pub fn agree(&mut self, worlds: &[&World]) {
+        let mut faults = Vec::new();
+        for partition in 0..self.partitions() {
+            let folds: Vec<BTreeMap<Id, _>> = worlds
+                .iter()
+                .filter(|world| world.folded(partition).next().is_some())
+                .map(|world| {
+                    let here = world.folded(partition).filter(|(_, held)| held.leaver.is_none());
+                    here.map(|(id, h)| (id, (h.pos, h.yaw, h.state, h.profile.1.clone()))).collect()
+                })
+                .collect();
+            for pair in folds.windows(2) {
+                let ids = pair[0].keys().chain(pair[1].keys());
+                let differ = ids.filter(|id| pair[0].get(*id) != pair[1].get(*id));
+                faults.extend(differ.map(|id| {
+                    let (a, b) = (pair[0].get(id), pair[1].get(id));
+                    let phase = self.lives().get(id).map(|life| life.phase);
+                    format!("in the end {id:x} ({phase:?}) in partition {partition} is {a:?} and {b:?}")
+                }));
+            }
+        }
+        faults.into_iter().for_each(|what| self.fail(what));
+    }
+}
+
+fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> Vec<String> {
+    let mut faults = Vec::new();
+    let Some(viewer) = checker.viewer(conn.number) else { return faults };
+    let Some(me) = last(checker.lives().get(&viewer.entity)) else { return faults };
+    if Pos::from_metres(bot.pos()) != Some(me) {
+        faults.push(format!("is at {:?}, its gateway says {me:?}", bot.pos()));
+    }
+    let radius_m = viewer.radius.0;
+    let live = |life: &Life| matches!(life.phase, Phase::Live);
+    for (id, life) in checker.lives().iter().filter(|(id, life)| **id != viewer.entity && live(life)) {
+        let Some(pos) = last(Some(life)) else { continue };
+        let shown = conn.mirror.find(*id);
+        let distance_m = pos.distance_m(me);
+        if shown.is_none() && distance_m < radius_m - 0.02 {
+            faults.push(format!("lacks {id:x} at {distance_m:.1} m of {radius_m:.1}"));
+        }
+        let Some(avatar) = shown else { continue };
+        let step = life.steps.last().expect("it has a place");
+        let (_, profile) = life.profiles.last().expect("hello brought one");
+        if (avatar.pos, avatar.yaw) != (step.pos, step.yaw)
+            || avatar.state.bytes() != step.counter.to_le_bytes()
+            || avatar.profile != *profile
+        {
+            faults.push(format!("holds {avatar:?}, the truth is {step:?} {profile}"));
+        }
+    }
+    for avatar in conn.mirror.shown() {
+        let far = avatar.pos.distance_m(me) > radius_m * HYSTERESIS + 0.02;
+        let gone = checker.lives().get(&avatar.entity).is_none_or(|life| matches!(life.phase, Phase::Left(_)));
+        if far || gone {
+            faults.push(format!("still shows {avatar:?}"));
+        }
+    }
+    let owed = checker.history.owed(conn.number);
+    if owed > 0 {
+        faults.push(format!("was not told of {owed} events"));
+    }
+    let held: std::collections::BTreeSet<Id> = session.view().held().collect();
+    let shown: std::collections::BTreeSet<Id> = conn.mirror.shown().map(|avatar| avatar.entity).collect();
+    if held != shown || session.view().digest() != conn.mirror.digest() {
+        faults.push(format!("shows {shown:x?}, its gateway thinks {held:x?}"));
+    }
+    faults
+}
+
+fn last(life: Option<&Life>) -> Option<Pos> {
+    life.and_then(|life| life.steps.last()).map(|step| step.pos)
+}

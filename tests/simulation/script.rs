@@ -1,0 +1,94 @@
+//! What goes wrong in a run, and when; drawn from the seed before it starts. A quarter of the runs are calm, so that
+//! tight bounds are tested too.
+
+use nearcast::limits::SECOND_US;
+
+use crate::rng::Rng;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The log takes and gives nothing: one partition, or all.
+    Stall { partition: Option<u16>, for_us: u64 },
+    /// Motion gets lost.
+    Lossy { for_us: u64 },
+    /// Append times jump.
+    Step { ms: i64 },
+    /// Retention passes a partition's motion.
+    Cut { partition: u16 },
+    /// A gateway dies, and comes back later.
+    Kill { place: usize, for_us: u64 },
+    /// A bot says bye.
+    Bye { bot: usize },
+    /// A bot's socket is lost, and its gateway notices.
+    Lose { bot: usize },
+    /// A bot's way is cut, and nobody notices.
+    Mute { bot: usize },
+}
+
+impl Fault {
+    /// How long the log is not itself; it is again before the run gets quiet.
+    fn lasts_us(self) -> u64 {
+        match self {
+            Fault::Stall { for_us, .. } | Fault::Lossy { for_us } => for_us,
+            Fault::Step { .. }
+            | Fault::Cut { .. }
+            | Fault::Kill { .. }
+            | Fault::Bye { .. }
+            | Fault::Lose { .. }
+            | Fault::Mute { .. } => 0,
+        }
+    }
+}
+
+/// The partitions around the places where bots are.
+const BUSY: [u16; 6] = [0, 1, 4, 5, 12, 13];
+
+/// Faults in order of time.
+pub struct Script {
+    faults: Vec<(u64, Fault)>,
+}
+
+impl Script {
+    /// Draws a script for a run that goes wild for so long.
+    pub fn new(mut rng: Rng, start_us: u64, wild_us: u64) -> Script {
+        let mut faults = Vec::new();
+        let mut add = |rng: &mut Rng, fault: Fault, before_end_us: u64| {
+            let at = rng.between(6 * SECOND_US, wild_us - before_end_us) / 1_000 * 1_000;
+            faults.push((start_us + at, fault));
+        };
+        for _ in 0..rng.between(2, 8) {
+            let bot = rng.below(1_000) as usize;
+            let fault = if rng.one_in(2) { Fault::Bye { bot } } else { Fault::Lose { bot } };
+            add(&mut rng, fault, SECOND_US);
+        }
+        if !rng.one_in(4) {
+            for _ in 0..rng.between(1, 4) {
+                let fault = draw(&mut rng);
+                add(&mut rng, fault, 2 * SECOND_US + fault.lasts_us());
+            }
+        }
+        faults.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        Script { faults }
+    }
+
+    /// What goes wrong by now.
+    pub fn next(&mut self, now_us: u64) -> Option<Fault> {
+        self.faults.pop_if(|(at, _)| *at <= now_us).map(|(_, fault)| fault)
+    }
+}
+
+fn draw(rng: &mut Rng) -> Fault {
+    match rng.below(10) {
+        0..3 => Fault::Stall { partition: None, for_us: rng.between(1, 20) * SECOND_US },
+        3 | 4 => {
+            let partition = Some(BUSY[rng.below(6) as usize]);
+            Fault::Stall { partition, for_us: rng.between(1, 12) * SECOND_US }
+        }
+        5 => Fault::Lossy { for_us: rng.between(1, 4) * SECOND_US },
+        6 => Fault::Step { ms: rng.between(0, 7_200_000) as i64 - 3_600_000 },
+        7 => Fault::Cut { partition: BUSY[rng.below(6) as usize] },
+        8 => Fault::Kill { place: rng.below(2) as usize, for_us: rng.between(1, 15) * SECOND_US },
+        _ => Fault::Mute { bot: rng.below(1_000) as usize },
+    }
+}
