@@ -539,6 +539,20 @@ mod tests {
     }
 
     #[test]
+    fn outcomes_of_sendings_that_crossed_their_answer_do_no_harm() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let first = act(&mut world, &mut log);
+        let source = Source { topic: Topic::Events, partition: 0 };
+        let bytes = log.published.iter().rev().find(|(_, s, _)| *s == source).expect("published").2.clone();
+        log.next.push(Polled::Bounds(source, crate::log::Bounds { start: 0, end: 0, last_append_ms: None }));
+        log.next.push(Polled::Record { source, offset: 0, append_ms: 0, bytes });
+        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(0)]);
+        let second = act(&mut world, &mut log);
+        let outcomes = [(first, Outcome::At(Some(0))), (second, Outcome::NeverEntered)];
+        assert_eq!(answers(&mut world, &mut log, &outcomes), [], "it has been answered");
+    }
+
+    #[test]
     fn who_left_by_one_partition_is_not_shown_by_another_that_missed_it() {
         let (mut world, mut log) = (World::new(GRID, 1), Told::default());
         let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };

@@ -4,6 +4,8 @@ use crate::codec::message::{Event as Told, Out, Reset, Scope};
 use crate::region::frame::{Event, Tick};
 use crate::space::{Pos, Region};
 
+/// Events that wait and states take turns of this many ticks: a second, so that a bucket of half a second gets full.
+pub const TURN_TICKS: u64 = 20;
 /// What an event costs besides its name and data, bytes.
 const FIELDS_BYTES: usize = 150;
 
@@ -27,8 +29,11 @@ impl Cursors {
         (room, depth): (usize, usize),
         out: &mut Vec<Out>,
     ) -> bool {
-        let partitions = tick.grid.partitions_around(at, radius_m);
+        let mut partitions = tick.grid.partitions_around(at, radius_m);
         self.next.retain(|(partition, _)| partitions.binary_search(partition).is_ok());
+        // No partition is always last: a backlog of one does not keep out the others. Each is first for an even turn.
+        let first = (tick.number / (2 * TURN_TICKS)) as usize % partitions.len();
+        partitions.rotate_left(first);
         let mut room = room;
         let mut waits = false;
         for partition in partitions {

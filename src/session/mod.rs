@@ -32,7 +32,7 @@ use crate::view::View;
 use crate::view::budget::Budget;
 
 pub use effect::{Effect, Note, StateNote};
-use events::Cursors;
+use events::{Cursors, TURN_TICKS};
 use flow::{Flow, Verdict};
 use gate::Gate;
 
@@ -420,8 +420,8 @@ impl Session {
         let room = (self.budget.room(now_us), self.budget.depth_bytes());
         let waits = self.cursors.pull(tick, at, self.radius_m, room, &mut told);
         told.iter().for_each(|message| self.send(message, out));
-        // While an event waits for room, states take half of what comes in, so that a crowd does not keep it out.
-        let share = if waits { self.budget.per_tick() / 2 } else { STATE_BYTES_MAX };
+        // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
+        let share = if waits && (tick.number / TURN_TICKS).is_multiple_of(2) { 0 } else { STATE_BYTES_MAX };
         self.tell_state(tick, at, share, now_us, out);
     }
 
@@ -608,7 +608,7 @@ mod tests {
             {
                 Heard::Other(Out::Refuse(refuse)) => refuse.code.into_owned(),
                 Heard::Other(Out::Unknown(_)) => "unknown".into(),
-                other => format!("{other:?}"),
+                Heard::Other(_) | Heard::State(_) => "something else".into(),
             };
             payloads.map(&mut name).collect()
         }

@@ -366,7 +366,7 @@ impl Bot {
     fn act(&mut self, conn: &mut Conn, now_us: u64) {
         let n = conn.next_n;
         conn.next_n += 1;
-        let data = if self.rng.one_in(6) { "\"long\"".repeat(300) } else { format!("{n}") };
+        let data = if self.rng.one_in(16) { "\"long\"".repeat(300) } else { format!("{n}") };
         let act = Act {
             n,
             scope: if self.rng.one_in(3) { Scope::Region } else { Scope::Nearby },

@@ -14,7 +14,7 @@ use nearcast::limits::{EXPIRY_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_AC
 use nearcast::log::Source;
 use nearcast::region::{Submit, World};
 use nearcast::settings::WorldSettings;
-use nearcast::space::Pos;
+use nearcast::space::{Grid, Pos, Region};
 
 use crate::bots::Bot;
 use crate::history::History;
@@ -272,7 +272,7 @@ impl Checker {
             Submit::Radius { radius_m, .. } => self.see(who, *radius_m),
             Submit::Gone { entity } => self.ended(*entity, Phase::Lingering(now_us)),
             Submit::Leave { entity } => self.ended(*entity, Phase::Left(now_us)),
-            Submit::Act(action) => self.history.submitted(action),
+            Submit::Act(_) => {}
         }
     }
 
@@ -396,6 +396,7 @@ impl Checker {
                 clock_steps: self.clock_steps,
                 settled: now_us > viewer.radius.1 + 3 * SECOND_US,
                 established: now_us > whole_us + SECOND_US,
+                grid: self.settings.grid,
                 hysteresis: if delta.full_begin || delta.full_end { 1.0 } else { HYSTERESIS },
             };
             for (id, life) in &self.lives {
@@ -439,7 +440,12 @@ impl Checker {
         faults.into_iter().for_each(|what| self.fail(what));
     }
 
-    /// The truth about an avatar.
+    /// Partitions of the world.
+    pub fn partitions(&self) -> u16 {
+        self.settings.grid.partitions()
+    }
+
+    /// The truth about all avatars.
     pub fn lives(&self) -> &BTreeMap<Id, Life> {
         &self.lives
     }
@@ -509,6 +515,7 @@ struct Sight {
     established: bool,
     /// A full view, just come to its end, knows nothing of who was held.
     hysteresis: f64,
+    grid: Grid,
 }
 
 impl Sight {
@@ -587,6 +594,15 @@ impl Sight {
             false => UNDER_WAY_US,
         };
         let near = |pos: Pos| pos.distance_m(self.me) < radius_m * self.hysteresis - 2.0 * MARGIN_M;
-        life.all_within(self.at_us.saturating_sub(back_us), self.at_us, near)
+        // Who crosses into a partition that stalls is hidden for a moment when that goes on: its time jumps by more than
+        // a leaver is kept, before the leaver's own samples come.
+        let stays = |pos: Pos| Region::around(pos, 2.0).all(|r| self.grid.partition(r) == self.home(life));
+        let from_us = self.at_us.saturating_sub(back_us);
+        life.all_within(from_us, self.at_us, near)
+            && (back_us < UNDER_WAY_US || life.all_within(from_us, self.at_us, stays))
+    }
+
+    fn home(&self, life: &Life) -> u16 {
+        life.at(self.at_us).map_or(u16::MAX, |step| self.grid.partition(Region::of(step.pos)))
     }
 }

@@ -342,8 +342,7 @@ impl Cluster {
 
     fn deliver_up(&mut self, place: usize) {
         for bot in 0..self.bots.len() {
-            loop {
-                let Some(conn) = self.bots[bot].conn.as_mut().filter(|c| c.gateway == place) else { break };
+            while let Some(conn) = self.bots[bot].conn.as_mut().filter(|c| c.gateway == place) {
                 let session = conn.session;
                 match conn.link.next_up(self.now_us) {
                     Some(Up::Message(bytes)) => self.input(place, session, Input::Message(&bytes)),

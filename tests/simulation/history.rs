@@ -26,7 +26,8 @@ pub struct History {
     entered: BTreeSet<(Id, u64)>,
     /// Actions whose session was told that they never will.
     refused: BTreeSet<(Id, u64)>,
-    submitted: BTreeSet<(Id, u64)>,
+    /// Actions whose session has its answer; what a resend on its way then brings, counts no more.
+    answered: BTreeSet<(Id, u64)>,
     /// Who is to be told of what, by when.
     expected: BTreeMap<(u64, (u16, u64)), u64>,
     /// By connection: the last offset by stream, and the actions told.
@@ -50,7 +51,7 @@ impl History {
             events: BTreeMap::new(),
             entered: BTreeSet::new(),
             refused: BTreeSet::new(),
-            submitted: BTreeSet::new(),
+            answered: BTreeSet::new(),
             expected: BTreeMap::new(),
             heard: BTreeMap::new(),
             told: 0,
@@ -63,11 +64,6 @@ impl History {
     pub fn counts(&self) -> String {
         let History { entered, told, met, resets, .. } = self;
         format!("{} actions, {told} events told, {met} of them owed, {resets} resets", entered.len())
-    }
-
-    /// A session hands an action on.
-    pub fn submitted(&mut self, action: &Action) {
-        self.submitted.insert((action.session, action.n));
     }
 
     /// A connection is over: nothing is owed to it any more.
@@ -97,7 +93,7 @@ impl History {
                 let established = viewer.whole_us.is_some_and(|since| now_us > since + 2 * SECOND_US);
                 let settled = now_us > viewer.radius.1 + 2 * SECOND_US;
                 if established && settled && is_entitled(viewer, lives, &action, now_us) {
-                    let slow_us = if viewer.is_well_served(now_us) { 1 } else { 25 } * SECOND_US;
+                    let slow_us = if viewer.is_well_served(now_us) { 1 } else { 40 } * SECOND_US;
                     let by_us = now_us + 2 * delay_us + 500 * MILLI_US + slow_us;
                     self.expected.insert((*conn, (source.partition, offset)), by_us);
                 }
@@ -119,6 +115,7 @@ impl History {
             }
             Out::Ack(ack) => {
                 let key = (viewer.session, ack.n);
+                self.answered.insert(key);
                 let at_offset =
                     self.events.iter().any(|((_, offset), a)| *offset == ack.offset && key == (a.session, a.n));
                 if !at_offset {
@@ -131,6 +128,9 @@ impl History {
             Out::Refuse(refuse) => {
                 if let Some(n) = refuse.n {
                     let key = (viewer.session, n);
+                    if self.answered.contains(&key) {
+                        return Ok(());
+                    }
                     self.refused.insert(key);
                     if self.entered.contains(&key) {
                         return Err(format!(
@@ -178,6 +178,11 @@ impl History {
         self.told += 1;
         self.met += u64::from(self.expected.remove(&(viewer.who.conn, place)).is_some());
         Ok(())
+    }
+
+    /// What is owed and has not come, by connection.
+    pub fn owed(&self, conn: u64) -> usize {
+        self.expected.range((conn, (0, 0))..=(conn, (u16::MAX, u64::MAX))).count()
     }
 
     /// What was owed and has not come. Who has gone out of range meanwhile is owed nothing; while the log stalls there

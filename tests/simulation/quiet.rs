@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use nearcast::codec::message::Id;
 use nearcast::limits::HYSTERESIS;
-use nearcast::region::world::World;
+use nearcast::region::World;
 use nearcast::session::Session;
 use nearcast::space::Pos;
 
@@ -22,7 +22,7 @@ impl Checker {
     /// All gateways hold the same of each partition, and that is the truth.
     pub fn agree(&mut self, worlds: &[&World]) {
         let mut faults = Vec::new();
-        for partition in 0..u16::try_from(16).expect("small") {
+        for partition in 0..self.partitions() {
             let folds: Vec<BTreeMap<Id, _>> = worlds
                 .iter()
                 .filter(|world| world.folded(partition).next().is_some())
@@ -77,6 +77,10 @@ fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> 
         if far || gone {
             faults.push(format!("still shows {avatar:?}"));
         }
+    }
+    let owed = checker.history.owed(conn.number);
+    if owed > 0 {
+        faults.push(format!("was not told of {owed} events"));
     }
     let held: std::collections::BTreeSet<Id> = session.view().held().collect();
     let shown: std::collections::BTreeSet<Id> = conn.mirror.shown().map(|avatar| avatar.entity).collect();

@@ -146,7 +146,7 @@ impl Broker {
         [None, Some(partition)].iter().any(|p| self.stalled_until_us.get(p).is_some_and(|until| self.now_us < *until))
     }
 
-    /// Records of `events` that are kept, with their offsets.
+    /// It is later: what has arrived enters.
     pub fn advance(&mut self, now_us: u64) {
         self.now_us = now_us;
         if self.stalled_until_us.values().any(|until| now_us < *until) || now_us < self.lossy_until_us {
