@@ -94,6 +94,7 @@ struct Metrics {
     tick_delay: Histogram,
     ticks_missed: IntCounter,
     ticks_skipped: IntCounter,
+    ticks_late: IntCounter,
     deferred: IntCounter,
     crowded_out: IntCounter,
     full_views: IntCounter,
@@ -161,6 +162,10 @@ impl Metrics {
             tick_delay: histogram("nearcast_tick_delay_seconds", "From a tick's time to its frames.", &SECONDS),
             ticks_missed: counter("nearcast_ticks_missed_total", "Ticks that the world was too late for."),
             ticks_skipped: counter("nearcast_ticks_skipped_total", "States not sent, as too much was on its way."),
+            ticks_late: counter(
+                "nearcast_ticks_late_total",
+                "Ticks that sessions were too late for, summed over them.",
+            ),
             deferred: counter("nearcast_updates_deferred_total", "Updates that were due and did not fit the budget."),
             crowded_out: counter(
                 "nearcast_crowded_out_total",
@@ -240,6 +245,7 @@ pub fn noted(note: &Note) {
         Note::Refused(reason) => refused(*reason),
         Note::State(state) => state_sent(state),
         Note::Skipped => m.ticks_skipped.inc(),
+        Note::Late(ticks) => m.ticks_late.inc_by(*ticks),
         Note::Seen(SeenFact { write_to_seen_us, end_to_end_us }) => {
             hop_us(Hop::WriteToSeen, *write_to_seen_us);
             end_to_end_us.iter().for_each(|us| hop_us(Hop::EndToEnd, *us));

@@ -37,6 +37,8 @@ pub enum Note {
     State(StateNote),
     /// A tick was skipped, because too much is on its way.
     Skipped,
+    /// The session was so late that it did not meet this many ticks.
+    Late(u64),
     /// The client has seen a state.
     Seen(SeenFact),
     /// The client reported what it holds.

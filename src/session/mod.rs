@@ -94,6 +94,8 @@ pub struct Session {
     repaired_us: u64,
     cursors: Cursors,
     stale: bool,
+    /// The last tick it met.
+    met: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +136,7 @@ impl Session {
             repaired_us: 0,
             cursors: Cursors::default(),
             stale: false,
+            met: 0,
             world,
         }
     }
@@ -408,6 +411,11 @@ impl Session {
         self.ping(silent_us, now_us, out);
         if let Some(place) = self.merged.take() {
             out.push(Effect::Submit(Submit::Move { entity: self.entity, place }));
+        }
+        let late = if self.met > 0 { tick.number.saturating_sub(self.met + 1) } else { 0 };
+        self.met = tick.number;
+        if late > 0 {
+            out.push(Effect::Note(Note::Late(late)));
         }
         let Some(at) = self.movement.pos() else { return };
         match self.flow.judge(now_us) {
