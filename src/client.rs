@@ -45,15 +45,21 @@ pub enum Contradiction {
     Twice(Id),
 }
 
-type Table = BTreeMap<u16, (u8, Avatar)>;
+/// One slot of the table.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// The generation it has, or had last.
+    generation: Option<u8>,
+    avatar: Option<Avatar>,
+}
 
 /// What one client holds.
 #[derive(Clone, Debug, Default)]
 pub struct Mirror {
-    table: Table,
+    /// By slot.
+    table: Vec<Place>,
     /// What a full view is about to replace.
-    old: Option<Table>,
-    last_generation: BTreeMap<u16, u8>,
+    old: Option<BTreeMap<Id, Avatar>>,
     by_entity: BTreeMap<Id, u16>,
     number: u64,
     tick: u64,
@@ -65,15 +71,10 @@ impl Mirror {
         self.number += 1;
         self.tick = delta.tick;
         if delta.full_begin {
-            let begun = std::mem::take(&mut self.table);
-            let old = self.old.get_or_insert_default();
             // A second beginning: what the first had brought is shown like the old.
-            for (slot, avatar) in begun {
-                old.retain(|_, (_, other)| other.entity != avatar.1.entity);
-                let free =
-                    if old.contains_key(&slot) { (0..).find(|s| !old.contains_key(s)).unwrap_or(slot) } else { slot };
-                old.insert(free, avatar);
-            }
+            let old = self.old.get_or_insert_default();
+            let begun = self.table.iter_mut().filter_map(|place| place.avatar.take());
+            old.extend(begun.map(|avatar| (avatar.entity, avatar)));
             self.by_entity.clear();
         }
         delta.leaves.iter().try_for_each(|slot| self.leave(*slot))?;
@@ -87,27 +88,31 @@ impl Mirror {
     }
 
     fn leave(&mut self, slot: Slot) -> Result<(), Contradiction> {
-        self.get(slot)?;
-        if let Some((_, avatar)) = self.table.remove(&slot.index) {
-            self.by_entity.remove(&avatar.entity);
-        }
+        let entity = self.get(slot)?.entity;
+        self.by_entity.remove(&entity);
+        self.table[usize::from(slot.index)].avatar = None;
         Ok(())
     }
 
     fn enter(&mut self, enter: &Enter, tick: u64) -> Result<(), Contradiction> {
         let Enter { row, entity, profile, state } = enter;
         let slot = row.slot;
-        if self.table.contains_key(&slot.index) {
+        let index = usize::from(slot.index);
+        if self.table.len() <= index {
+            self.table.resize_with(index + 1, Place::default);
+        }
+        let place = &mut self.table[index];
+        if place.avatar.is_some() {
             return Err(Contradiction::Taken(slot));
         }
-        if self.last_generation.insert(slot.index, slot.generation) == Some(slot.generation) {
+        if place.generation.replace(slot.generation) == Some(slot.generation) {
             return Err(Contradiction::Reused(slot));
         }
         if self.by_entity.insert(*entity, slot.index).is_some() {
             return Err(Contradiction::Twice(*entity));
         }
         let time_us = sample_time_us(row, tick);
-        let avatar = Avatar {
+        place.avatar = Some(Avatar {
             entity: *entity,
             pos: row.pos,
             yaw: row.yaw,
@@ -115,8 +120,7 @@ impl Mirror {
             before: (row.pos, time_us),
             profile: profile.clone(),
             state: *state,
-        };
-        self.table.insert(slot.index, (slot.generation, avatar));
+        });
         Ok(())
     }
 
@@ -141,32 +145,31 @@ impl Mirror {
     }
 
     fn get(&mut self, slot: Slot) -> Result<&mut Avatar, Contradiction> {
-        match self.table.get_mut(&slot.index) {
-            Some((generation, avatar)) if *generation == slot.generation => Ok(avatar),
-            Some(_) | None => Err(Contradiction::Empty(slot)),
-        }
+        let place = self.table.get_mut(usize::from(slot.index)).filter(|p| p.generation == Some(slot.generation));
+        place.and_then(|place| place.avatar.as_mut()).ok_or(Contradiction::Empty(slot))
     }
 
     /// Who is shown: the new table, and of the old one those who are not in the new yet.
     pub fn shown(&self) -> impl Iterator<Item = &Avatar> {
-        let old = self.old.iter().flat_map(|old| old.values().map(|(_, avatar)| avatar));
+        let old = self.old.iter().flat_map(BTreeMap::values);
         let not_new = old.filter(|avatar| !self.by_entity.contains_key(&avatar.entity));
-        self.table.values().map(|(_, avatar)| avatar).chain(not_new)
+        self.table.iter().filter_map(|place| place.avatar.as_ref()).chain(not_new)
     }
 
     /// One of them.
     #[must_use]
     pub fn find(&self, entity: Id) -> Option<&Avatar> {
         match self.by_entity.get(&entity) {
-            Some(slot) => self.table.get(slot).map(|(_, avatar)| avatar),
-            None => self.old.as_ref()?.values().map(|(_, avatar)| avatar).find(|avatar| avatar.entity == entity),
+            Some(slot) => self.table[usize::from(*slot)].avatar.as_ref(),
+            None => self.old.as_ref()?.get(&entity),
         }
     }
 
     /// The entity of a slot in the new table.
     #[must_use]
     pub fn at(&self, slot: Slot) -> Option<&Avatar> {
-        self.table.get(&slot.index).filter(|(g, _)| *g == slot.generation).map(|(_, avatar)| avatar)
+        let place = self.table.get(usize::from(slot.index)).filter(|p| p.generation == Some(slot.generation))?;
+        place.avatar.as_ref()
     }
 
     /// Number of the last state.
@@ -190,21 +193,24 @@ impl Mirror {
     /// Entities in the new table.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.by_entity.len()
     }
 
     /// Whether it is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.by_entity.is_empty()
     }
 
     /// Hash of the new table.
     #[must_use]
     pub fn digest(&self) -> u32 {
-        self.table.iter().fold(0, |sum, (index, (generation, avatar))| {
-            let slot = Slot { index: *index, generation: *generation };
-            sum.wrapping_add(row_hash(slot, avatar.entity, avatar.pos, avatar.yaw, &avatar.state))
+        self.table.iter().enumerate().fold(0, |sum, (index, place)| match (&place.avatar, place.generation) {
+            (Some(avatar), Some(generation)) => {
+                let slot = Slot { index: index as u16, generation };
+                sum.wrapping_add(row_hash(slot, avatar.entity, avatar.pos, avatar.yaw, &avatar.state))
+            }
+            (None, _) | (_, None) => sum,
         })
     }
 }
