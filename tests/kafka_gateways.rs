@@ -89,6 +89,17 @@ async fn avatars_and_actions_cross_gateways() {
     }
 }
 
+/// Asks ten times a second until the answer is yes.
+async fn until(what: &str, good: impl Fn() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    within(what, async {
+        while !good() {
+            looks.tick().await;
+        }
+    })
+    .await;
+}
+
 /// What one walking client has to tell.
 #[derive(Default)]
 struct Diary {
@@ -111,11 +122,11 @@ async fn wander(mut client: Client, z: f64, diary: Arc<Mutex<Diary>>) {
         let mut diary = diary.lock().expect("no panic");
         diary.holds = client.mirror.shown().map(|a| (a.entity, a.pos.x)).collect();
         diary.joined = client.mirror.number() > 0 && !client.mirror.is_joining();
-        let told = client.heard.drain(..).filter_map(|out| match out {
+        let mut told = client.heard.drain(..).filter_map(|out| match out {
             Out::Stale(stale) => Some(stale.stale),
             _ => None,
         });
-        diary.stale = told.last().unwrap_or(diary.stale);
+        diary.stale = told.next_back().unwrap_or(diary.stale);
     }
 }
 
@@ -132,31 +143,18 @@ async fn a_broker_that_stands_still_for_20_s_removes_nobody() {
         people.push((i % 2, welcome.entity, diary.clone()));
         tasks.spawn(wander(client, i as f64, diary));
     }
-    // Looks at every diary ten times a second until `good` holds for all; `always` must hold at every look.
-    let watch = |what: &'static str, always: fn(&Diary) -> bool, good: Box<dyn Fn(usize, &Diary) -> bool>| {
-        let people = people.clone();
-        within(what, async move {
-            let mut looks = tokio::time::interval(Duration::from_millis(100));
-            loop {
-                looks.tick().await;
-                let mut all = true;
-                for (gateway, _, diary) in &people {
-                    let diary = diary.lock().expect("no panic");
-                    assert!(always(&diary), "{what}: somebody disappeared");
-                    all &= good(*gateway, &diary);
-                }
-                if all {
-                    return;
-                }
-            }
+    let look = |everybody: bool, good: &dyn Fn(usize, &Diary) -> bool| {
+        people.iter().all(|(gateway, _, diary)| {
+            let diary = diary.lock().expect("no panic");
+            assert!(!everybody || diary.holds.len() == 2 * EACH - 1, "somebody disappeared");
+            good(*gateway, &diary)
         })
     };
-    let everybody = |diary: &Diary| diary.holds.len() == 2 * EACH - 1;
-    watch("everybody sees everybody", |_| true, Box::new(move |_, d| d.joined && everybody(d))).await;
+    until("everybody sees everybody", || look(false, &|_, d| d.joined && d.holds.len() == 2 * EACH - 1)).await;
 
     broker.signal("-STOP");
     let stopped = Instant::now();
-    watch("all are told that their view is old", |d| d.holds.len() == 11, Box::new(|_, d| d.stale)).await;
+    until("all are told that their view is old", || look(true, &|_, d| d.stale)).await;
     // Half a second, over and over, until 20 s have passed: neighbours move, the others stand, nobody goes.
     let positions = || -> Vec<BTreeMap<Id, i32>> {
         people.iter().map(|(_, _, diary)| diary.lock().expect("no panic").holds.clone()).collect()
@@ -180,20 +178,13 @@ async fn a_broker_that_stands_still_for_20_s_removes_nobody() {
     broker.signal("-CONT");
     let healed = Instant::now();
     let before = positions();
-    let ids = gateway_of.clone();
-    let index: BTreeMap<usize, Vec<BTreeMap<Id, i32>>> = (0..2)
-        .map(|g| (g, (0..people.len()).filter(|i| people[*i].0 == g).map(|i| before[i].clone()).collect()))
-        .collect();
-    watch(
-        "all is well again",
-        |d| d.holds.len() == 11,
-        Box::new(move |gateway, d| {
-            let others_moved = index[&gateway]
-                .iter()
-                .any(|b| d.holds.iter().any(|(id, x)| ids[id] != gateway && b.get(id).is_some_and(|old| old != x)));
-            !d.stale && others_moved
-        }),
-    )
+    // Every viewer is fresh again, and has seen somebody of the other gateway move.
+    until("all is well again", || {
+        look(true, &|_, d| !d.stale)
+            && positions().iter().zip(&before).zip(&people).all(|((now, then), (gateway, ..))| {
+                now.iter().any(|(id, x)| gateway_of[id] != *gateway && then.get(id) != Some(x))
+            })
+    })
     .await;
     assert!(healed.elapsed() < Duration::from_secs(5), "well again after {:?}", healed.elapsed());
     tasks.shutdown().await;

@@ -137,11 +137,13 @@ impl Room {
     }
 
     fn refusals(&self, who: usize) -> Vec<&str> {
-        let code = |out| match out {
-            &Out::Refuse(ref refuse) => Some(&*refuse.code),
-            _ => None,
-        };
-        self.people[who].heard.iter().filter_map(code).collect()
+        let heard = self.people[who].heard.iter();
+        heard
+            .filter_map(|out| match out {
+                Out::Refuse(refuse) => Some(&*refuse.code),
+                _ => None,
+            })
+            .collect()
     }
 }
 

@@ -133,7 +133,8 @@ async fn open_log(config: &Config, settings: &WorldSettings, clock: Clock) -> Re
                 ensure_topics(&kafka)?;
                 KafkaLog::open(&kafka)
             });
-            Ok(AnyLog::Kafka(log.await?.with_context(|| format!("log: cannot use {url}"))?))
+            let log = log.await?.with_context(|| format!("log: cannot use {url}"))?;
+            Ok(AnyLog::Kafka(Box::new(log)))
         }
         #[cfg(not(feature = "kafka"))]
         LogUrl::Kafka(url) => {

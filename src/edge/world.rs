@@ -49,7 +49,7 @@ pub enum AnyLog {
     Memory(MemoryLog),
     /// Apache Kafka.
     #[cfg(feature = "kafka")]
-    Kafka(crate::log::kafka::KafkaLog),
+    Kafka(Box<crate::log::kafka::KafkaLog>),
 }
 
 macro_rules! each_log {

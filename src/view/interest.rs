@@ -18,6 +18,12 @@ pub struct Candidate {
     pub index: u32,
     /// The slot that holds it, if one does.
     pub slot: Option<u16>,
+    /// The gateway's dense number of it: anchors its strides.
+    pub handle: u32,
+    /// The tick at which it was last told, if it is held.
+    pub told: u64,
+    /// Something of it has changed since.
+    pub is_news: bool,
 }
 
 /// Collects into `out` who is within the radius, and who is held and within 1.1 × the radius; never the viewer.
@@ -36,7 +42,16 @@ pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &Table, out: &
             let slot = table.find(spot.handle, spot.epoch);
             if spot.id != me && (slot.is_some() || distance2 <= inner2) {
                 let distance2 = u32::try_from(distance2).unwrap_or(u32::MAX);
-                out.push(Candidate { distance2, frame: number as u16, index: index as u32, slot });
+                let told = slot.map_or(0, |slot| table.told(slot));
+                out.push(Candidate {
+                    distance2,
+                    frame: number as u16,
+                    index: index as u32,
+                    slot,
+                    handle: spot.handle,
+                    told,
+                    is_news: spot.touched > told,
+                });
             }
         }
     }
@@ -116,7 +131,15 @@ mod tests {
             let mut candidates: Vec<Candidate> = distances
                 .iter()
                 .enumerate()
-                .map(|(i, d)| Candidate { distance2: *d, frame: 0, index: i as u32, slot: Some(0) })
+                .map(|(i, d)| Candidate {
+                    distance2: *d,
+                    frame: 0,
+                    index: i as u32,
+                    slot: Some(0),
+                    handle: i as u32,
+                    told: 0,
+                    is_news: true,
+                })
                 .collect();
             let plan = Plan::new(&mut candidates, rows);
             let per_tick: f64 = (0..plan.kept).map(|i| 1.0 / plan.stride(i) as f64).sum();

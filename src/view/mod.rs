@@ -233,19 +233,16 @@ impl View {
         let mut sum = 0;
         for (i, candidate) in list.iter().enumerate() {
             let Some(slot) = candidate.slot else { continue };
-            let frame = &tick.frames[usize::from(candidate.frame)];
-            let spot = &frame.spots[candidate.index as usize];
-            let told = self.table.told(slot);
-            let anchors = |tick: u64, shift: u32| (tick + u64::from(spot.handle)) >> shift;
+            let Candidate { distance2, frame, index, handle, told, is_news, .. } = *candidate;
+            let anchors = |tick: u64, shift: u32| (tick + u64::from(handle)) >> shift;
             let shift = stride(i).trailing_zeros();
-            if spot.touched <= told || anchors(tick.number, shift) == anchors(told, shift) {
+            if !is_news || anchors(tick.number, shift) == anchors(told, shift) {
                 continue;
             }
-            let entity = &frame.entities[candidate.index as usize];
+            let entity = &tick.frames[usize::from(frame)].entities[candidate.index as usize];
             let (moved, changed) = (entity.moved > told, entity.changed > told);
             let cost = if moved { self.costs.row } else { 0 } + if changed { self.costs.change(entity) } else { 0 };
             sum += cost;
-            let Candidate { distance2, frame, index, .. } = *candidate;
             due.push(Due { slot, told, distance2, frame, index, cost });
         }
         if sum > left {
