@@ -91,8 +91,10 @@ fn told(event: &Event) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{BUDGET_MIN, TICK_US};
     use crate::region::frame::{PartitionStatus, Ring};
     use crate::space::Grid;
+    use crate::view::budget::Budget;
     use std::sync::Arc;
 
     #[test]
@@ -120,5 +122,35 @@ mod tests {
         assert_eq!(pull(&tick, 900, 1_000), (true, 0));
         assert_eq!(pull(&tick, 1_000, 1_000), (false, 1));
         assert_eq!(pull(&tick, 1_000, 1_000), (false, 0));
+    }
+
+    #[test]
+    fn a_backlog_of_one_partition_does_not_keep_out_another() {
+        let at = Pos { x: 51_200, y: 0, z: 0 };
+        let ring = |x: i32, n: u64| {
+            let (scope, pos, data) = (Scope::Nearby, Pos { x, ..at }, "x".repeat(2_000));
+            let event = |offset| Event { offset, from: 1, scope, pos, name: "x".into(), data: data.as_str().into() };
+            Arc::new(Ring { start: 0, end: n, events: (0..n).map(|offset| Arc::new(event(offset))).collect() })
+        };
+        let mut tick = Tick {
+            number: 0,
+            grid: Grid { w: 2, h: 1 },
+            frames: Vec::new(),
+            partitions: vec![PartitionStatus::default(); 2],
+            events: vec![Arc::default(), Arc::default()],
+        };
+        let (mut cursors, mut budget, mut out) = (Cursors::default(), Budget::new(0), Vec::new());
+        budget.ask(BUDGET_MIN);
+        cursors.pull(&tick, at, 10.0, (0, 1), &mut out);
+        tick.events = vec![ring(51_100, 500), ring(51_300, 1)];
+        for number in 1..=4 * TURN_TICKS {
+            tick.number = number;
+            let room = (budget.room(number * TICK_US), budget.depth_bytes());
+            let told = out.len();
+            cursors.pull(&tick, at, 10.0, room, &mut out);
+            budget.spend((out.len() - told) * 2_100);
+        }
+        let other = |told: &Out| matches!(told, Out::Event(event) if event.pos[0] > 512.0);
+        assert!(out.iter().any(other), "{} of the backlog were told", out.len());
     }
 }
