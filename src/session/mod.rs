@@ -571,6 +571,8 @@ mod tests {
     use super::*;
     use crate::codec::Heard;
     use crate::codec::message::Scope;
+    use crate::region::frame::{Entity, Event, Frame, PartitionStatus, Ring, Spot};
+    use crate::space::{Grid, Pos, Region};
 
     const NOW_US: u64 = 1_700_000_000 * SECOND_US;
 
@@ -601,8 +603,12 @@ mod tests {
         }
 
         fn input(&mut self, input: Input<'_>) -> Vec<Effect> {
+            self.input_at(input, NOW_US)
+        }
+
+        fn input_at(&mut self, input: Input<'_>, now_us: u64) -> Vec<Effect> {
             let mut effects = Vec::new();
-            self.session.on(input, NOW_US, &mut effects);
+            self.session.on(input, now_us, &mut effects);
             effects
         }
 
@@ -636,6 +642,55 @@ mod tests {
         assert!(submits(&client.act(8)));
         let busy = client.input(Input::Busy(8));
         assert_eq!(client.heard(&busy), ["busy"]);
+    }
+
+    /// A tick at which one avatar has just moved, and `n` long events stand in the ring.
+    fn busy(number: u64, n: u64) -> Tick {
+        let spot = Spot { pos: Pos { x: 100, y: 0, z: (number % 100) as i32 }, handle: 0 };
+        let avatar = Entity {
+            id: 9,
+            time_us: number * TICK_US,
+            yaw: 0,
+            teleported: 0,
+            moved: number,
+            changed: 1,
+            state: crate::codec::message::AppState::default(),
+            profile: "".into(),
+        };
+        let (scope, pos, data) = (Scope::Nearby, Pos::default(), "x".repeat(2_000));
+        let event = |offset| Event { offset, from: 9, scope, pos, name: "x".into(), data: data.as_str().into() };
+        let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
+        let frame = Frame { region: Region { x: 0, z: 0 }, spots: vec![spot], entities: vec![avatar] };
+        Tick {
+            number,
+            grid: Grid { w: 1, h: 1 },
+            frames: vec![Arc::new(frame)],
+            partitions: vec![PartitionStatus { complete: true, stale: false }],
+            events: vec![Arc::new(Ring { start: 0, end: n, events })],
+        }
+    }
+
+    #[test]
+    fn a_backlog_of_events_and_the_view_take_turns_on_a_small_budget() {
+        let mut client = Client::placed();
+        client.say(In::View(ViewWish { radius: None, budget: Some(crate::limits::BUDGET_MIN) }));
+        let first = NOW_US / TICK_US;
+        let (mut shown, mut told) = (first, 0);
+        for number in first..first + 60 * 20 {
+            let n = if number < first + 40 { 0 } else { 10 };
+            let now_us = number * TICK_US;
+            for effect in client.input_at(Input::Tick(&busy(number, n)), now_us) {
+                match effect {
+                    Effect::Note(Note::State(state)) if state.updates + state.enters > 0 => shown = number,
+                    Effect::Send(payload) => told += usize::from(payload.bytes().len() > 1_900),
+                    Effect::Ping(_) | Effect::Submit(_) | Effect::Close(_) | Effect::Note(_) => {}
+                }
+            }
+            let seen = In::Seen(crate::codec::message::Seen { seen: client.session.context.number, held_ms: 0.0 });
+            client.input_at(Input::Message(Encoding::MessagePack.encode_in(&seen).bytes()), now_us);
+            assert!(number - shown <= 4 * TURN_TICKS, "nothing shown for {} ticks", number - shown);
+        }
+        assert_eq!(told, 10, "all events");
     }
 
     #[test]

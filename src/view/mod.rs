@@ -284,3 +284,58 @@ fn row(slot: crate::codec::state::Slot, pos: Pos, entity: &Entity, tick: u64, te
 fn regions(at: Pos, radius_m: f64) -> impl Iterator<Item = Region> {
     Region::around(at, radius_m * HYSTERESIS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::BUDGET_MIN;
+    use crate::region::frame::{Frame, PartitionStatus, Spot};
+    use crate::space::Grid;
+    use budget::Budget;
+    use std::sync::Arc;
+
+    /// A tick at which `n` stand in a row and have just moved and changed; the last has a long profile.
+    fn crowd(number: u64, n: u64) -> Tick {
+        let pos = |i: u64| Pos { x: 1_000 + i as i32, y: 0, z: (number % 100) as i32 };
+        let profile = |i: u64| if i + 1 == n { "x".repeat(96) } else { String::new() };
+        let entity = |i: u64| Entity {
+            id: i + 1,
+            time_us: number * TICK_US,
+            yaw: 0,
+            teleported: 0,
+            moved: number,
+            changed: number,
+            state: crate::codec::message::AppState::default(),
+            profile: profile(i).into(),
+        };
+        let spots = (0..n).map(|i| Spot { pos: pos(i), handle: i as u32 }).collect();
+        let frame = Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect() };
+        Tick {
+            number,
+            grid: Grid { w: 1, h: 1 },
+            frames: vec![Arc::new(frame)],
+            partitions: vec![PartitionStatus { complete: true, stale: false }],
+            events: vec![Arc::default()],
+        }
+    }
+
+    #[test]
+    fn a_small_budget_saves_up_for_who_is_missing() {
+        for encoding in Encoding::ALL {
+            let (mut view, mut budget, mut delta) = (View::new(encoding), Budget::new(0), Delta::default());
+            budget.ask(BUDGET_MIN);
+            let mut context = crate::codec::state::Context::default();
+            for number in 1..200 {
+                let room = budget.room(number * TICK_US);
+                let n = if number < 100 { 20 } else { 21 };
+                view.step(99, Pos::default(), &crowd(number, n), room, budget.per_tick(), &mut delta);
+                let quiet = delta.enters.is_empty() && delta.updates.is_empty() && !delta.full_begin && !delta.full_end;
+                if !quiet {
+                    budget.spend(encoding.encode_state(&mut context, &delta).framed_len());
+                }
+            }
+            assert!(!view.is_joining(), "{encoding:?}: never whole");
+            assert_eq!(view.held().count(), 21, "{encoding:?}");
+        }
+    }
+}
