@@ -646,9 +646,9 @@ mod tests {
 
     /// A tick at which one avatar has just moved, and `n` long events stand in the ring.
     fn busy(number: u64, n: u64) -> Tick {
-        let spot = Spot { pos: Pos { x: 100, y: 0, z: (number % 100) as i32 }, handle: 0 };
+        let spot =
+            Spot { id: 9, touched: number, pos: Pos { x: 100, y: 0, z: (number % 100) as i32 }, handle: 0, epoch: 1 };
         let avatar = Entity {
-            id: 9,
             time_us: number * TICK_US,
             yaw: 0,
             teleported: 0,

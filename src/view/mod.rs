@@ -299,7 +299,6 @@ mod tests {
         let pos = |i: u64| Pos { x: 1_000 + i as i32, y: 0, z: (number % 100) as i32 };
         let profile = |i: u64| if i + 1 == n { "x".repeat(96) } else { String::new() };
         let entity = |i: u64| Entity {
-            id: i + 1,
             time_us: number * TICK_US,
             yaw: 0,
             teleported: 0,
@@ -308,7 +307,8 @@ mod tests {
             state: crate::codec::message::AppState::default(),
             profile: profile(i).into(),
         };
-        let spots = (0..n).map(|i| Spot { pos: pos(i), handle: i as u32 }).collect();
+        let spot = |i: u64| Spot { id: i + 1, touched: number, pos: pos(i), handle: i as u32, epoch: 1 };
+        let spots = (0..n).map(spot).collect();
         let frame = Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect() };
         Tick {
             number,
