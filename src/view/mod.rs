@@ -165,9 +165,11 @@ impl View {
 
         self.table.leave_others(&candidates[..plan.kept], tick.number, &mut out.leaves);
         let mut left = room.saturating_sub(self.costs.envelope + self.costs.leave * out.leaves.len());
-        left = self.update(&candidates[..plan.near], tick, |_| 1, left, out, &mut summary);
-        // Who is not there yet comes before who is far, but does not starve those.
+        // Who is not there yet comes before who is far, but does not starve those; nor is it starved by the near, whose
+        // profiles and states may cost more than the plan counts.
         let missing = candidates[..plan.kept].iter().any(|c| c.slot.is_none());
+        let near_room = if missing { left.min(per_tick * 3 / 4) } else { left };
+        left -= near_room - self.update(&candidates[..plan.near], tick, |_| 1, near_room, out, &mut summary);
         let all_in = !missing || self.enter(&candidates[..plan.kept], tick, left / 4, &mut left, out);
         if all_in && complete && self.full.is_some() {
             self.full = None;
@@ -175,7 +177,7 @@ impl View {
         }
         if !all_in {
             // The rest is saved up until the next one fits: a small budget gives less per tick than an enter costs.
-            left = left.min(per_tick / 4);
+            left = left.min(per_tick / 8);
         }
         let far = plan.near..plan.kept;
         self.update(&candidates[far.clone()], tick, |i| plan.stride(i + far.start), left, out, &mut summary);
