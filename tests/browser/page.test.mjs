@@ -46,8 +46,13 @@ test("each sees the other walk, as far as it walked", async () => {
   for (const [walker, viewer, key] of [["Ann", "Bob", "ArrowRight"], ["Bob", "Ann", "KeyW"]]) {
     const from = await find(pages[viewer], walker);
     const began = performance.now();
+    const mine = () => pages[walker].evaluate(() => ({ x: nearcast.me.x, z: nearcast.me.z }));
+    const start = await mine();
     await pages[walker].keyboard.down(key);
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await until(`${walker} walks`, async () => {
+      const now = await mine();
+      return Math.hypot(now.x - start.x, now.z - start.z) > 1.5;
+    });
     await pages[walker].keyboard.up(key);
     const me = await pages[walker].evaluate(() => ({ x: nearcast.me.x, z: nearcast.me.z }));
     const close = (at) => Math.hypot(at.x - me.x, at.z - me.z) < 0.02;
@@ -75,9 +80,11 @@ test("a wave arrives at the other exactly once", async () => {
 test("the figures are sane", async () => {
   for (const page of Object.values(pages)) {
     assert.equal(await page.textContent("#status"), "connected");
+    // A page that has just come, on a busy machine, says seen late: its states are fewer for some seconds.
+    await until("more than 10 states/s", async () => (await figure(page, "rate")) > 10, 12_000);
     const [rate, kilobytes] = [await figure(page, "rate"), await figure(page, "bytes")];
     const [age50, age99] = [await figure(page, "age50"), await figure(page, "age99")];
-    assert.ok(rate > 10 && rate <= 22, `${rate} states/s`);
+    assert.ok(rate <= 22, `${rate} states/s`);
     assert.ok(kilobytes > 1 && kilobytes < 25, `${kilobytes} kB/s`);
     assert.ok(age50 > 0 && age50 <= age99, `age p50 ${age50} ms, p99 ${age99} ms`);
     assert.ok(age50 < 150, `age p50 ${age50} ms`);
