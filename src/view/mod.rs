@@ -88,7 +88,6 @@ pub struct View {
     radius_m: f64,
     table: Table,
     origin: Pos,
-    last_tick: u64,
     /// A full view is under way: `Some(true)` until it has begun.
     full: Option<bool>,
     candidates: Vec<Candidate>,
@@ -103,7 +102,6 @@ impl View {
             radius_m: RADIUS_M,
             table: Table::default(),
             origin: Pos::default(),
-            last_tick: 0,
             full: Some(true),
             candidates: Vec::new(),
         }
@@ -183,7 +181,6 @@ impl View {
         self.update(&candidates[far.clone()], tick, |i| plan.stride(i + far.start), left, out, &mut summary);
 
         summary.held = self.table.len();
-        self.last_tick = tick.number;
         self.candidates = candidates;
         summary
     }
