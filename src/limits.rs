@@ -237,8 +237,10 @@ pub const FLOW_START_US: u64 = 1_500 * MILLI_US;
 pub const FLOW_START_MESSAGES: u64 = 4;
 /// Every so often, when there were skips, wait until nothing is unseen: the round trip is then that of an empty link.
 pub const FLOW_DRAIN_US: u64 = 10 * SECOND_US;
-/// A client that never says `seen` is pinged this often, and its pongs count.
+/// A client that does not say `seen` is pinged this often, and its pongs count.
 pub const FLOW_PING_US: u64 = 100 * MILLI_US;
+/// So long after the last `seen`: ten times what a client may take to say it.
+pub const FLOW_SILENT_US: u64 = SECOND_US;
 /// Unseen states that one session remembers; far above what the window allows.
 pub const FLOW_UNSEEN_MAX: usize = 1_024;
 

@@ -20,7 +20,7 @@ use crate::codec::record::Action;
 use crate::codec::state::{Context, Delta};
 use crate::codec::{Encoding, Unreadable};
 use crate::limits::{
-    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, DIGEST_EVERY, FLOW_PING_US, HELLO_WITHIN_US, OPEN_ACTS_MAX,
+    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, DIGEST_EVERY, FLOW_PING_US, FLOW_SILENT_US, HELLO_WITHIN_US, OPEN_ACTS_MAX,
     PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US, SECOND_US, SILENT_US, TICK_US, TOKEN_BYTES_MAX,
 };
 use crate::region::frame::Tick;
@@ -77,7 +77,8 @@ pub struct Session {
     opened_us: u64,
     heard_us: u64,
     pinged_us: u64,
-    said_seen: bool,
+    /// When it last said `seen`.
+    said_seen_us: Option<u64>,
     gate: Gate,
     clock: ClientClock,
     movement: Movement,
@@ -120,7 +121,7 @@ impl Session {
             opened_us: now_us,
             heard_us: now_us,
             pinged_us: now_us,
-            said_seen: false,
+            said_seen_us: None,
             gate: Gate::new(now_us),
             clock: ClientClock::default(),
             movement: Movement::default(),
@@ -367,16 +368,22 @@ impl Session {
     }
 
     fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
-        self.said_seen = true;
+        self.said_seen_us = Some(now_us);
         let held_us = (held_ms.clamp(0.0, 1e4) * 1e3) as u64;
         if let Some(fact) = self.flow.seen(number, held_us, now_us) {
             out.push(Effect::Note(Note::Seen(fact)));
         }
     }
 
+    /// Whether `seen` is to be waited for. One that was lost, above the rate or by a mistake of the client, must not
+    /// leave a session without states for ever: after a second of silence pongs count again.
+    fn says_seen(&self, now_us: u64) -> bool {
+        self.said_seen_us.is_some_and(|at| now_us.saturating_sub(at) < FLOW_SILENT_US)
+    }
+
     fn on_pong(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
         self.heard_us = now_us;
-        if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.said_seen)
+        if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.says_seen(now_us))
             && let Some(fact) = self.flow.seen(number, 0, now_us)
         {
             out.push(Effect::Note(Note::Seen(fact)));
@@ -483,10 +490,10 @@ impl Session {
         }
     }
 
-    /// Pings who is silent, and ten times a second who never says `seen` and has something to see.
+    /// Pings who is silent, and ten times a second who does not say `seen` and has something to see.
     fn ping(&mut self, silent_us: u64, now_us: u64, out: &mut Vec<Effect>) {
         let since_us = now_us.saturating_sub(self.pinged_us);
-        let unseen = self.flow.newest_unseen().filter(|_| !self.said_seen);
+        let unseen = self.flow.newest_unseen().filter(|_| !self.says_seen(now_us));
         let due = match unseen {
             Some(_) => since_us >= FLOW_PING_US,
             None => silent_us >= PING_AFTER_US && since_us >= PING_AFTER_US,
@@ -668,6 +675,29 @@ mod tests {
             partitions: vec![PartitionStatus { complete: true, stale: false }],
             events: vec![Arc::new(Ring { start: 0, end: n, events })],
         }
+    }
+
+    #[test]
+    fn a_client_whose_seen_was_lost_gets_states_again() {
+        let mut client = Client::placed();
+        let first = NOW_US / TICK_US;
+        let mut sent = 0;
+        for number in first..first + 200 {
+            let now_us = number * TICK_US;
+            let effects = client.input_at(Input::Tick(&busy(number, 0)), now_us);
+            sent = effects.iter().filter(|e| matches!(e, Effect::Note(Note::State(_)))).count();
+            // It says `seen` for five seconds; then, as the browsers of all, it answers pings only.
+            if number < first + 100 {
+                let seen = In::Seen(crate::codec::message::Seen { seen: client.session.context.number, held_ms: 0.0 });
+                client.input_at(Input::Message(Encoding::MessagePack.encode_in(&seen).bytes()), now_us);
+            }
+            for effect in effects {
+                if let Effect::Ping(seen) = effect {
+                    client.input_at(Input::Pong(&ping_payload(seen)), now_us);
+                }
+            }
+        }
+        assert_eq!(sent, 1, "a state at the last tick");
     }
 
     #[test]

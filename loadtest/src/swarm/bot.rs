@@ -80,8 +80,8 @@ impl Bot {
     }
 
     /// The words of the next sample; `seen` goes with it.
-    pub(super) fn say_move(&mut self, sample: Sample, due_us: u64, now_us: u64) -> In {
-        let unsaid = self.unsaid.take();
+    pub(super) fn say_move(&self, sample: Sample, due_us: u64, now_us: u64) -> In {
+        let unsaid = self.unsaid;
         In::Move(Move {
             time: due_us as f64 / 1e3,
             pos: sample.pos,

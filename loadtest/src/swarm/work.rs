@@ -69,7 +69,9 @@ impl Swarm {
                 }
                 Duty::Look => continue,
             };
-            self.send(&mut bot, &message);
+            if self.send(&mut bot, &message) && due.duty == Duty::Move {
+                bot.unsaid = None;
+            }
             self.counters.borrow_mut().send_late_us.saturating_record(now_us - due.at_us);
             let Some(again_us) = again_us else { continue };
             let behind_us = now_us - due.at_us;
@@ -78,9 +80,11 @@ impl Swarm {
         }
     }
 
-    fn send(&self, bot: &mut Bot, message: &In) {
+    /// Whether the socket took it.
+    fn send(&self, bot: &mut Bot, message: &In) -> bool {
         let taken = bot.socket.as_mut().is_some_and(|socket| socket.write(self.plan.encoding.encode_in(message)));
         self.counters.borrow_mut().blocked += u64::from(!taken);
+        taken
     }
 
     /// Audits one view whose time has come. Whether there was one.
