@@ -65,7 +65,7 @@ pub struct Spot {
 }
 
 /// What else is shown of an entity. Ticks say when something last became different from the tick before.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entity {
     /// When it was there, µs on this gateway's clock.
     pub time_us: u64,
@@ -75,8 +75,10 @@ pub struct Entity {
     pub teleported: u64,
     /// Last tick at which position or facing changed.
     pub moved: u64,
-    /// Last tick at which profile or application state changed.
+    /// Last tick at which application state changed.
     pub changed: u64,
+    /// Last tick at which the profile changed.
+    pub renamed: u64,
     /// Application state.
     pub state: AppState,
     /// Profile.

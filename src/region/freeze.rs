@@ -41,10 +41,12 @@ impl World {
                 (shown.pos, shown.yaw, shown.moved) = (held.pos, held.yaw, number);
             }
             let profile = held.profile.0 > shown.profile.0;
-            if fresh || shown.state != held.state || (profile && shown.profile.1 != held.profile.1) {
-                shown.changed = number;
+            if fresh || shown.state != held.state {
+                (shown.state, shown.changed) = (held.state, number);
             }
-            shown.state = held.state;
+            if fresh || (profile && shown.profile.1 != held.profile.1) {
+                shown.renamed = number;
+            }
             if profile {
                 shown.profile = held.profile.clone();
             }
@@ -59,7 +61,7 @@ impl World {
             });
             frames[cell].spots.push(Spot {
                 id: shown.id,
-                touched: shown.moved.max(shown.changed),
+                touched: shown.moved.max(shown.changed).max(shown.renamed),
                 pos: held.pos,
                 handle: handle as u32,
                 epoch: shown.epoch,
@@ -70,6 +72,7 @@ impl World {
                 teleported: shown.teleported.0,
                 moved: shown.moved,
                 changed: shown.changed,
+                renamed: shown.renamed,
                 state: held.state,
                 profile: shown.profile.1.clone(),
             });

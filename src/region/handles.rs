@@ -36,8 +36,10 @@ pub struct Shown {
     pub profile: (Version, Arc<str>),
     /// Last tick at which position or facing changed.
     pub moved: u64,
-    /// Last tick at which profile or application state changed.
+    /// Last tick at which application state changed.
     pub changed: u64,
+    /// Last tick at which the profile changed.
+    pub renamed: u64,
     /// Last tick at which it jumped, and the version that did.
     pub teleported: (u64, Option<Version>),
     /// The version with which it left the world, or expired, in one partition; another may hold it still.

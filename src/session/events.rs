@@ -17,19 +17,18 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    /// Appends what a viewer at `at` is to be told: events whose scope reaches it, in order, while `room` bytes allow
+    /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope reaches it, in order, while `room` bytes allow
     /// (the rest stays for the next tick); a `reset` where the ring has moved past the cursor. A partition that comes
     /// into view is read from its newest event on. An event larger than the whole bucket, of `depth` bytes, goes when
     /// that is full. Returns whether one waits: then the bucket must be let fill.
     pub fn pull(
         &mut self,
         tick: &Tick,
-        at: Pos,
-        radius_m: f64,
+        mut partitions: Vec<u16>,
+        (at, radius_m): (Pos, f64),
         (room, depth): (usize, usize),
         out: &mut Vec<Out>,
     ) -> bool {
-        let mut partitions = tick.grid.partitions_around(at, radius_m);
         self.next.retain(|(partition, _)| partitions.binary_search(partition).is_ok());
         // No partition is always last: a backlog of one does not keep out the others. Each is first for an even turn.
         let first = (tick.number / (2 * TURN_TICKS)) as usize % partitions.len();
@@ -114,7 +113,7 @@ mod tests {
         let mut cursors = Cursors::default();
         let mut pull = |tick: &Tick, room, depth| {
             let mut out = Vec::new();
-            let waits = cursors.pull(tick, Pos::default(), 10.0, (room, depth), &mut out);
+            let waits = cursors.pull(tick, vec![0], (Pos::default(), 10.0), (room, depth), &mut out);
             (waits, out.len())
         };
         assert_eq!(pull(&tick, 1_000, 1_000), (false, 0));
@@ -141,13 +140,13 @@ mod tests {
         };
         let (mut cursors, mut budget, mut out) = (Cursors::default(), Budget::new(0), Vec::new());
         budget.ask(BUDGET_MIN);
-        cursors.pull(&tick, at, 10.0, (0, 1), &mut out);
+        cursors.pull(&tick, vec![0, 1], (at, 10.0), (0, 1), &mut out);
         tick.events = vec![ring(51_100, 500), ring(51_300, 1)];
         for number in 1..=4 * TURN_TICKS {
             tick.number = number;
             let room = (budget.room(number * TICK_US), budget.depth_bytes());
             let told = out.len();
-            cursors.pull(&tick, at, 10.0, room, &mut out);
+            cursors.pull(&tick, vec![0, 1], (at, 10.0), room, &mut out);
             budget.spend((out.len() - told) * 2_100);
         }
         let other = |told: &Out| matches!(told, Out::Event(event) if event.pos[0] > 512.0);

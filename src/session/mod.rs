@@ -20,16 +20,17 @@ use crate::codec::record::Action;
 use crate::codec::state::{Context, Delta};
 use crate::codec::{Encoding, Unreadable};
 use crate::limits::{
-    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, DIGEST_EVERY, FLOW_PING_US, FLOW_SILENT_US, HELLO_WITHIN_US, OPEN_ACTS_MAX,
-    PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US, SECOND_US, SILENT_US, TICK_US, TOKEN_BYTES_MAX,
+    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, DIGEST_EVERY, FLOW_PING_US, FLOW_SILENT_US,
+    HELLO_WITHIN_US, HYSTERESIS, OPEN_ACTS_MAX, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US,
+    SECOND_US, SILENT_US, TICK_US, TOKEN_BYTES_MAX,
 };
 use crate::region::frame::Tick;
 use crate::region::owned::Place;
 use crate::region::{Answer, Submit};
 use crate::settings::WorldSettings;
 use crate::space::yaw_from_degrees;
-use crate::view::View;
 use crate::view::budget::Budget;
+use crate::view::{Turn, View};
 
 pub use effect::{Effect, Note, StateNote};
 use events::{Cursors, TURN_TICKS};
@@ -90,7 +91,6 @@ pub struct Session {
     budget: Budget,
     flow: Flow,
     context: Context,
-    delta: Delta,
     digests: VecDeque<(u64, u32)>,
     repaired_us: u64,
     cursors: Cursors,
@@ -132,7 +132,6 @@ impl Session {
             budget: Budget::new(now_us),
             flow: Flow::default(),
             context: Context::default(),
-            delta: Delta::default(),
             digests: VecDeque::new(),
             repaired_us: 0,
             cursors: Cursors::default(),
@@ -430,23 +429,28 @@ impl Session {
             Some(Verdict::Climb) => self.budget.climb(),
             None => {}
         }
-        self.tell_stale(tick, at, out);
+        let around = tick.grid.partitions_around(at, self.radius_m * HYSTERESIS);
+        let status = |partition: &u16| tick.partitions[usize::from(*partition)];
+        self.tell_stale(around.iter().any(|partition| status(partition).stale), out);
+        let complete = around.iter().all(|partition| status(partition).complete);
         let mut told = Vec::new();
         let room = (self.budget.room(now_us), self.budget.depth_bytes());
-        let waits = self.cursors.pull(tick, at, self.radius_m, room, &mut told);
+        let waits = self.cursors.pull(tick, around, (at, self.radius_m), room, &mut told);
         told.iter().for_each(|message| self.send(message, out));
         // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
         let share = if waits && (tick.number / TURN_TICKS).is_multiple_of(2) { 0 } else { STATE_BYTES_MAX };
-        self.tell_state(tick, at, share, now_us, out);
+        let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());
+        self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick }, now_us, out);
     }
 
-    fn tell_state(&mut self, tick: &Tick, at: crate::space::Pos, share: usize, now_us: u64, out: &mut Vec<Effect>) {
+    fn tell_state(&mut self, turn: Turn<'_>, now_us: u64, out: &mut Vec<Effect>) {
         if !self.flow.may_send(now_us) {
             return out.push(Effect::Note(Note::Skipped));
         }
-        let room = self.budget.room(now_us).min(share);
-        let mut delta = std::mem::take(&mut self.delta);
-        let summary = self.view.step(self.entity, at, tick, room, self.budget.per_tick(), &mut delta);
+        let tick = turn.tick;
+        // Not kept from tick to tick: a thousand clients' would push each other out of the cache.
+        let mut delta = Delta::default();
+        let summary = self.view.step(turn, &mut delta);
         let says_nothing = delta.leaves.is_empty()
             && delta.enters.is_empty()
             && delta.changes.is_empty()
@@ -477,12 +481,9 @@ impl Session {
                 summary,
             })));
         }
-        self.delta = delta;
     }
 
-    fn tell_stale(&mut self, tick: &Tick, at: crate::space::Pos, out: &mut Vec<Effect>) {
-        let partitions = tick.grid.partitions_around(at, self.radius_m);
-        let stale = partitions.into_iter().any(|p| tick.partitions[usize::from(p)].stale);
+    fn tell_stale(&mut self, stale: bool, out: &mut Vec<Effect>) {
         if stale != self.stale {
             self.stale = stale;
             self.send(&Out::Stale(Stale { stale }), out);
@@ -661,6 +662,7 @@ mod tests {
             teleported: 0,
             moved: number,
             changed: 1,
+            renamed: 1,
             state: crate::codec::message::AppState::default(),
             profile: "".into(),
         };

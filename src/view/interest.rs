@@ -1,120 +1,152 @@
 //! Who matters to a viewer: everybody within the radius, with hysteresis; in a crowd, the nearest at the full rate and
 //! the rest in strides, as many as the budget can keep fresh.
 
-use super::table::Table;
+use super::table::{NO_SLOT, Table};
 use crate::codec::message::Id;
 use crate::limits::{HYSTERESIS, NEAREST, NEAREST_MARGIN, STRIDE_MAX, VIEW_ENTITIES_MAX};
 use crate::region::frame::Tick;
-use crate::space::Pos;
+use crate::space::{Pos, Region};
 
-/// An entity near enough to be held.
+/// An entity near enough to be held. Small: a crowd has thousands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// Square of its distance, cm².
-    pub distance2: u32,
-    /// Index of its frame in the tick; a world has 256 x 256 regions at most.
-    pub frame: u16,
+    /// Who comes first: the square of its distance in cm², a fifth more if it is not held, so that two at the same
+    /// distance do not take turns; then the handle. All ranks differ.
+    pub rank: u64,
     /// Its index in the frame.
     pub index: u32,
-    /// The slot that holds it, if one does.
-    pub slot: Option<u16>,
-    /// The gateway's dense number of it: anchors its strides.
-    pub handle: u32,
-    /// The tick at which it was last told, if it is held.
-    pub told: u64,
-    /// Something of it has changed since.
-    pub is_news: bool,
+    /// Index of its frame in the tick; a world has 256 x 256 regions at most.
+    pub frame: u16,
+    /// The slot that holds it, or [`NO_SLOT`].
+    pub slot: u16,
+}
+
+impl Candidate {
+    /// Whether an anchor of its stride, a power of two, lies after the tick `last` and not after `tick`. Anchors differ
+    /// from entity to entity, and are the same for all viewers.
+    #[must_use]
+    pub fn has_turn(&self, last: u64, tick: u64, stride: u64) -> bool {
+        let handle = self.rank & u64::from(u32::MAX);
+        let anchor = |tick: u64| (tick + handle) >> stride.trailing_zeros();
+        anchor(tick) != anchor(last)
+    }
 }
 
 /// Collects into `out` who is within the radius, and who is held and within 1.1 × the radius; never the viewer.
 pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &Table, out: &mut Vec<Candidate>) {
-    out.clear();
-    let square = |metres: f64| (metres * 100.0).powi(2) as u64;
-    let (inner2, outer2) = (square(radius_m), square(radius_m * HYSTERESIS));
-    for region in super::regions(at, radius_m) {
+    // At most 141 m: squares of three axes fit 32 bits.
+    let cm = |metres: f64| (metres * 100.0) as u32;
+    let (inner, outer) = (cm(radius_m), cm(radius_m * HYSTERESIS));
+    for region in Region::around(at, radius_m * HYSTERESIS) {
         let Ok(number) = tick.frames.binary_search_by_key(&region, |frame| frame.region) else { continue };
-        let frame = &tick.frames[number];
-        for (index, spot) in frame.spots.iter().enumerate() {
-            let distance2 = spot.pos.distance2(at);
-            if distance2 > outer2 {
+        for (index, spot) in tick.frames[number].spots.iter().enumerate() {
+            let Pos { x, y, z } = spot.pos;
+            let (x, y, z) = (x.abs_diff(at.x), y.abs_diff(at.y), z.abs_diff(at.z));
+            if x.max(y).max(z) > outer {
+                continue;
+            }
+            let distance2 = x * x + y * y + z * z;
+            if distance2 > outer * outer || spot.id == me {
                 continue;
             }
             let slot = table.find(spot.handle, spot.epoch);
-            if spot.id != me && (slot.is_some() || distance2 <= inner2) {
-                let distance2 = u32::try_from(distance2).unwrap_or(u32::MAX);
-                let told = slot.map_or(0, |slot| table.told(slot));
-                out.push(Candidate {
-                    distance2,
-                    frame: number as u16,
-                    index: index as u32,
-                    slot,
-                    handle: spot.handle,
-                    told,
-                    is_news: spot.touched > told,
-                });
-            }
+            let distance2 = match slot {
+                NO_SLOT if distance2 > inner * inner => continue,
+                NO_SLOT => distance2 + distance2 / 5,
+                _ => distance2,
+            };
+            let rank = u64::from(distance2) << 32 | u64::from(spot.handle);
+            out.push(Candidate { rank, index: index as u32, frame: number as u16, slot });
         }
     }
 }
 
-/// How a budget is spread over candidates, who are sorted into the near, two rings of strides, and the rest.
+/// How a budget is spread over candidates: the near, two rings of strides, and the rest, who are not held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The first so many are updated on every tick.
-    pub near: usize,
-    /// Up to here at [`Plan::stride`] / 2.
-    middle: usize,
-    /// Up to here at the stride; the others are not held.
-    pub kept: usize,
+    /// Who ranks below this is updated on every tick,
+    near: u64,
+    /// below this at half the stride,
+    middle: u64,
+    /// below this at the stride; the others are not held.
+    kept: u64,
     stride: u64,
 }
 
 impl Plan {
-    /// Makes a plan for `rows_per_tick` and partitions the candidates accordingly.
+    /// Makes a plan for `rows_per_tick`.
     ///
     /// The near take three fifths at most. The rest share what is left: with `m` of them and `c` rows per tick, the
     /// stride is the smallest power of two `s` with m / s ≤ c; the nearest c·s − m of them get s / 2, which uses the
     /// rows up. Nobody is held whom a stride of 32 could not serve.
     #[must_use]
-    pub fn new(candidates: &mut [Candidate], rows_per_tick: usize) -> Plan {
+    pub fn new(candidates: &[Candidate], rows_per_tick: usize) -> Plan {
         let all = candidates.len().min(VIEW_ENTITIES_MAX);
         if candidates.len() == all && all <= rows_per_tick {
-            return Plan { near: all, middle: all, kept: all, stride: 1 };
+            return Plan { near: u64::MAX, middle: u64::MAX, kept: u64::MAX, stride: 1 };
         }
         let near = (NEAREST + NEAREST_MARGIN).min(rows_per_tick * 3 / 5).min(all);
         let spare = (rows_per_tick - near).max(1);
         let kept = all.min(near + spare * STRIDE_MAX as usize);
-        nearest_first(candidates, kept);
-        nearest_first(&mut candidates[..kept], near);
         let rest = kept - near;
         let stride = rest.div_ceil(spare).next_power_of_two().max(2);
         let middle = near + (spare * stride).saturating_sub(rest).min(rest);
-        nearest_first(&mut candidates[near..kept], middle - near);
+        let [near, middle, kept] = cuts(candidates, [near, middle, kept]);
         Plan { near, middle, kept, stride: stride as u64 }
     }
 
-    /// The stride of the candidate at an index.
+    /// Whether it is updated on every tick.
     #[must_use]
-    pub fn stride(&self, index: usize) -> u64 {
-        if index < self.near {
-            1
-        } else if index < self.middle {
-            self.stride / 2
-        } else {
-            self.stride
+    pub fn is_near(&self, candidate: &Candidate) -> bool {
+        candidate.rank < self.near
+    }
+
+    /// Every how many ticks it is updated, a power of two; `None` if it is not to be held.
+    #[must_use]
+    pub fn stride(&self, candidate: &Candidate) -> Option<u64> {
+        match candidate.rank {
+            rank if rank < self.near => Some(1),
+            rank if rank < self.middle => Some(self.stride / 2),
+            rank if rank < self.kept => Some(self.stride),
+            _ => None,
         }
     }
 }
 
-/// Moves the `n` nearest to the front. Who is not held yet counts as a tenth further away, so that two at the same
-/// distance do not take turns.
-fn nearest_first(candidates: &mut [Candidate], n: usize) {
-    if n > 0 && n < candidates.len() {
-        candidates.select_nth_unstable_by_key(n, |c| {
-            let distance2 = if c.slot.is_some() { c.distance2 } else { c.distance2 + c.distance2 / 5 };
-            (distance2, c.frame, c.index)
-        });
+/// Buckets of [`cuts`]: few enough to be cleared for every state, enough that a bucket of a large crowd holds few.
+const BUCKETS: usize = 512;
+
+/// The ranks below which exactly the first `counts[i]` stand. By counting distances in buckets, so that only those in
+/// the bucket of a cut need be compared: a quickselect over all costs several times as much in a crowd.
+fn cuts<const N: usize>(candidates: &[Candidate], counts: [usize; N]) -> [u64; N] {
+    let farthest = candidates.iter().map(|c| c.rank >> 32).max().unwrap_or(0);
+    let shift = (32 + u64::BITS - farthest.leading_zeros()).saturating_sub(BUCKETS.trailing_zeros()).max(32);
+    let bucket = |c: &Candidate| (c.rank >> shift) as usize;
+    let mut held = [0_u16; BUCKETS];
+    // A bucket that is full holds more than anybody is let have.
+    candidates.iter().for_each(|c| held[bucket(c)] = held[bucket(c)].saturating_add(1));
+    let places = counts.map(|count| {
+        let mut before = 0;
+        let within = |held: &u16| {
+            before += usize::from(*held);
+            before > count
+        };
+        let found = held.iter().position(within);
+        found.map(|bucket| (bucket, count - (before - usize::from(held[bucket]))))
+    });
+    let mut inside: [Vec<u64>; N] = std::array::from_fn(|_| Vec::new());
+    for candidate in candidates {
+        for (place, inside) in places.iter().zip(&mut inside) {
+            if place.is_some_and(|(at, _)| at == bucket(candidate)) {
+                inside.push(candidate.rank);
+            }
+        }
     }
+    let mut cut = places.into_iter().zip(&mut inside).map(|(place, inside)| match place {
+        Some((_, nth)) => *inside.select_nth_unstable(nth).1,
+        None => u64::MAX,
+    });
+    std::array::from_fn(|_| cut.next().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -122,35 +154,46 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn candidate(handle: usize, distance2: u32) -> Candidate {
+        let rank = u64::from(distance2) << 32 | handle as u64;
+        Candidate { rank, index: handle as u32, frame: 0, slot: 0 }
+    }
+
     proptest! {
         #[test]
         fn a_plan_fits_its_rows_and_keeps_the_nearest(
             distances in prop::collection::vec(0..1_000_000_u32, 0..2_000),
             rows in 1..400_usize,
         ) {
-            let mut candidates: Vec<Candidate> = distances
-                .iter()
-                .enumerate()
-                .map(|(i, d)| Candidate {
-                    distance2: *d,
-                    frame: 0,
-                    index: i as u32,
-                    slot: Some(0),
-                    handle: i as u32,
-                    told: 0,
-                    is_news: true,
-                })
-                .collect();
-            let plan = Plan::new(&mut candidates, rows);
-            let per_tick: f64 = (0..plan.kept).map(|i| 1.0 / plan.stride(i) as f64).sum();
+            let candidates: Vec<Candidate> = distances.iter().enumerate().map(|(i, d)| candidate(i, *d)).collect();
+            let plan = Plan::new(&candidates, rows);
+            let strides: Vec<u64> = candidates.iter().filter_map(|c| plan.stride(c)).collect();
+            let per_tick: f64 = strides.iter().map(|stride| 1.0 / *stride as f64).sum();
             prop_assert!(per_tick <= rows as f64 + 1.0, "{per_tick} > {rows}: {plan:?}");
-            prop_assert!((0..plan.kept).all(|i| plan.stride(i) <= STRIDE_MAX), "{plan:?}");
-            for end in [plan.near, plan.middle, plan.kept] {
-                let inside = candidates[..end].iter().map(|c| c.distance2).max().unwrap_or(0);
-                let outside = candidates[end..].iter().map(|c| c.distance2).min().unwrap_or(u32::MAX);
-                prop_assert!(inside <= outside);
-            }
-            prop_assert_eq!(plan.kept == candidates.len() && plan.near == plan.kept, candidates.len() <= rows);
+            prop_assert!(strides.iter().all(|stride| *stride <= STRIDE_MAX), "{plan:?}");
+            let mut sorted = candidates.clone();
+            sorted.sort_unstable_by_key(|c| c.rank);
+            prop_assert!(sorted.is_sorted_by_key(|c| plan.stride(c).unwrap_or(u64::MAX)));
+            let all_near = candidates.iter().all(|c| plan.is_near(c));
+            prop_assert_eq!(all_near, candidates.len() <= rows);
         }
+
+        #[test]
+        fn cuts_count_exactly(
+            distances in prop::collection::vec(prop_oneof![0..3_u32, 0..1_000_u32, any::<u32>()], 0..500),
+            counts in prop::array::uniform3(0..600_usize),
+        ) {
+            let candidates: Vec<Candidate> = distances.iter().enumerate().map(|(i, d)| candidate(i, *d)).collect();
+            for (cut, count) in cuts(&candidates, counts).into_iter().zip(counts) {
+                prop_assert_eq!(candidates.iter().filter(|c| c.rank < cut).count(), count.min(candidates.len()));
+            }
+        }
+    }
+
+    #[test]
+    fn nobody_is_lost_in_a_bucket_that_overflows() {
+        let candidates: Vec<Candidate> = (0..70_000).map(|i| candidate(i, 1)).collect();
+        let [cut] = cuts(&candidates, [56]);
+        assert_eq!(candidates.iter().filter(|c| c.rank < cut).count(), 56);
     }
 }

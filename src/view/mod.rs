@@ -8,11 +8,11 @@ pub mod table;
 use crate::codec::Encoding;
 use crate::codec::message::Id;
 use crate::codec::state::{Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, Row};
-use crate::limits::{HYSTERESIS, ORIGIN_DRIFT_M, RADIUS_M, TICK_US};
+use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M, TICK_US};
 use crate::region::frame::{Entity, Tick};
-use crate::space::{Pos, Region};
+use crate::space::Pos;
 use interest::{Candidate, Plan};
-use table::Table;
+use table::{NO_SLOT, Table};
 
 /// Bytes that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding, and
 /// what rows usually cost, so that the plan uses it up.
@@ -59,8 +59,9 @@ impl Costs {
         self.enter + self.growth * (entity.profile.len() + entity.state.bytes().len())
     }
 
-    fn change(&self, entity: &Entity) -> usize {
-        self.change + self.growth * (entity.profile.len() + entity.state.bytes().len())
+    fn change(&self, entity: &Entity, profile: bool, state: bool) -> usize {
+        let bytes = if profile { entity.profile.len() } else { 0 } + if state { entity.state.bytes().len() } else { 0 };
+        self.change + self.growth * bytes
     }
 }
 
@@ -81,6 +82,23 @@ pub struct Summary {
     pub error_max2_cm: u64,
 }
 
+/// What a state is made of and for.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// What the gateway shows now.
+    pub tick: &'a Tick,
+    /// The viewer, who does not see themselves.
+    pub me: Id,
+    /// Where they are.
+    pub at: Pos,
+    /// All that can be seen from there has been read.
+    pub complete: bool,
+    /// Bytes that the state may have, about.
+    pub room: usize,
+    /// Bytes that the budget gives per tick in the long run.
+    pub per_tick: usize,
+}
+
 /// One client's view.
 #[derive(Debug)]
 pub struct View {
@@ -90,21 +108,27 @@ pub struct View {
     origin: Pos,
     /// A full view is under way: `Some(true)` until it has begun.
     full: Option<bool>,
-    candidates: Vec<Candidate>,
+    /// The tick of the last step.
+    stepped: u64,
+    /// By slot, a bit each: something was due and did not fit.
+    deferred: Vec<u64>,
+}
+
+/// Who has news that is due, and what it costs to tell.
+struct Due {
+    candidate: Candidate,
+    /// The tick at which it was last told.
+    told: u64,
+    cost: usize,
 }
 
 impl View {
     /// An empty view; its first state begins a full one.
     #[must_use]
     pub fn new(encoding: Encoding) -> View {
-        View {
-            costs: Costs::of(encoding),
-            radius_m: RADIUS_M,
-            table: Table::default(),
-            origin: Pos::default(),
-            full: Some(true),
-            candidates: Vec::new(),
-        }
+        let costs = Costs::of(encoding);
+        let (table, origin) = (Table::default(), Pos::default());
+        View { costs, radius_m: RADIUS_M, table, origin, full: Some(true), stepped: 0, deferred: Vec::new() }
     }
 
     /// Sees further or less far from now on.
@@ -134,9 +158,9 @@ impl View {
         self.table.ids()
     }
 
-    /// Writes into `out` what to tell a viewer `me` at `at` on this tick, in about `room` bytes at most; `per_tick` is
-    /// what the budget gives per tick in the long run. What it tells counts as held from then on.
-    pub fn step(&mut self, me: Id, at: Pos, tick: &Tick, room: usize, per_tick: usize, out: &mut Delta) -> Summary {
+    /// Writes into `out` what to tell the client. What it tells counts as held from then on.
+    pub fn step(&mut self, turn: Turn<'_>, out: &mut Delta) -> Summary {
+        let Turn { tick, me, at, complete, room, per_tick } = turn;
         out.clear();
         out.tick = tick.number;
         if self.full == Some(true) {
@@ -148,27 +172,40 @@ impl View {
             self.origin = at;
         }
         out.origin = self.origin;
-        let complete = tick
-            .grid
-            .partitions_around(at, self.radius_m * HYSTERESIS)
-            .into_iter()
-            .all(|p| tick.partitions[usize::from(p)].complete);
         out.partial = !complete;
 
-        let mut candidates = std::mem::take(&mut self.candidates);
+        let mut candidates = Vec::with_capacity(self.table.len() + 8);
         interest::gather(me, at, self.radius_m, tick, &self.table, &mut candidates);
         let rows_per_tick = per_tick.saturating_sub(self.costs.usual_envelope) / self.costs.usual_row;
-        let plan = Plan::new(&mut candidates, rows_per_tick);
-        let mut summary = Summary { crowded_out: candidates.len() - plan.kept, ..Summary::default() };
+        let plan = Plan::new(&candidates, rows_per_tick);
+        let mut summary = Summary::default();
+        let (mut missing, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
+        let mut stay = 0;
+        for candidate in &candidates {
+            match plan.stride(candidate) {
+                None => summary.crowded_out += 1,
+                Some(_) if candidate.slot == NO_SLOT => missing.push(*candidate),
+                Some(stride) => {
+                    stay += 1;
+                    let list = if plan.is_near(candidate) { &mut near } else { &mut far };
+                    if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
+                        list.extend(self.due(candidate, tick));
+                    }
+                }
+            }
+        }
+        if stay < self.table.len() {
+            let stays = |c: &&Candidate| c.slot != NO_SLOT && plan.stride(c).is_some();
+            self.table.leave_others(candidates.iter().filter(stays).map(|c| c.slot), &mut out.leaves);
+        }
 
-        self.table.leave_others(&candidates[..plan.kept], tick.number, &mut out.leaves);
+        self.deferred.clear();
         let mut left = room.saturating_sub(self.costs.envelope + self.costs.leave * out.leaves.len());
         // Who is not there yet comes before who is far, but does not starve those; nor is it starved by the near, whose
         // profiles and states may cost more than the plan counts.
-        let missing = candidates[..plan.kept].iter().any(|c| c.slot.is_none());
-        let near_room = if missing { left.min(per_tick * 3 / 4) } else { left };
-        left -= near_room - self.update(&candidates[..plan.near], tick, |_| 1, near_room, out, &mut summary);
-        let all_in = !missing || self.enter(&candidates[..plan.kept], tick, left / 4, &mut left, out);
+        let near_room = if missing.is_empty() { left } else { left.min(per_tick * 3 / 4) };
+        left -= near_room - self.update(near, tick, near_room, out, &mut summary);
+        let all_in = self.enter(missing, tick, left / 4, &mut left, out);
         if all_in && complete && self.full.is_some() {
             self.full = None;
             out.full_end = true;
@@ -177,18 +214,50 @@ impl View {
             // The rest is saved up until the next one fits: a small budget gives less per tick than an enter costs.
             left = left.min(per_tick / 8);
         }
-        let far = plan.near..plan.kept;
-        self.update(&candidates[far.clone()], tick, |i| plan.stride(i + far.start), left, out, &mut summary);
-
+        self.update(far, tick, left, out, &mut summary);
         summary.held = self.table.len();
-        self.candidates = candidates;
+        self.stepped = tick.number;
         summary
     }
 
+    fn was_deferred(&self, slot: u16) -> bool {
+        self.deferred.get(usize::from(slot) / 64).is_some_and(|bits| bits >> (slot % 64) & 1 == 1)
+    }
+
+    fn defer(&mut self, slot: u16) {
+        let word = usize::from(slot) / 64;
+        if self.deferred.len() <= word {
+            self.deferred.resize(word + 1, 0);
+        }
+        self.deferred[word] |= 1 << (slot % 64);
+    }
+
+    /// Whether there is something to tell of a candidate, and what it costs.
+    fn due(&self, candidate: &Candidate, tick: &Tick) -> Option<Due> {
+        let told = self.table.told(candidate.slot);
+        let frame = &tick.frames[usize::from(candidate.frame)];
+        if frame.spots[candidate.index as usize].touched <= told {
+            return None;
+        }
+        let entity = &frame.entities[candidate.index as usize];
+        let row = if entity.moved > told { self.costs.row } else { 0 };
+        let change = match (entity.renamed > told, entity.changed > told) {
+            (false, false) => 0,
+            (profile, state) => self.costs.change(entity, profile, state),
+        };
+        Some(Due { candidate: *candidate, told, cost: row + change })
+    }
+
     /// Enters who is missing, nearest first, leaving `keep` bytes. Whether all are in.
-    fn enter(&mut self, list: &[Candidate], tick: &Tick, keep: usize, left: &mut usize, out: &mut Delta) -> bool {
-        let mut missing: Vec<&Candidate> = list.iter().filter(|c| c.slot.is_none()).collect();
-        missing.sort_unstable_by_key(|c| c.distance2);
+    fn enter(
+        &mut self,
+        mut missing: Vec<Candidate>,
+        tick: &Tick,
+        keep: usize,
+        left: &mut usize,
+        out: &mut Delta,
+    ) -> bool {
+        missing.sort_unstable_by_key(|c| c.rank);
         for candidate in missing {
             let frame = &tick.frames[usize::from(candidate.frame)];
             let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
@@ -209,57 +278,34 @@ impl View {
         true
     }
 
-    /// Updates whoever changed since it was last told and has passed an anchor of its stride since: all if they fit
-    /// into `left`, else those told longest ago first, nearer ones among equals. Returns the bytes left.
+    /// Updates all who are due if they fit into `left`, else those told longest ago first, nearer ones among equals.
+    /// Returns the bytes left.
     fn update(
         &mut self,
-        list: &[Candidate],
+        mut due: Vec<Due>,
         tick: &Tick,
-        stride: impl Fn(usize) -> u64,
-        left: usize,
+        mut left: usize,
         out: &mut Delta,
         summary: &mut Summary,
     ) -> usize {
-        struct Due {
-            slot: u16,
-            told: u64,
-            distance2: u32,
-            frame: u16,
-            index: u32,
-            cost: usize,
+        if due.iter().map(|due| due.cost).sum::<usize>() > left {
+            due.sort_unstable_by_key(|due| (due.told, due.candidate.rank));
         }
-        let mut due = Vec::with_capacity(list.len());
-        let mut sum = 0;
-        for (i, candidate) in list.iter().enumerate() {
-            let Some(slot) = candidate.slot else { continue };
-            let Candidate { distance2, frame, index, handle, told, is_news, .. } = *candidate;
-            let anchors = |tick: u64, shift: u32| (tick + u64::from(handle)) >> shift;
-            let shift = stride(i).trailing_zeros();
-            if !is_news || anchors(tick.number, shift) == anchors(told, shift) {
-                continue;
-            }
-            let entity = &tick.frames[usize::from(frame)].entities[candidate.index as usize];
-            let (moved, changed) = (entity.moved > told, entity.changed > told);
-            let cost = if moved { self.costs.row } else { 0 } + if changed { self.costs.change(entity) } else { 0 };
-            sum += cost;
-            due.push(Due { slot, told, distance2, frame, index, cost });
-        }
-        if sum > left {
-            due.sort_unstable_by_key(|due| (due.told, due.distance2));
-        }
-        let mut left = left;
-        for due in due {
-            if due.cost > left {
+        out.updates.reserve(due.len());
+        for Due { candidate, told, cost } in due {
+            if cost > left {
                 summary.deferred += 1;
+                self.defer(candidate.slot);
                 continue;
             }
-            left -= due.cost;
-            let frame = &tick.frames[usize::from(due.frame)];
-            let (spot, entity) = (frame.spots[due.index as usize], &frame.entities[due.index as usize]);
-            let (slot, told, before) = self.table.tell(due.slot, spot, entity, tick.number);
+            left -= cost;
+            let frame = &tick.frames[usize::from(candidate.frame)];
+            let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
+            let (slot, before) = self.table.tell(candidate.slot, spot, entity, tick.number);
             summary.error_max2_cm = summary.error_max2_cm.max(before.distance2(spot.pos));
-            if entity.changed > told {
-                let (profile, state) = (Some(entity.profile.clone()), Some(entity.state));
+            let profile = (entity.renamed > told).then(|| entity.profile.clone());
+            let state = (entity.changed > told).then_some(entity.state);
+            if profile.is_some() || state.is_some() {
                 out.changes.push(Change { slot, profile, state });
             }
             if entity.moved > told {
@@ -279,17 +325,12 @@ fn row(slot: crate::codec::state::Slot, pos: Pos, entity: &Entity, tick: u64, te
     Row { slot, pos, yaw: entity.yaw, age_ms: u32::try_from(age_us / 1_000).unwrap_or(u32::MAX), flags }
 }
 
-/// The regions that a view may look into.
-fn regions(at: Pos, radius_m: f64) -> impl Iterator<Item = Region> {
-    Region::around(at, radius_m * HYSTERESIS)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::BUDGET_MIN;
     use crate::region::frame::{Frame, PartitionStatus, Spot};
-    use crate::space::Grid;
+    use crate::space::{Grid, Region};
     use budget::Budget;
     use std::sync::Arc;
 
@@ -303,6 +344,7 @@ mod tests {
             teleported: 0,
             moved: number,
             changed: number,
+            renamed: number,
             state: crate::codec::message::AppState::default(),
             profile: profile(i).into(),
         };
@@ -327,7 +369,9 @@ mod tests {
             for number in 1..200 {
                 let room = budget.room(number * TICK_US);
                 let n = if number < 100 { 20 } else { 21 };
-                view.step(99, Pos::default(), &crowd(number, n), room, budget.per_tick(), &mut delta);
+                let (tick, per_tick) = (&crowd(number, n), budget.per_tick());
+                let turn = Turn { tick, me: 99, at: Pos::default(), complete: true, room, per_tick };
+                view.step(turn, &mut delta);
                 let quiet = delta.enters.is_empty() && delta.updates.is_empty() && !delta.full_begin && !delta.full_end;
                 if !quiet {
                     budget.spend(encoding.encode_state(&mut context, &delta).framed_len());

@@ -1,6 +1,5 @@
 //! The client's table, as it was last handed to the socket: which slot holds whom, and what it was last told of them.
 
-use super::interest::Candidate;
 use crate::codec::message::{AppState, Id};
 use crate::codec::state::Slot;
 use crate::limits::VIEW_ENTITIES_MAX;
@@ -12,6 +11,8 @@ use crate::space::Pos;
 struct Held {
     /// Who; 0 when the slot is free.
     id: Id,
+    /// The tick at which it was told.
+    told: u64,
     handle: u32,
     pos: Pos,
     yaw: u8,
@@ -19,20 +20,70 @@ struct Held {
     generation: u8,
 }
 
-/// Marks a handle that no slot holds.
-const NO_SLOT: u16 = u16::MAX;
+/// Marks what no slot holds.
+pub const NO_SLOT: u16 = u16::MAX;
 
-/// The table. What every tick looks at lies apart, close together in memory: a crowd's tables do not fit a cache.
+/// The slot of a handle, and the handle's epoch when it entered. Every tick looks at those of everybody in reach.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    slot: u16,
+    epoch: u16,
+}
+
+const NOWHERE: Place = Place { slot: NO_SLOT, epoch: 0 };
+
+/// Handles of a page. Those who are held are few among all that a gateway knows, and scattered: small pages keep a
+/// table small. In a crowd neighbours in a frame are neighbours in a page.
+const PAGE: usize = 16;
+const NO_PAGE: u16 = u16::MAX;
+
+/// A map from handles to places, as pages.
+#[derive(Debug, Default)]
+struct Pages {
+    /// By handle / 16: the page.
+    numbers: Vec<u16>,
+    pages: Vec<[Place; PAGE]>,
+    free: Vec<u16>,
+}
+
+impl Pages {
+    fn get(&self, handle: u32) -> Place {
+        match self.numbers.get(handle as usize / PAGE) {
+            Some(&number) if number != NO_PAGE => self.pages[usize::from(number)][handle as usize % PAGE],
+            Some(_) | None => NOWHERE,
+        }
+    }
+
+    fn set(&mut self, handle: u32, place: Place) {
+        let at = handle as usize / PAGE;
+        if self.numbers.len() <= at {
+            self.numbers.resize(at + 1, NO_PAGE);
+        }
+        if self.numbers[at] == NO_PAGE {
+            // At most one page for each slot.
+            self.numbers[at] = self.free.pop().unwrap_or_else(|| {
+                self.pages.push([NOWHERE; PAGE]);
+                (self.pages.len() - 1) as u16
+            });
+        }
+        self.pages[usize::from(self.numbers[at])][handle as usize % PAGE] = place;
+    }
+
+    fn remove(&mut self, handle: u32) {
+        self.set(handle, NOWHERE);
+        let number = &mut self.numbers[handle as usize / PAGE];
+        if self.pages[usize::from(*number)].iter().all(|place| place.slot == NO_SLOT) {
+            self.free.push(std::mem::replace(number, NO_PAGE));
+        }
+    }
+}
+
+/// The table.
 #[derive(Debug, Default)]
 pub struct Table {
     slots: Vec<Held>,
-    /// By slot: the tick it was last told at.
-    told: Vec<u64>,
-    /// By slot: the tick at which it was last wanted.
-    wanted: Vec<u64>,
     free: Vec<u16>,
-    /// By handle: the slot that holds it, and the handle's epoch when it entered.
-    by_handle: Vec<(u16, u16)>,
+    places: Pages,
 }
 
 impl Table {
@@ -48,17 +99,17 @@ impl Table {
         self.len() == 0
     }
 
-    /// The slot that holds an entity.
+    /// The slot that holds an entity, or [`NO_SLOT`].
     #[must_use]
-    pub fn find(&self, handle: u32, epoch: u16) -> Option<u16> {
-        let (slot, entered) = *self.by_handle.get(handle as usize)?;
-        (slot != NO_SLOT && entered == epoch).then_some(slot)
+    pub fn find(&self, handle: u32, epoch: u16) -> u16 {
+        let place = self.places.get(handle);
+        if place.epoch == epoch { place.slot } else { NO_SLOT }
     }
 
     /// The tick at which a slot was last told.
     #[must_use]
     pub fn told(&self, slot: u16) -> u64 {
-        self.told[usize::from(slot)]
+        self.slots[usize::from(slot)].told
     }
 
     /// Ids of who is held, in order of slots.
@@ -68,7 +119,7 @@ impl Table {
 
     /// Frees all slots. Generations go on, so that a late word about an old slot is not taken for a new one.
     pub fn clear(&mut self) {
-        self.by_handle.clear();
+        self.places = Pages::default();
         for held in &mut self.slots {
             *held = Held { generation: held.generation.wrapping_add(1), ..Held::default() };
         }
@@ -81,44 +132,33 @@ impl Table {
             Some(index) => index,
             None if self.slots.len() < VIEW_ENTITIES_MAX => {
                 self.slots.push(Held::default());
-                self.told.push(0);
-                self.wanted.push(0);
                 (self.slots.len() - 1) as u16
             }
             None => return None,
         };
-        let at = usize::from(index);
-        let generation = self.slots[at].generation;
+        let held = &mut self.slots[usize::from(index)];
+        let generation = held.generation;
         let Spot { id, handle, pos, epoch, .. } = spot;
-        self.slots[at] = Held { id, handle, pos, yaw: entity.yaw, state: entity.state, generation };
-        (self.told[at], self.wanted[at]) = (tick, tick);
-        if self.by_handle.len() <= handle as usize {
-            self.by_handle.resize(handle as usize + 1, (NO_SLOT, 0));
-        }
-        self.by_handle[handle as usize] = (index, epoch);
+        let (yaw, state) = (entity.yaw, entity.state);
+        *held = Held { id, told: tick, handle, pos, yaw, state, generation };
+        self.places.set(handle, Place { slot: index, epoch });
         Some(Slot { index, generation })
     }
 
-    /// Notes what is told of a slot's entity. Returns its full name, when it was told before, and where it was then.
-    pub fn tell(&mut self, slot: u16, spot: Spot, entity: &Entity, tick: u64) -> (Slot, u64, Pos) {
-        let told = std::mem::replace(&mut self.told[usize::from(slot)], tick);
+    /// Notes what is told of a slot's entity. Returns the slot's full name, and where it was when told before.
+    pub fn tell(&mut self, slot: u16, spot: Spot, entity: &Entity, tick: u64) -> (Slot, Pos) {
         let held = &mut self.slots[usize::from(slot)];
         let before = std::mem::replace(&mut held.pos, spot.pos);
-        (held.yaw, held.state) = (entity.yaw, entity.state);
-        (Slot { index: slot, generation: held.generation }, told, before)
+        (held.told, held.yaw, held.state) = (tick, entity.yaw, entity.state);
+        (Slot { index: slot, generation: held.generation }, before)
     }
 
-    /// Frees the slots of all who are not in `kept`.
-    pub fn leave_others(&mut self, kept: &[Candidate], tick: u64, leaves: &mut Vec<Slot>) {
-        if kept.iter().filter(|candidate| candidate.slot.is_some()).count() == self.len() {
-            return;
-        }
-        for slot in kept.iter().filter_map(|candidate| candidate.slot) {
-            self.wanted[usize::from(slot)] = tick;
-        }
-        for index in 0..self.slots.len() {
-            let held = &mut self.slots[index];
-            if held.id == 0 || self.wanted[index] == tick {
+    /// Frees all slots that are not among those `kept`.
+    pub fn leave_others(&mut self, kept: impl Iterator<Item = u16>, leaves: &mut Vec<Slot>) {
+        let mut stays = vec![false; self.slots.len()];
+        kept.for_each(|slot| stays[usize::from(slot)] = true);
+        for (index, held) in self.slots.iter_mut().enumerate() {
+            if held.id == 0 || stays[index] {
                 continue;
             }
             let Held { id, handle, generation, .. } = *held;
@@ -128,10 +168,9 @@ impl Table {
             let next = if crate::planted!(SlotReused) { generation } else { generation.wrapping_add(1) };
             *held = Held { generation: next, ..Held::default() };
             self.free.push(index as u16);
-            if let Some(entry) = self.by_handle.get_mut(handle as usize)
-                && entry.0 == index as u16
-            {
-                *entry = (NO_SLOT, 0);
+            // The handle may be another's by now, who has a slot of its own.
+            if self.places.get(handle).slot == index as u16 {
+                self.places.remove(handle);
             }
         }
     }
@@ -144,5 +183,35 @@ impl Table {
             let slot = Slot { index: index as u16, generation: held.generation };
             sum.wrapping_add(crate::codec::state::row_hash(slot, held.id, held.pos, held.yaw, &held.state))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_table_finds_who_entered_and_has_not_left(steps in prop::collection::vec((0..200_u32, any::<bool>()), 1..400)) {
+            let entity = Entity { profile: "".into(), ..Entity::default() };
+            let (mut table, mut held) = (Table::default(), std::collections::BTreeMap::new());
+            for (tick, (handle, stays)) in steps.into_iter().enumerate() {
+                let spot = Spot { id: u64::from(handle) + 1, touched: 0, pos: Pos::default(), handle, epoch: 7 };
+                if stays {
+                    held.entry(handle).or_insert_with(|| table.enter(spot, &entity, tick as u64).expect("room").index);
+                } else if held.remove(&handle).is_some() {
+                    let mut leaves = Vec::new();
+                    table.leave_others(held.values().copied(), &mut leaves);
+                    prop_assert_eq!(leaves.len(), 1);
+                }
+                for handle in 0..200 {
+                    prop_assert_eq!(table.find(handle, 7), held.get(&handle).copied().unwrap_or(NO_SLOT));
+                    prop_assert_eq!(table.find(handle, 8), NO_SLOT);
+                }
+                prop_assert_eq!(table.len(), held.len());
+                prop_assert!(table.places.pages.len() - table.places.free.len() <= held.len());
+            }
+        }
     }
 }
