@@ -99,7 +99,7 @@ pub const BEAT_JITTER_US: u64 = 500 * MILLI_US;
 pub const STALE_US: u64 = 3 * SECOND_US;
 /// A handover is repeated in this many flushes.
 pub const HANDOVER_REPEATS: u8 = 3;
-/// A partition keeps showing a leaver until the other shows it, at most this long of the other's time.
+/// A partition keeps showing a leaver until the other knows it; where that is not followed, this long of its own time.
 pub const LEAVER_US: u64 = 500 * MILLI_US;
 /// A new partition is read from this long before its last record.
 pub const READ_BACK_US: u64 = 8 * SECOND_US;
@@ -119,6 +119,10 @@ pub const EVENT_RING: usize = 1_024;
 pub const DEDUPE_SESSIONS_MAX: usize = 4_096;
 /// No fold of an action for this long: the answer is `unknown`.
 pub const ANSWER_US: u64 = 10 * SECOND_US;
+/// Round trips of a gateway's own records count only this long after the first: before, they wait for connections (up to
+/// a second on Kafka) and would be taken for the log's least delay. Other gateways' samples look younger until then, by
+/// that delay.
+pub const PEERS_SETTLE_US: u64 = 2 * SECOND_US;
 /// A partition that no client can see any more is still followed this long: players walk to and fro.
 pub const UNFOLLOW_US: u64 = 10 * SECOND_US;
 /// Partitions are read before they come into view by this margin, metres.
@@ -145,6 +149,9 @@ pub const KAFKA_EVENTS_SOCKET_MS: u64 = 3_000;
 pub const KAFKA_MOTION_QUEUE_RECORDS: usize = 16_384;
 /// The same in KiB; whichever is reached first.
 pub const KAFKA_MOTION_QUEUE_KIB: usize = 32 * 1024;
+/// Requests with motion that a broker has not answered. Beyond, records wait here and go together in one request. Without
+/// this bound a broker that is slow for a moment gets every record as a request of its own and stays seconds behind.
+pub const KAFKA_MOTION_IN_FLIGHT: usize = 16;
 /// Events that wait for a broker: 8 s of 1,000 clients at their full rate. The next one never enters.
 pub const KAFKA_EVENTS_QUEUE_RECORDS: usize = 40_000;
 /// The same in KiB; whichever is reached first.

@@ -51,8 +51,6 @@ pub struct Leaver {
     pub to: u16,
     /// This partition's time when that was folded first.
     pub since_us: u64,
-    /// The other partition's time then; `None` if it was not followed.
-    pub since_there_us: Option<u64>,
 }
 
 /// What became of a sample.
@@ -66,7 +64,7 @@ pub enum Folded {
     Full,
 }
 
-/// What folding asks of its world: dense numbers for entities, and the time of other partitions.
+/// What folding asks of its world, and tells it: which entities it holds, and who is over.
 pub trait Surroundings {
     /// A dense number for an entity that this partition starts to hold.
     fn hold(&mut self, entity: Id) -> u32;
@@ -74,8 +72,6 @@ pub trait Surroundings {
     fn release(&mut self, entity: Id);
     /// It has left the world with this version, or expired: whatever others hold of it up to then is over too.
     fn over(&mut self, entity: Id, version: Version);
-    /// Another partition's time, µs, if it is followed.
-    fn time_of(&self, partition: u16) -> Option<u64>;
 }
 
 /// The state of one partition.
@@ -110,6 +106,13 @@ impl Fold {
         self.entities.get(&entity)
     }
 
+    /// Whether this version of an entity, or a newer one, has been folded.
+    #[must_use]
+    pub fn knows(&self, entity: Id, version: Version) -> bool {
+        self.entities.get(&entity).is_some_and(|held| held.version >= version)
+            || self.tombstones.get(&entity).is_some_and(|(left, _)| *left >= version)
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -133,9 +136,9 @@ impl Fold {
         }
         let now_us = self.time_us;
         let leaver = |before: Option<&Held>| match sample.note {
-            Note::Handover(to) => before
-                .and_then(|h| h.leaver.filter(|l| l.to == to))
-                .or_else(|| Some(Leaver { to, since_us: now_us, since_there_us: around.time_of(to) })),
+            Note::Handover(to) => {
+                before.and_then(|h| h.leaver.filter(|l| l.to == to)).or(Some(Leaver { to, since_us: now_us }))
+            }
             Note::None | Note::Teleport | Note::Leave => None,
         };
         let teleported = (sample.note == Note::Teleport).then_some(version);
@@ -190,13 +193,9 @@ impl Fold {
         if self.entities.swap_remove(&entity).is_some() {
             around.release(entity);
         }
-        self.bury(entity, version, around);
-        Folded::New
-    }
-
-    fn bury(&mut self, entity: Id, version: Version, around: &mut impl Surroundings) {
         around.over(entity, version);
         self.tombstones.insert(entity, (version, self.time_us));
+        Folded::New
     }
 
     /// Removes who has not been heard of for 15 s of partition time, except those whose session this gateway holds;
@@ -204,16 +203,20 @@ impl Fold {
     pub fn expire(&mut self, is_own: impl Fn(Id) -> bool, around: &mut impl Surroundings) -> usize {
         let now_us = self.time_us;
         let gone = |held: &Held| now_us.saturating_sub(held.folded_us) >= EXPIRY_US;
-        let expired: Vec<(Id, Version)> = self
+        let expired: Vec<(Id, Version, bool)> = self
             .entities
             .iter()
             .filter(|(id, held)| gone(held) && (held.leaver.is_some() || !is_own(**id)))
-            .map(|(id, held)| (*id, held.version))
+            .map(|(id, held)| (*id, held.version, held.leaver.is_some()))
             .collect();
-        for (entity, version) in &expired {
+        for (entity, version, is_leaver) in &expired {
             self.entities.swap_remove(entity);
             around.release(*entity);
-            self.bury(*entity, *version, around);
+            // Where a leaver went decides whether it is over: that partition's time may stand still while ours passes.
+            if !is_leaver {
+                around.over(*entity, *version);
+            }
+            self.tombstones.insert(*entity, (*version, self.time_us));
         }
         let over = self.tombstones.len().saturating_sub(TOMBSTONES_MAX);
         let old = self.tombstones.values().take_while(|(_, at)| now_us - at > MOTION_RETENTION_US).count();
@@ -245,9 +248,6 @@ mod tests {
         }
         fn release(&mut self, _: Id) {}
         fn over(&mut self, _: Id, _: Version) {}
-        fn time_of(&self, _: u16) -> Option<u64> {
-            None
-        }
     }
 
     fn sample(entity: Id, sequence: u64, note: Note) -> Sample {

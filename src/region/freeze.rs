@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::fold::{Held, Leaver};
 use super::frame::{Entity, Frame, PartitionStatus, Spot, Tick};
 use super::world::{Part, World};
+use crate::codec::message::Id;
 use crate::limits::{LEAVER_US, STALE_US, TICK_US};
 use crate::space::Region;
 
@@ -14,24 +15,25 @@ impl World {
     /// Freezes what is known into the frames of one tick: partitions united by entity, the newest version wins.
     pub fn freeze(&mut self, number: u64, now_us: u64) -> Tick {
         let tick_us = number * TICK_US;
-        let mut best: Vec<Option<(usize, &Held)>> = vec![None; self.handles.shown.len()];
+        let mut best: Vec<Option<&Held>> = vec![None; self.handles.shown.len()];
         // Whether anybody shows it still. Who has left for another partition, which knows it, is there, even if what this
         // one was told last is newer: then that partition lags.
         let mut is_here = vec![false; best.len()];
-        for (partition, part) in self.parts.iter().enumerate() {
-            for (_, held) in part.iter().flat_map(|part| part.fold.entities()) {
+        for part in self.parts.iter().flatten() {
+            for (id, held) in part.fold.entities() {
                 let slot = &mut best[held.handle as usize];
-                is_here[held.handle as usize] |= held.leaver.is_none_or(|leaver| !self.has_left(partition, leaver));
+                is_here[held.handle as usize] |=
+                    held.leaver.is_none_or(|leaver| !self.has_left(id, held, leaver, part));
                 let rank = |held: &Held| (held.version, held.leaver.is_none());
-                if slot.is_none_or(|(_, other)| rank(held) > rank(other)) {
-                    *slot = Some((partition, held));
+                if slot.is_none_or(|other| rank(held) > rank(other)) {
+                    *slot = Some(held);
                 }
             }
         }
         let mut cells: FxHashMap<Region, usize> = FxHashMap::default();
         let mut frames: Vec<Frame> = Vec::new();
         for (handle, held) in best.iter().enumerate() {
-            let Some((_, held)) = *held else { continue };
+            let Some(held) = *held else { continue };
             let shown = &mut self.handles.shown[handle];
             if !is_here[handle] || shown.over.is_some_and(|over| over >= held.version) {
                 continue;
@@ -98,16 +100,14 @@ impl World {
         }
     }
 
-    /// Whether a leaver is shown no more: 500 ms of the other partition's time have passed (of this one's, where the
-    /// other is not followed).
-    fn has_left(&self, partition: usize, leaver: Leaver) -> bool {
-        let (time_us, since_us) =
-            match (self.times.get(usize::from(leaver.to)).copied().flatten(), self.times[partition]) {
-                // Followed only since: its time began then.
-                (Some(there), _) => (there, leaver.since_there_us.unwrap_or(0)),
-                (None, here) => (here.unwrap_or(0), leaver.since_us),
-            };
-        time_us.saturating_sub(since_us) >= LEAVER_US
+    /// Whether a leaver is no longer shown by the partition that it left: the other one knows it as well. However long
+    /// that takes, because the other stalls or has a backlog: who is never heard of there expires here. Where the
+    /// other is not followed nobody looks; 500 ms of this one's time must do.
+    fn has_left(&self, entity: Id, held: &Held, leaver: Leaver, here: &Part) -> bool {
+        match self.parts.get(usize::from(leaver.to)).and_then(Option::as_ref) {
+            Some(there) => there.fold.knows(entity, held.version),
+            None => here.fold.time_us.saturating_sub(leaver.since_us) >= LEAVER_US,
+        }
     }
 }
 

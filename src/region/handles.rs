@@ -46,17 +46,9 @@ pub struct Shown {
     pub over: Option<Version>,
 }
 
-/// What one partition's fold needs of its world.
-pub struct Around<'a> {
-    /// Numbers for its entities.
-    pub handles: &'a mut Handles,
-    /// Times of all partitions, µs, of those followed.
-    pub times: &'a [Option<u64>],
-}
-
-impl Surroundings for Around<'_> {
+impl Surroundings for Handles {
     fn hold(&mut self, entity: Id) -> u32 {
-        let Handles { by_id, free, shown } = &mut *self.handles;
+        let Handles { by_id, free, shown } = self;
         let (handle, holders) = by_id.entry(entity).or_insert_with(|| {
             let handle = free.pop().unwrap_or_else(|| {
                 shown.push(Shown::default());
@@ -71,23 +63,19 @@ impl Surroundings for Around<'_> {
     }
 
     fn release(&mut self, entity: Id) {
-        if let Some((handle, holders)) = self.handles.by_id.get_mut(&entity) {
+        if let Some((handle, holders)) = self.by_id.get_mut(&entity) {
             *holders -= 1;
             if *holders == 0 {
-                self.handles.free.push(*handle);
-                self.handles.by_id.remove(&entity);
+                self.free.push(*handle);
+                self.by_id.remove(&entity);
             }
         }
     }
 
     fn over(&mut self, entity: Id, version: Version) {
-        if let Some((handle, _)) = self.handles.by_id.get(&entity) {
-            let over = &mut self.handles.shown[*handle as usize].over;
+        if let Some((handle, _)) = self.by_id.get(&entity) {
+            let over = &mut self.shown[*handle as usize].over;
             *over = (*over).max(Some(version));
         }
-    }
-
-    fn time_of(&self, partition: u16) -> Option<u64> {
-        self.times.get(usize::from(partition)).copied().flatten()
     }
 }

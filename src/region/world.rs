@@ -5,7 +5,7 @@
 use super::actions::Actions;
 use super::batch;
 use super::fold::{Fold, Folded, Held, Map};
-use super::handles::{Around, Handles};
+use super::handles::Handles;
 use super::owned::Owned;
 use super::peers::Peers;
 use super::pending::Pending;
@@ -35,8 +35,6 @@ pub struct World {
     pub(super) grid: Grid,
     gateway: u32,
     pub(super) parts: Vec<Option<Part>>,
-    /// Partition times of those followed, µs.
-    pub(super) times: Vec<Option<u64>>,
     pub(super) handles: Handles,
     pub(super) owned: Map<Id, Owned>,
     queued: Vec<Id>,
@@ -63,7 +61,6 @@ impl World {
             grid,
             gateway,
             parts: std::iter::repeat_with(|| None).take(partitions).collect(),
-            times: vec![None; partitions],
             handles: Handles::default(),
             owned: Map::default(),
             queued: Vec::new(),
@@ -210,7 +207,6 @@ impl World {
         if source.topic == Topic::Motion {
             // Also a damaged record shows that time passes.
             part.fold.advance(append_ms);
-            self.times[usize::from(source.partition)] = Some(part.fold.time_us);
             part.heard_us = now_us;
         }
         match record::decode(bytes) {
@@ -236,13 +232,12 @@ impl World {
         let own = stamp.gateway == self.gateway;
         let offset_us = if own { 0 } else { self.peers.offset_us(stamp.gateway).unwrap_or(0) };
         let Some(part) = self.parts[usize::from(partition)].as_mut() else { return };
-        let around = &mut Around { handles: &mut self.handles, times: &self.times };
         for sample in samples {
             if own && self.owned.get(&sample.entity).is_some_and(|o| sample.sequence > o.sequence()) {
                 self.facts.echo_mismatch += 1;
             }
             let time_us = sample.time_us.saturating_add_signed(offset_us).min(now_us);
-            self.facts.full += u64::from(part.fold.fold(sample, time_us, around) == Folded::Full);
+            self.facts.full += u64::from(part.fold.fold(sample, time_us, &mut self.handles) == Folded::Full);
         }
     }
 
@@ -274,8 +269,8 @@ impl World {
     fn fold_own(&mut self, samples: &[(u16, Sample)]) {
         for (partition, sample) in samples {
             if let Some(part) = self.parts[usize::from(*partition)].as_mut() {
-                let around = &mut Around { handles: &mut self.handles, times: &self.times };
-                self.facts.full += u64::from(part.fold.fold(sample, sample.time_us, around) == Folded::Full);
+                let folded = part.fold.fold(sample, sample.time_us, &mut self.handles);
+                self.facts.full += u64::from(folded == Folded::Full);
             }
         }
     }
@@ -354,17 +349,15 @@ impl World {
     fn upkeep_part(&mut self, partition: u16, log: &mut impl Log, now_us: u64) {
         let index = usize::from(partition);
         let Some(part) = self.parts[index].as_mut() else { return };
-        let around = &mut Around { handles: &mut self.handles, times: &self.times };
         if now_us.saturating_sub(part.wanted_us) >= UNFOLLOW_US {
             log.follow(Follow::Drop(Source { topic: Topic::Motion, partition }));
             log.follow(Follow::Drop(Source { topic: Topic::Events, partition }));
-            part.fold.clear(around);
+            part.fold.clear(&mut self.handles);
             self.parts[index] = None;
-            self.times[index] = None;
             return;
         }
         let owned = &self.owned;
-        self.facts.expired += part.fold.expire(|id| owned.contains_key(&id), around) as u64;
+        self.facts.expired += part.fold.expire(|id| owned.contains_key(&id), &mut self.handles) as u64;
         part.motion.ask_again(log, now_us);
         part.events.ask_again(log, now_us);
         let jitter_us = jitter(u64::from(self.gateway), u64::from(partition), now_us) % BEAT_JITTER_US;
@@ -407,7 +400,6 @@ impl World {
             beat_us: now_us,
             wanted_us: now_us,
         });
-        self.times[index] = Some(0);
         // Those of our own that are in it, or have left it lately, are known without the log.
         let own: Vec<_> = self.owned.values().filter_map(|o| o.sample(true)).filter(|(p, _)| *p == partition).collect();
         self.fold_own(&own);
@@ -584,5 +576,122 @@ mod tests {
         assert_eq!(answers(&mut world, &mut log, &[(first, Outcome::Unknown)]), [Answer::Unknown]);
         let second = act(&mut world, &mut log);
         assert_eq!(answers(&mut world, &mut log, &[(second, Outcome::NeverEntered)]), [Answer::Unknown]);
+    }
+
+    /// What a test tells a world by its log, as another gateway would write it.
+    struct Wire {
+        world: World,
+        log: Told,
+        now_us: u64,
+        offsets: [u64; 16],
+    }
+
+    impl Wire {
+        /// A viewer stands at the border of partitions 0 and 4, both of which are read.
+        fn at_the_border() -> Wire {
+            let mut wire = Wire { world: World::new(GRID, 1), log: Told::default(), now_us: NOW_US, offsets: [0; 16] };
+            let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
+            wire.world.submit(open, &mut wire.log, NOW_US);
+            let pos = Pos { x: 50_000, y: 0, z: 0 };
+            let place = Place { time_us: NOW_US, pos, yaw: 0, state: AppState::default() };
+            wire.world.submit(Submit::Move { entity: 2, place }, &mut wire.log, NOW_US);
+            wire.step();
+            for partition in [0, 4] {
+                let bounds = crate::log::Bounds { start: 0, end: 0, last_append_ms: None };
+                let source = Source { topic: Topic::Motion, partition };
+                wire.log.next.push(Polled::Bounds(source, bounds));
+                wire.beat(partition, 0);
+            }
+            wire
+        }
+
+        fn step(&mut self) {
+            self.now_us += 250 * MILLI_US;
+            self.world.step(&mut self.log, self.now_us, &mut Vec::new());
+        }
+
+        fn tell(&mut self, partition: u16, append_ms: i64, bytes: Bytes) {
+            let offset = self.offsets[usize::from(partition)];
+            self.offsets[usize::from(partition)] += 1;
+            let source = Source { topic: Topic::Motion, partition };
+            self.log.next.push(Polled::Record { source, offset, append_ms, bytes });
+            self.step();
+        }
+
+        fn beat(&mut self, partition: u16, append_ms: i64) {
+            let stamp = Stamp { gateway: 9, published_us: self.now_us };
+            self.tell(partition, append_ms, record::encode(stamp, &Record::Beat));
+        }
+
+        /// A sample of avatar 9 in one record, which stands at `x` cm.
+        fn sample(&mut self, partition: u16, append_ms: i64, sequence: u64, x: i32, note: Note) {
+            let (time_us, yaw, state) = (self.now_us, 0, AppState::default());
+            let (entity, incarnation, profile, pos) = (9, 0, None, Pos { x, y: 0, z: 0 });
+            let sample = Sample { entity, incarnation, sequence, time_us, pos, yaw, state, profile, note };
+            let stamp = Stamp { gateway: 9, published_us: self.now_us };
+            self.tell(partition, append_ms, record::encode(stamp, &Record::Motion(vec![sample])));
+        }
+
+        /// Where avatar 9 is shown, x in cm.
+        fn shown(&mut self) -> Option<i32> {
+            let tick = self.world.freeze(self.now_us / 50_000, self.now_us);
+            let mut spots = tick.frames.iter().flat_map(|frame| &frame.spots);
+            spots.find(|spot| spot.id == 9).map(|spot| spot.pos.x)
+        }
+    }
+
+    #[test]
+    fn who_crosses_into_a_stalled_partition_is_shown_all_along() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(0, 100, 1, 51_000, Note::None);
+        assert_eq!(wire.shown(), Some(51_000));
+        wire.sample(0, 200, 2, 51_400, Note::Handover(4));
+        assert_eq!(wire.shown(), Some(51_400), "the other partition stalls, and does not know it yet");
+        for append_ms in [20_000, 22_000, 24_000] {
+            wire.beat(4, append_ms);
+            assert_eq!(wire.shown(), Some(51_400), "its time jumps, but its backlog has not been read");
+        }
+        wire.sample(4, 24_001, 2, 51_400, Note::None);
+        wire.sample(4, 24_002, 3, 51_500, Note::None);
+        assert_eq!(wire.shown(), Some(51_500));
+        wire.sample(4, 24_003, 4, 51_500, Note::Leave);
+        assert_eq!(wire.shown(), None, "it left: the partition that it came from keeps no ghost");
+    }
+
+    #[test]
+    fn who_crosses_back_while_one_partition_lags_is_shown_all_along() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(4, 100, 1, 51_400, Note::None);
+        wire.sample(4, 200, 2, 51_000, Note::Handover(0));
+        wire.sample(0, 200, 2, 51_000, Note::None);
+        wire.sample(0, 300, 3, 51_400, Note::Handover(4));
+        for append_ms in [20_000, 22_000] {
+            wire.beat(4, append_ms);
+            wire.beat(0, append_ms);
+            assert_eq!(wire.shown(), Some(51_400), "each says that it is in the other");
+        }
+    }
+
+    #[test]
+    fn who_is_never_seen_where_it_went_is_gone_with_its_gateway() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(0, 200, 2, 51_400, Note::Handover(4));
+        for second in 1..15 {
+            wire.beat(0, second * 1_000);
+            wire.beat(4, second * 1_000);
+            assert!(wire.shown().is_some(), "{second} s");
+        }
+        (15..18).for_each(|second| wire.beat(0, second * 1_000));
+        assert_eq!(wire.shown(), None);
+    }
+
+    #[test]
+    fn a_partition_forgets_who_left_it_and_takes_nobody_from_another_that_stalls() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(4, 200, 2, 51_400, Note::None);
+        wire.sample(0, 200, 2, 51_400, Note::Handover(4));
+        (1..30).for_each(|second| wire.beat(0, second * 1_000));
+        assert_eq!(wire.world.folded(0).count(), 1, "only the viewer");
+        assert_eq!(wire.shown(), Some(51_400), "partition 4 has said nothing since");
     }
 }

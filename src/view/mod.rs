@@ -381,4 +381,44 @@ mod tests {
             assert_eq!(view.held().count(), 21, "{encoding:?}");
         }
     }
+
+    #[test]
+    fn a_neighbour_in_the_last_of_many_regions_is_told_of() {
+        // One stands in each of 20 x 16 regions of 128 m, too many for a byte; the viewer stands in the last.
+        let regions = || (0..20).flat_map(|x| (0..16).map(move |z| Region { x, z }));
+        let here = |number: u64| Pos { x: 19 * 12_800 + number as i32, y: 0, z: 15 * 12_800 };
+        let frame = |i: usize, region: Region, number: u64| {
+            let is_last = region == Region::of(here(number));
+            let pos = if is_last { here(number) } else { Pos { x: region.x * 12_800, y: 0, z: region.z * 12_800 } };
+            let entity = Entity {
+                time_us: number * TICK_US,
+                yaw: 0,
+                teleported: 0,
+                moved: number,
+                changed: number,
+                renamed: number,
+                state: crate::codec::message::AppState::default(),
+                profile: if is_last { "near" } else { "far" }.into(),
+            };
+            let spot = Spot { id: i as u64 + 1, touched: number, pos, handle: i as u32, epoch: 1 };
+            Arc::new(Frame { region, spots: vec![spot], entities: vec![entity] })
+        };
+        let tick = |number: u64| Tick {
+            number,
+            grid: Grid { w: 1, h: 1 },
+            frames: regions().enumerate().map(|(i, region)| frame(i, region, number)).collect(),
+            partitions: vec![PartitionStatus { complete: true, stale: false }],
+            events: vec![Arc::default()],
+        };
+        let (mut view, mut delta) = (View::new(Encoding::MessagePack), Delta::default());
+        let mut step = |tick: &Tick, delta: &mut Delta| {
+            view.step(Turn { tick, me: 999, at: here(0), complete: true, room: 10_000, per_tick: 1_000 }, delta);
+        };
+        step(&tick(1), &mut delta);
+        let told: Vec<_> = delta.enters.iter().map(|e| (e.entity, &*e.profile, e.row.pos)).collect();
+        assert_eq!(told, [(320, "near", here(1))]);
+        step(&tick(2), &mut delta);
+        let moved: Vec<_> = delta.updates.iter().map(|row| row.pos).collect();
+        assert_eq!(moved, [here(2)]);
+    }
 }

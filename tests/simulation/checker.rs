@@ -14,7 +14,7 @@ use nearcast::limits::{EXPIRY_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_AC
 use nearcast::log::Source;
 use nearcast::region::{Submit, World};
 use nearcast::settings::WorldSettings;
-use nearcast::space::{Grid, Pos, Region};
+use nearcast::space::Pos;
 
 use crate::bots::Bot;
 use crate::history::History;
@@ -396,7 +396,6 @@ impl Checker {
                 clock_steps: self.clock_steps,
                 settled: now_us > viewer.radius.1 + 3 * SECOND_US,
                 established: now_us > whole_us + SECOND_US,
-                grid: self.settings.grid,
                 hysteresis: if delta.full_begin || delta.full_end { 1.0 } else { HYSTERESIS },
             };
             for (id, life) in &self.lives {
@@ -515,7 +514,6 @@ struct Sight {
     established: bool,
     /// A full view, just come to its end, knows nothing of who was held.
     hysteresis: f64,
-    grid: Grid,
 }
 
 impl Sight {
@@ -531,7 +529,9 @@ impl Sight {
             Phase::Left(since) => (since, since),
             Phase::Lingering(since) => (since + 13 * SECOND_US, since + 17 * SECOND_US),
             Phase::Orphan(since) => {
-                (since + (9 * SECOND_US).saturating_sub(2 * SECOND_US * self.clock_steps), since + 17 * SECOND_US)
+                // A clock step and a stall count as 2 s each of the 15 s after its last sample.
+                let steps = self.clock_steps + u64::from(since < self.bad_us + EXPIRY_US);
+                (since + (9 * SECOND_US).saturating_sub(2 * SECOND_US * steps), since + 17 * SECOND_US)
             }
         };
         let same = life.gateway == viewer.who.gateway;
@@ -594,15 +594,6 @@ impl Sight {
             false => UNDER_WAY_US,
         };
         let near = |pos: Pos| pos.distance_m(self.me) < radius_m * self.hysteresis - 2.0 * MARGIN_M;
-        // Who crosses into a partition that stalls is hidden for a moment when that goes on: its time jumps by more than
-        // a leaver is kept, before the leaver's own samples come.
-        let stays = |pos: Pos| Region::around(pos, 2.0).all(|r| self.grid.partition(r) == self.home(life));
-        let from_us = self.at_us.saturating_sub(back_us);
-        life.all_within(from_us, self.at_us, near)
-            && (back_us < UNDER_WAY_US || life.all_within(from_us, self.at_us, stays))
-    }
-
-    fn home(&self, life: &Life) -> u16 {
-        life.at(self.at_us).map_or(u16::MAX, |step| self.grid.partition(Region::of(step.pos)))
+        life.all_within(self.at_us.saturating_sub(back_us), self.at_us, near)
     }
 }

@@ -17,7 +17,8 @@ use super::KafkaConfig;
 use super::client::{self, Names, Trouble};
 use crate::limits::{
     KAFKA_EVENTS_QUEUE_KIB, KAFKA_EVENTS_QUEUE_RECORDS, KAFKA_EVENTS_SOCKET_MS, KAFKA_EVENTS_TIMEOUT_MS,
-    KAFKA_MOTION_QUEUE_KIB, KAFKA_MOTION_QUEUE_RECORDS, KAFKA_MOTION_TIMEOUT_MS, KAFKA_REMAKE_MS,
+    KAFKA_MOTION_IN_FLIGHT, KAFKA_MOTION_QUEUE_KIB, KAFKA_MOTION_QUEUE_RECORDS, KAFKA_MOTION_TIMEOUT_MS,
+    KAFKA_REMAKE_MS,
 };
 use crate::log::{Outcome, Polled, Source, Ticket, Topic};
 
@@ -121,6 +122,7 @@ fn motion(config: &KafkaConfig) -> ClientConfig {
     client.set("enable.idempotence", "false");
     // The batcher has waited already: one record a partition and flush.
     client.set("linger.ms", "0");
+    client.set("max.in.flight.requests.per.connection", KAFKA_MOTION_IN_FLIGHT.to_string());
     client.set("compression.type", "lz4");
     client.set("message.timeout.ms", KAFKA_MOTION_TIMEOUT_MS.to_string());
     client.set("queue.buffering.max.messages", KAFKA_MOTION_QUEUE_RECORDS.to_string());
