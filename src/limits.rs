@@ -230,8 +230,19 @@ pub const REPAIR_PAUSE_US: u64 = 2 * SECOND_US;
 
 // --- slow clients: see `session/flow.rs` --------------------------------------------------------------------------
 
-/// Unseen bytes may cover this much more than the round trip.
+/// On a late link unseen bytes may cover this much more than the round trip; and a link is late when a state is not
+/// seen so long after it: 100 ms for the client to say it, a tick, and as much again.
 pub const FLOW_SLACK_US: u64 = 250 * MILLI_US;
+/// A state seen this much later than the fastest was behind a queue. Below [`FLOW_SLACK_US`], so that the queue which
+/// that leaves on a slow link shows; above what radio links and a busy gateway add. A pong may be [`FLOW_PING_US`]
+/// later.
+pub const FLOW_LATE_US: u64 = 100 * MILLI_US;
+/// A link is late for this long after the last sign of it. Simulated at 40 ms: without, what a 5 KB/s reader shows
+/// grows to 1.3 s; 5 s are no better than one.
+pub const FLOW_LATE_FOR_US: u64 = SECOND_US;
+/// A budget climbs when at least 1 / so much of it was used. Less than the half of RFC 7661: a view plans for more
+/// bytes than its rows then take.
+pub const FLOW_USED_PART: u64 = 4;
 /// The highest seen rate is taken over this window.
 pub const FLOW_RATE_WINDOW_US: u64 = 5 * SECOND_US;
 /// The smallest round trip is taken over this window.
@@ -242,7 +253,7 @@ pub const FLOW_RTT_MAX_US: u64 = SECOND_US;
 pub const FLOW_START_US: u64 = 1_500 * MILLI_US;
 /// Messages allowed unseen at the start.
 pub const FLOW_START_MESSAGES: u64 = 4;
-/// Every so often, when there were skips, wait until nothing is unseen: the round trip is then that of an empty link.
+/// Every so often, when there are skips, wait until nothing is unseen: the round trip is then that of an empty link.
 pub const FLOW_DRAIN_US: u64 = 10 * SECOND_US;
 /// A client that does not say `seen` is pinged this often, and its pongs count.
 pub const FLOW_PING_US: u64 = 100 * MILLI_US;
@@ -284,6 +295,7 @@ const _: () =
     assert!(MAILBOX_MAX as u64 > 2 * OPEN_ACTS_MAX, "every open action may get `unknown` and then its answer");
 const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
+const _: () = assert!(FLOW_LATE_US + FLOW_PING_US < FLOW_SLACK_US, "the queue that is left on a slow link shows");
 const _: () = assert!(VIEW_ENTITIES_MAX <= u16::MAX as usize, "slots are 16 bits");
 const _: () = assert!(KAFKA_EVENTS_TIMEOUT_MS * MILLI_US < ANSWER_US, "the log speaks before the gateway gives up");
 const _: () = assert!(KAFKA_EVENTS_SOCKET_MS * 2 < KAFKA_EVENTS_TIMEOUT_MS, "an event gets a second try");

@@ -1,11 +1,18 @@
 //! How much may be on its way to a client that has not said `seen`. A full socket is no sign: kernels and proxies
-//! swallow many seconds. So a tick is skipped while unseen bytes would exceed max(2 messages, R × (RTT₀ + 250 ms)).
+//! swallow many seconds. The sign is delay, as in TCP Vegas: a link is *late* for a second after a state was seen 100
+//! ms later than the smallest delay RTT₀, or was not seen 250 ms after RTT₀. On a late link a tick is skipped while
+//! unseen bytes would exceed max(2 messages, R × (RTT₀ + 250 ms)); on any other link none is.
+//!
+//! R is what came through, and on a link that was calm that is what there was to tell, not what it carries. So R bounds
+//! nothing until a queue shows (BBR: a sample taken while the sender had nothing more to send must not bound the
+//! estimate), and a budget that fell climbs again only while it is used (RFC 7661, validation of the window).
 
 use std::collections::VecDeque;
 
 use crate::limits::{
-    FLOW_DRAIN_US, FLOW_RATE_WINDOW_US, FLOW_RTT_MAX_US, FLOW_RTT_WINDOW_US, FLOW_SLACK_US, FLOW_START_MESSAGES,
-    FLOW_START_US, FLOW_UNSEEN_MAX, MILLI_US, SECOND_US,
+    FLOW_DRAIN_US, FLOW_LATE_FOR_US, FLOW_LATE_US, FLOW_PING_US, FLOW_RATE_WINDOW_US, FLOW_RTT_MAX_US,
+    FLOW_RTT_WINDOW_US, FLOW_SLACK_US, FLOW_START_MESSAGES, FLOW_START_US, FLOW_UNSEEN_MAX, FLOW_USED_PART, MILLI_US,
+    SECOND_US,
 };
 
 /// Seen bytes are counted in bins of this; the highest sum of two neighbours within the last 5 s is the link's rate.
@@ -49,9 +56,13 @@ pub struct Flow {
     rtt_bin: u64,
     draining: bool,
     drained_us: u64,
+    /// When the last sign of a queue was.
+    late_us: Option<u64>,
     skips: u32,
     judged_us: u64,
     judged_skips: u32,
+    /// Bytes of all messages since it was judged.
+    spent: u64,
 }
 
 /// What a second's worth of ticks says about the budget.
@@ -59,8 +70,10 @@ pub struct Flow {
 pub enum Verdict {
     /// Ticks were skipped: no more than this many bytes per second.
     Fall(u32),
-    /// None were.
+    /// None were, and much of the budget was used.
     Climb,
+    /// None were, and little of the budget was used: that says nothing of a larger one.
+    Stay,
 }
 
 impl Default for Flow {
@@ -76,9 +89,11 @@ impl Default for Flow {
             rtt_bin: 0,
             draining: false,
             drained_us: 0,
+            late_us: None,
             skips: 0,
             judged_us: 0,
             judged_skips: 0,
+            spent: 0,
         }
     }
 }
@@ -106,17 +121,29 @@ impl Flow {
         if self.draining || self.unseen.len() >= FLOW_UNSEEN_MAX {
             return false;
         }
+        let starting = self.is_starting(now_us);
+        if !starting && !self.is_late(now_us) {
+            return true;
+        }
         if self.skips > 0 && now_us.saturating_sub(self.drained_us) >= FLOW_DRAIN_US {
-            // The round trip is to be measured on an empty link once in a while.
+            // The round trip is to be measured on an empty link once in a while; not for skips that are long over.
             (self.draining, self.skips) = (true, 0);
             return false;
         }
-        let starting = self.is_starting(now_us);
         let (messages, span_us) =
             if starting { (FLOW_START_MESSAGES, self.rtt_us()) } else { (2, self.rtt_us() + FLOW_SLACK_US) };
         let by_rate = self.rate() * span_us / SECOND_US;
         let window = if starting { messages * self.last_bytes + by_rate } else { by_rate };
         (self.unseen.len() as u64) < messages || self.unseen_bytes + self.last_bytes <= window
+    }
+
+    /// Whether there is a queue on the way, or was a moment ago.
+    fn is_late(&mut self, now_us: u64) -> bool {
+        let overdue_us = self.rtt_us() + FLOW_SLACK_US;
+        if self.unseen.front().is_some_and(|oldest| now_us.saturating_sub(oldest.sent_us) > overdue_us) {
+            self.late_us = Some(now_us);
+        }
+        self.late_us.is_some_and(|at| now_us.saturating_sub(at) <= FLOW_LATE_FOR_US)
     }
 
     fn is_starting(&self, now_us: u64) -> bool {
@@ -135,8 +162,9 @@ impl Flow {
         self.last_bytes = bytes;
     }
 
-    /// The client has seen a state, `held_us` before it said so. `None` if that state was seen before or never sent.
-    pub fn seen(&mut self, number: u64, held_us: u64, now_us: u64) -> Option<SeenFact> {
+    /// The client has seen a state, `held_us` before it said so; a pong (`None`) does not know. Answers `None` if that
+    /// state was seen before or never sent.
+    pub fn seen(&mut self, number: u64, held_us: Option<u64>, now_us: u64) -> Option<SeenFact> {
         self.turn_bins(now_us);
         let mut newest = None;
         while let Some(unseen) = self.unseen.pop_front_if(|unseen| unseen.number <= number) {
@@ -145,25 +173,39 @@ impl Flow {
             newest = Some(unseen);
         }
         let unseen = newest.filter(|unseen| unseen.number == number)?;
-        let received_us = now_us.saturating_sub(held_us);
+        let received_us = now_us.saturating_sub(held_us.unwrap_or(0));
         let rtt_us = received_us.saturating_sub(unseen.sent_us);
         let bin = &mut self.rtts[self.rtt_bin as usize % RTT_BINS];
         *bin = (*bin).min(rtt_us);
+        let blur_us = if held_us.is_none() { FLOW_PING_US } else { 0 };
+        if rtt_us > self.rtt_us() + FLOW_LATE_US + blur_us {
+            self.late_us = Some(now_us);
+        }
         Some(SeenFact {
             write_to_seen_us: rtt_us,
             end_to_end_us: (unseen.sample_us > 0).then(|| received_us.saturating_sub(unseen.sample_us)),
         })
     }
 
-    /// Once a second: what the skips say about the budget.
-    pub fn judge(&mut self, now_us: u64) -> Option<Verdict> {
+    /// Bytes of any message were handed to the socket, states among them.
+    pub fn spent(&mut self, bytes: usize) {
+        self.spent += bytes as u64;
+    }
+
+    /// Once a second: what the skips say about a budget of so many bytes per second.
+    pub fn judge(&mut self, budget: u32, now_us: u64) -> Option<Verdict> {
         if now_us.saturating_sub(self.judged_us) < SECOND_US || self.started_us.is_none() {
             return None;
         }
         self.judged_us = now_us;
+        let used = std::mem::take(&mut self.spent) * FLOW_USED_PART >= u64::from(budget);
         let skipped = self.skips != self.judged_skips && self.skips > 0;
         self.judged_skips = self.skips;
-        Some(if skipped { Verdict::Fall(u32::try_from(self.rate()).unwrap_or(u32::MAX)) } else { Verdict::Climb })
+        Some(match (skipped, used) {
+            (true, _) => Verdict::Fall(u32::try_from(self.rate()).unwrap_or(u32::MAX)),
+            (false, true) => Verdict::Climb,
+            (false, false) => Verdict::Stay,
+        })
     }
 
     /// States on their way.
@@ -212,72 +254,212 @@ mod tests {
     use crate::limits::TICK_US;
     use crate::view::budget::Budget;
 
-    struct Run {
-        states: usize,
-        /// From the third second on.
-        skipped: usize,
-        /// Age of what the client shows, ms, sampled at every tick of the second half.
-        age_ms_max: u64,
+    type Wants = fn(u64, u64) -> usize;
+
+    /// A link, its reader, and what there is to tell.
+    struct Link {
+        rtt_us: u64,
+        /// Bytes per second that it carries at a time (s).
+        carries: fn(u64) -> u64,
+        /// Bytes of the state of a tick (0: nothing to tell) at a time (s); the budget may allow less.
+        wants: Wants,
+        /// The client says `seen` at every so many ticks, and how long it held it.
+        seen_ticks: u64,
     }
 
-    /// A link with a round trip and a rate; the client says `seen` at once. States take what the budget gives, at
-    /// most `state_bytes`.
-    fn run(rtt_us: u64, bytes_per_s: u64, state_bytes: usize, seconds: u64) -> Run {
+    struct Run {
+        /// One entry a second.
+        seconds: Vec<Second>,
+    }
+
+    #[derive(Clone, Copy, Default)]
+    struct Second {
+        states: usize,
+        skipped: usize,
+        /// Largest age of what the client shows, ms, sampled at every tick.
+        age_ms: u64,
+    }
+
+    impl Run {
+        fn states(&self, from_s: usize) -> usize {
+            self.seconds[from_s..].iter().map(|second| second.states).sum()
+        }
+
+        fn skipped(&self, from_s: usize) -> usize {
+            self.seconds[from_s..].iter().map(|second| second.skipped).sum()
+        }
+
+        fn age_ms(&self, from_s: usize) -> u64 {
+            self.seconds[from_s..].iter().map(|second| second.age_ms).max().expect("it ran longer")
+        }
+    }
+
+    const LINK: Link = Link { rtt_us: 40 * MILLI_US, carries: |_| FAST, wants: |_, _| 700, seen_ticks: 1 };
+    /// 10 Mbit/s.
+    const FAST: u64 = 1_250_000;
+
+    fn run(link: &Link, seconds: u64) -> Run {
         let start = 1_700_000_000 * SECOND_US;
         let (mut flow, mut budget) = (Flow::default(), Budget::new(start));
-        let mut result = Run { states: 0, skipped: 0, age_ms_max: 0 };
+        let mut result = Run { seconds: vec![Second::default(); seconds as usize] };
         let mut link_free_us = start;
-        let mut arrivals: VecDeque<(u64, u64, u64)> = VecDeque::new(); // arrival, number, tick time
+        let mut down: VecDeque<(u64, u64, u64)> = VecDeque::new(); // arrival, number, tick time
+        let mut up: VecDeque<(u64, u64, u64)> = VecDeque::new(); // arrival, number, held
+        let mut received = None;
         let mut number = 0;
         let mut shown_us = start;
         for tick in 0..seconds * 20 {
             let now = start + tick * TICK_US;
-            while let Some((arrived, n, made)) = arrivals.pop_front_if(|(arrived, ..)| *arrived + rtt_us / 2 <= now) {
-                flow.seen(n, 0, arrived + rtt_us / 2);
-                shown_us = made;
+            let second = &mut result.seconds[(tick / 20) as usize];
+            while let Some((arrived, n, made)) = down.pop_front_if(|(arrived, ..)| *arrived <= now) {
+                (received, shown_us) = (Some((arrived, n)), made);
+                if link.seen_ticks == 1 {
+                    up.push_back((arrived + link.rtt_us / 2, n, 0));
+                }
             }
-            match flow.judge(now) {
+            if tick % link.seen_ticks == 0
+                && link.seen_ticks > 1
+                && let Some((arrived, n)) = received.take()
+            {
+                up.push_back((now + link.rtt_us / 2, n, now - arrived));
+            }
+            while let Some((at, n, held_us)) = up.pop_front_if(|(at, ..)| *at <= now) {
+                flow.seen(n, Some(held_us), at);
+            }
+            match flow.judge(budget.rate(), now) {
                 Some(Verdict::Fall(rate)) => budget.fall(rate),
                 Some(Verdict::Climb) => budget.climb(),
-                None => {}
+                Some(Verdict::Stay) | None => {}
             }
-            let second_half = tick > seconds * 10;
-            let settled = tick > 3 * 20;
             if flow.may_send(now) {
-                let bytes = state_bytes.min(budget.room(now));
-                budget.spend(bytes);
-                number += 1;
-                link_free_us = link_free_us.max(now) + bytes as u64 * SECOND_US / bytes_per_s;
-                arrivals.push_back((link_free_us + rtt_us / 2, number, now));
-                flow.sent(number, bytes, now, now);
-                result.states += usize::from(second_half);
+                let bytes = (link.wants)(tick / 20, tick).min(budget.room(now));
+                // Without news, an empty state every half second.
+                if bytes > 0 || tick % 10 == 0 {
+                    let bytes = bytes.max(20);
+                    budget.spend(bytes);
+                    flow.spent(bytes);
+                    number += 1;
+                    let rate = (link.carries)(tick / 20);
+                    link_free_us = link_free_us.max(now) + bytes as u64 * SECOND_US / rate;
+                    down.push_back((link_free_us + link.rtt_us / 2, number, now));
+                    flow.sent(number, bytes, now, now);
+                    second.states += 1;
+                }
             } else {
-                result.skipped += usize::from(settled);
+                second.skipped += 1;
             }
-            if second_half {
-                result.age_ms_max = result.age_ms_max.max((now - shown_us) / MILLI_US);
-            }
+            second.age_ms = second.age_ms.max((now - shown_us) / MILLI_US);
         }
         result
     }
 
+    /// A crowd walks into view after 30 s.
+    fn grows(second: u64, _: u64) -> usize {
+        if second < 30 { 0 } else { 1_200 }
+    }
+
     #[test]
     fn a_healthy_link_of_300_ms_keeps_every_tick() {
-        for state_bytes in [300, 700] {
-            let run = run(300 * MILLI_US, 10_000_000, state_bytes, 60);
-            assert_eq!(run.skipped, 0, "{state_bytes} B");
-            assert!(run.states >= 590, "{}", run.states);
-            assert!(run.age_ms_max <= 400, "{} ms", run.age_ms_max);
+        for wants in [|_, _| 300, |_, _| 700] as [Wants; 2] {
+            let run = run(&Link { rtt_us: 300 * MILLI_US, wants, ..LINK }, 60);
+            assert_eq!(run.skipped(2), 0);
+            assert_eq!(run.states(30), 600);
+            assert!(run.age_ms(2) <= 250, "{} ms", run.age_ms(2));
         }
     }
 
     #[test]
-    fn a_reader_at_5_kb_per_s_shows_nothing_older_than_a_second() {
-        for state_bytes in [300, 700, 1_200] {
-            let run = run(40 * MILLI_US, 5_000, state_bytes, 60);
-            assert!(run.age_ms_max <= 1_000, "{state_bytes} B: {} ms", run.age_ms_max);
-            assert!(run.states >= 60, "{state_bytes} B: {} states in 30 s", run.states);
+    fn a_healthy_link_keeps_every_tick_when_its_traffic_grows() {
+        for rtt_ms in [5, 40, 300] {
+            for carries in [|_| FAST, |_| 10_000_000] {
+                // The latest `seen` that the protocol allows.
+                for seen_ticks in [1, 2] {
+                    let run = run(&Link { rtt_us: rtt_ms * MILLI_US, carries, wants: grows, seen_ticks }, 60);
+                    assert_eq!(run.skipped(2), 0, "{rtt_ms} ms, seen every {seen_ticks}");
+                    assert!(run.age_ms(31) <= rtt_ms / 2 + 100, "{rtt_ms} ms: {} ms", run.age_ms(31));
+                }
+            }
         }
+    }
+
+    #[test]
+    fn a_slow_reader_shows_nothing_older_than_a_second() {
+        for carries in [|_| 5_000, |_| 10_000, |_| 20_000] as [fn(u64) -> u64; 3] {
+            for wants in [|_, _| 300, |_, _| 700, |_, _| 1_200] as [Wants; 3] {
+                for seen_ticks in [1, 2] {
+                    let run = run(&Link { carries, wants, seen_ticks, ..LINK }, 60);
+                    let what = format!("{} B at {} B/s", wants(0, 0), carries(0));
+                    assert!(run.age_ms(10) <= 1_000, "{what}: {} ms", run.age_ms(10));
+                    assert!(run.states(30) >= 60, "{what}: {} states in 30 s", run.states(30));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_reader_that_was_calm_is_found_out_within_two_seconds_and_not_forgotten() {
+        let carries = |_| 5_000;
+        let grown = run(&Link { carries, wants: grows, ..LINK }, 60);
+        assert!(grown.age_ms(30) <= 1_500, "{} ms", grown.age_ms(30));
+        assert!(grown.age_ms(32) <= 1_000, "{} ms", grown.age_ms(32));
+        // Every other ten seconds it is calm; only the first crowd comes as a surprise.
+        for (rtt_us, worst_ms) in [(40 * MILLI_US, 1_000), (300 * MILLI_US, 1_300)] {
+            let wants = |second: u64, _| if (second / 10).is_multiple_of(2) { 50 } else { 1_200 };
+            let waves = run(&Link { rtt_us, carries, wants, ..LINK }, 120);
+            assert!(waves.age_ms(20) <= worst_ms, "{} ms", waves.age_ms(20));
+        }
+    }
+
+    #[test]
+    fn a_link_that_gets_slow_recovers_within_seconds() {
+        let carries = |second| if second < 30 { FAST } else { 5_000 };
+        for (rtt_us, worst_ms) in [(40 * MILLI_US, 1_500), (300 * MILLI_US, 3_000)] {
+            let run = run(&Link { rtt_us, carries, wants: |_, _| 1_200, ..LINK }, 60);
+            assert!(run.age_ms(30) <= worst_ms, "{} ms", run.age_ms(30));
+            assert!(run.age_ms(37) <= 1_000, "{} ms", run.age_ms(37));
+        }
+    }
+
+    #[test]
+    fn a_hiccup_is_over_when_it_is_over() {
+        let calm_and_grown = |second, _| match second {
+            0..33 => 700,
+            33..40 => 0,
+            _ => 1_200,
+        };
+        for wants in [|_, _| 700, calm_and_grown] as [Wants; 2] {
+            for carries in [|s| if s == 30 { 5_000 } else { FAST }, |s| if s / 2 == 15 { 8_000 } else { FAST }] {
+                for rtt_us in [40 * MILLI_US, 300 * MILLI_US] {
+                    let run = run(&Link { rtt_us, carries, wants, ..LINK }, 60);
+                    assert!(run.skipped(30) > 0, "it was one");
+                    assert_eq!(run.skipped(34), 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pong_may_be_later_than_seen() {
+        let late = |held_us: Option<u64>| {
+            let mut flow = Flow::default();
+            for (number, rtt_us) in [(1, 50 * MILLI_US), (2, 51 * MILLI_US + FLOW_LATE_US)] {
+                flow.sent(number, 100, 0, number * SECOND_US);
+                flow.seen(number, held_us, number * SECOND_US + rtt_us);
+            }
+            flow.is_late(2 * SECOND_US + 200 * MILLI_US)
+        };
+        assert!(late(Some(0)));
+        assert!(!late(None));
+    }
+
+    #[test]
+    fn a_budget_climbs_only_while_it_is_used() {
+        let mut flow = Flow::default();
+        flow.sent(1, 100, 0, SECOND_US);
+        flow.spent(999);
+        assert_eq!(flow.judge(4_000, 2 * SECOND_US), Some(Verdict::Stay));
+        flow.spent(1_000);
+        assert_eq!(flow.judge(4_000, 3 * SECOND_US), Some(Verdict::Climb));
     }
 
     #[test]
@@ -297,7 +479,7 @@ mod tests {
     fn what_was_never_sent_is_not_seen() {
         let mut flow = Flow::default();
         flow.sent(1, 100, 0, 0);
-        assert_eq!(flow.seen(9, 0, 5), None);
-        assert_eq!(flow.seen(1, 0, 5), None, "the lie has freed it, but taught nothing");
+        assert_eq!(flow.seen(9, Some(0), 5), None);
+        assert_eq!(flow.seen(1, Some(0), 5), None, "the lie has freed it, but taught nothing");
     }
 }

@@ -369,7 +369,7 @@ impl Session {
     fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
         self.said_seen_us = Some(now_us);
         let held_us = (held_ms.clamp(0.0, 1e4) * 1e3) as u64;
-        if let Some(fact) = self.flow.seen(number, held_us, now_us) {
+        if let Some(fact) = self.flow.seen(number, Some(held_us), now_us) {
             out.push(Effect::Note(Note::Seen(fact)));
         }
     }
@@ -383,7 +383,7 @@ impl Session {
     fn on_pong(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
         self.heard_us = now_us;
         if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.says_seen(now_us))
-            && let Some(fact) = self.flow.seen(number, 0, now_us)
+            && let Some(fact) = self.flow.seen(number, None, now_us)
         {
             out.push(Effect::Note(Note::Seen(fact)));
         }
@@ -424,10 +424,10 @@ impl Session {
             out.push(Effect::Note(Note::Late(late)));
         }
         let Some(at) = self.movement.pos() else { return };
-        match self.flow.judge(now_us) {
+        match self.flow.judge(self.budget.rate(), now_us) {
             Some(Verdict::Fall(rate)) => self.budget.fall(rate),
             Some(Verdict::Climb) => self.budget.climb(),
-            None => {}
+            Some(Verdict::Stay) | None => {}
         }
         let around = tick.grid.partitions_around(at, self.radius_m * HYSTERESIS);
         let status = |partition: &u16| tick.partitions[usize::from(*partition)];
@@ -462,6 +462,7 @@ impl Session {
             let number = self.context.number;
             let bytes = payload.framed_len();
             self.budget.spend(bytes);
+            self.flow.spent(bytes);
             let updates = delta.updates.len() as u64;
             let sample_us = (tick.number * TICK_US).saturating_sub(summary.age_sum_us / updates.max(1));
             self.flow.sent(number, bytes, if updates > 0 { sample_us } else { 0 }, now_us);
@@ -508,6 +509,7 @@ impl Session {
     fn send(&mut self, message: &Out, out: &mut Vec<Effect>) {
         let payload = self.encoding.encode(message);
         self.budget.spend(payload.framed_len());
+        self.flow.spent(payload.framed_len());
         out.push(Effect::Send(payload));
     }
 

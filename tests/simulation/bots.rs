@@ -73,6 +73,8 @@ pub struct Conn {
     seen: u64,
     seen_us: u64,
     said: u64,
+    /// When the first state came of which it has not said `seen`.
+    unsaid_us: u64,
     move_us: u64,
     act_us: u64,
     next_n: u64,
@@ -138,7 +140,12 @@ impl Bot {
 
     /// Whether it gets all it could see at once.
     pub fn is_well_served(&self) -> bool {
-        self.budget.is_none() && !self.quality.is_slow()
+        self.budget.is_none() && !self.is_slow()
+    }
+
+    /// Whether states have to be skipped on its link.
+    pub fn is_slow(&self) -> bool {
+        self.quality.is_slow()
     }
 
     /// Bytes per second that it asked for.
@@ -167,6 +174,7 @@ impl Bot {
             seen: 0,
             seen_us: 0,
             said: 0,
+            unsaid_us: 0,
             move_us: 0,
             act_us: now_us + self.rng.between(1, 4) * SECOND_US,
             next_n: self.rng.below(100),
@@ -237,6 +245,9 @@ impl Bot {
                         return true;
                     }
                 };
+                if conn.seen == conn.said {
+                    conn.unsaid_us = now_us;
+                }
                 (conn.seen, conn.seen_us) = (conn.mirror.number(), now_us);
                 checker.state(conn.number, &before, &conn.mirror, &delta);
                 if let Some((number, mut digest)) = report {
@@ -329,7 +340,7 @@ impl Bot {
     }
 
     fn chatter(&mut self, conn: &mut Conn, checker: &mut Checker, now_us: u64) {
-        if self.seeing == Seeing::Prompt && conn.seen > conn.said && now_us >= conn.seen_us + 80 * MILLI_US {
+        if self.seeing == Seeing::Prompt && conn.seen > conn.said && now_us >= conn.unsaid_us + 80 * MILLI_US {
             conn.said = conn.seen;
             let held_ms = (now_us - conn.seen_us) as f64 / 1e3;
             conn.say(self.encoding, In::Seen(Seen { seen: conn.seen, held_ms }), now_us);

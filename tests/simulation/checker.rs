@@ -10,7 +10,7 @@ use nearcast::client::Mirror;
 use nearcast::codec::Payload;
 use nearcast::codec::message::{Id, Out};
 use nearcast::codec::state::Delta;
-use nearcast::limits::{EXPIRY_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
+use nearcast::limits::{EXPIRY_US, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
 use nearcast::log::Source;
 use nearcast::region::{Submit, World};
 use nearcast::settings::WorldSettings;
@@ -111,8 +111,10 @@ pub struct Viewer {
     pub radius: (f64, u64),
     /// Its budget suffices and its link too.
     pub well_served: bool,
-    /// When a tick was last skipped for it: its budget has fallen then, and takes time to climb.
-    strained_us: u64,
+    /// Its link cannot carry its budget: ticks may be skipped.
+    slow_link: bool,
+    /// When its first state was sent.
+    first_state_us: Option<u64>,
     /// It reads JSON, whose rows are larger.
     pub json: bool,
     /// It holds a whole view, since then.
@@ -222,7 +224,8 @@ impl Checker {
             entity,
             radius: (self.settings.radius, self.now_us),
             well_served: bot.is_well_served(),
-            strained_us: 0,
+            slow_link: bot.is_slow(),
+            first_state_us: None,
             json: bot.encoding == nearcast::codec::Encoding::Json,
             whole_us: None,
             joining_us: self.now_us,
@@ -325,6 +328,7 @@ impl Checker {
     pub fn sent_state(&mut self, conn: u64) {
         let now_us = self.now_us;
         let Some(viewer) = self.viewers.get_mut(&conn) else { return };
+        viewer.first_state_us.get_or_insert(now_us);
         let Bucket { rate, level, at_us } = &mut viewer.budget;
         *level = (*level - ((now_us - *at_us) * *rate / SECOND_US) as i64).max(0) + viewer.pending_bytes as i64;
         *at_us = now_us;
@@ -336,10 +340,13 @@ impl Checker {
         }
     }
 
-    /// A tick was skipped, because too much is on its way.
+    /// A tick was skipped, because too much is on its way: never on a healthy link, once that is known.
     pub fn skipped(&mut self, conn: u64) {
-        let now_us = self.now_us;
-        self.viewers.entry(conn).and_modify(|viewer| viewer.strained_us = now_us);
+        let Some(viewer) = self.viewers.get(&conn) else { return };
+        let starting = viewer.first_state_us.is_none_or(|at| self.now_us < at + FLOW_START_US);
+        if !viewer.slow_link && !starting {
+            self.fail(format!("a tick was skipped for bot {}, whose link is healthy", viewer.who.bot));
+        }
     }
 
     /// A bot reports a wrong digest on purpose.
@@ -429,7 +436,7 @@ impl Checker {
         let mut faults = Vec::new();
         for viewer in self.viewers.values() {
             let has_place = self.lives.get(&viewer.entity).is_some_and(|life| !life.steps.is_empty());
-            let bound_us = if viewer.is_well_served(now_us) { 10 } else { 20 } * SECOND_US;
+            let bound_us = if viewer.well_served { 10 } else { 20 } * SECOND_US;
             let since_us = viewer.joining_us.max(healthy_us).max(viewer.opened_us);
             if has_place && viewer.whole_us.is_none() && now_us > since_us + bound_us {
                 faults.push(format!("bot {} has no whole view after {} s", viewer.who.bot, bound_us / SECOND_US));
@@ -452,13 +459,6 @@ impl Checker {
     /// What is known of a connection.
     pub fn viewer(&self, conn: u64) -> Option<&Viewer> {
         self.viewers.get(&conn)
-    }
-}
-
-impl Viewer {
-    /// Whether it gets at once all that it could see.
-    pub fn is_well_served(&self, now_us: u64) -> bool {
-        self.well_served && now_us > self.strained_us + 8 * SECOND_US
     }
 }
 
@@ -494,7 +494,7 @@ fn versions(
     *shown = (counter, profile.max(shown.1));
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
-    if same && viewer.is_well_served(at_us) && stale_us > 3 * SECOND_US {
+    if same && viewer.well_served && stale_us > 3 * SECOND_US {
         return Some(format!("bot {bot} is told a sample of {id:x} that is {stale_us} us behind"));
     }
     None
@@ -537,14 +537,14 @@ impl Sight {
         let same = life.gateway == viewer.who.gateway;
         let shown = mirror.find(id).is_some();
         let entitled = inside && at_us < until_us;
-        let wrong = if entitled && !shown && self.settled && viewer.is_well_served(at_us) {
+        let wrong = if entitled && !shown && self.settled && viewer.well_served {
             Some(Wrong::Missing)
         } else if shown && self.settled && (outside || at_us > gone_us) {
             Some(Wrong::Ghost)
         } else {
             None
         };
-        let judged = self.established && self.settled && viewer.is_well_served(at_us) && at_us < until_us;
+        let judged = self.established && self.settled && viewer.well_served && at_us < until_us;
         if before && !shown && judged && self.must_be_near(radius_m, life, same) {
             let bot = viewer.who.bot;
             return Some(format!(
@@ -573,7 +573,7 @@ impl Sight {
             Wrong::Ghost => self.bad_us + EXPIRED_US + 2 * SECOND_US,
         };
         let bound_us = if same { self.same_us } else { self.other_us };
-        let slow_us = if viewer.is_well_served(at_us) { 0 } else { 2 * SECOND_US };
+        let slow_us = if viewer.well_served { 0 } else { 2 * SECOND_US };
         if at_us > since_us.max(healed_us) + bound_us + slow_us {
             let bot = viewer.who.bot;
             let what = format!(

@@ -93,7 +93,7 @@ impl History {
                 let established = viewer.whole_us.is_some_and(|since| now_us > since + 2 * SECOND_US);
                 let settled = now_us > viewer.radius.1 + 2 * SECOND_US;
                 if established && settled && is_entitled(viewer, lives, &action, now_us) {
-                    let slow_us = if viewer.is_well_served(now_us) { 1 } else { 40 } * SECOND_US;
+                    let slow_us = if viewer.well_served { 1 } else { 40 } * SECOND_US;
                     let by_us = now_us + 2 * delay_us + 500 * MILLI_US + slow_us;
                     self.expected.insert((*conn, (source.partition, offset)), by_us);
                 }
@@ -197,7 +197,7 @@ impl History {
             }
             if now_us > *by_us && now_us > bad_us + 10 * SECOND_US {
                 let Action { scope, pos, data, .. } = &events[place];
-                let (bot, bytes, served) = (viewer.who.bot, data.len(), viewer.is_well_served(now_us));
+                let (bot, bytes, served) = (viewer.who.bot, data.len(), viewer.well_served);
                 faults.push(format!("bot {bot} ({served}) was not told of {place:?}: {scope:?} {pos:?} {bytes} bytes"));
             }
             true
