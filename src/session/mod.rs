@@ -5,6 +5,8 @@ pub mod effect;
 pub mod events;
 pub mod flow;
 pub mod gate;
+mod heard;
+mod tick;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,29 +14,19 @@ use std::sync::Arc;
 use crate::admit::movement::Movement;
 use crate::admit::{Close, Refusal};
 use crate::clock::ClientClock;
-use crate::codec::message::{
-    Ack, Act, ByeOut, Hello, In, Move, Out, Pong, Refuse, Report, Stale, View as ViewWish, Welcome,
-};
-use crate::codec::message::{Id, Unknown};
-use crate::codec::record::Action;
-use crate::codec::state::{Context, Delta};
-use crate::codec::{Encoding, Unreadable};
-use crate::limits::{
-    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, DIGEST_EVERY, FLOW_PING_US, FLOW_SILENT_US,
-    HELLO_WITHIN_US, HYSTERESIS, OPEN_ACTS_MAX, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US,
-    SECOND_US, SILENT_US, TICK_US, TOKEN_BYTES_MAX,
-};
+use crate::codec::Encoding;
+use crate::codec::message::{ByeOut, Id, Out, Refuse, Unknown};
+use crate::codec::state::Context;
 use crate::region::frame::Tick;
 use crate::region::owned::Place;
 use crate::region::{Answer, Submit};
 use crate::settings::WorldSettings;
-use crate::space::yaw_from_degrees;
+use crate::view::View;
 use crate::view::budget::Budget;
-use crate::view::{Turn, View};
 
 pub use effect::{Effect, Note, StateNote};
-use events::{Cursors, TURN_TICKS};
-use flow::{Flow, Verdict};
+use events::Cursors;
+use flow::Flow;
 use gate::Gate;
 
 /// What happens to a session.
@@ -57,15 +49,6 @@ pub enum Input<'a> {
     /// The socket is gone.
     Gone,
 }
-
-/// Without a difference to tell, a state is still sent this often, so that the client knows the world lives.
-const EMPTY_STATE_TICKS: u64 = 10;
-/// Digests that wait for their reports.
-const DIGESTS_MAX: usize = 4;
-/// Pinged when nothing was heard for this long; closed after [`SILENT_US`].
-const PING_AFTER_US: u64 = 10 * SECOND_US;
-/// The largest part of a state that one tick may take of a full bucket, so that a join is a row of messages.
-const STATE_BYTES_MAX: usize = 32 * 1024;
 
 /// A session.
 #[derive(Debug)]
@@ -181,331 +164,6 @@ impl Session {
         }
     }
 
-    // --- from the client ------------------------------------------------------------------------------------------
-
-    fn on_bytes(&mut self, bytes: &[u8], now_us: u64, out: &mut Vec<Effect>) {
-        self.heard_us = now_us;
-        if !self.gate.message(bytes.len(), now_us) {
-            return self.refuse_rate("message", now_us, out);
-        }
-        let message = match self.encoding.decode(bytes) {
-            Ok(message) => message,
-            Err(error) => return self.unreadable(&error, now_us, out),
-        };
-        match (self.phase, message) {
-            (Phase::New, In::Hello(hello)) => self.hello(hello, now_us, out),
-            (Phase::New, _) => self.close(Close::NoHello, out),
-            (_, message) => self.on_message(message, now_us, out),
-        }
-    }
-
-    fn on_message(&mut self, message: In, now_us: u64, out: &mut Vec<Effect>) {
-        let name = message.name();
-        match message {
-            In::Move(step) => self.step(&step, now_us, out),
-            In::Seen(seen) => self.seen(seen.seen, seen.held_ms, now_us, out),
-            In::Act(act) => self.act(&act, now_us, out),
-            In::Profile(profile) => {
-                if !self.gate.change(now_us) {
-                    return self.refuse_rate(name, now_us, out);
-                }
-                if profile.profile.len() > PROFILE_BYTES_MAX {
-                    return self.refuse(None, name, Refusal::Length, out);
-                }
-                out.push(Effect::Submit(Submit::Profile { entity: self.entity, profile: profile.profile.into() }));
-            }
-            In::View(wish) => {
-                if !self.gate.change(now_us) {
-                    return self.refuse_rate(name, now_us, out);
-                }
-                if self.look(wish) {
-                    out.push(Effect::Submit(Submit::Radius { entity: self.entity, radius_m: self.radius_m }));
-                } else {
-                    self.refuse(None, name, Refusal::NotFinite, out);
-                }
-            }
-            In::Ping(ping) => {
-                let server = now_us as f64 / 1e3;
-                let time = if ping.time.is_finite() { ping.time } else { 0.0 };
-                self.send(&Out::Pong(Pong { time, server }), out);
-            }
-            In::Report(report) => self.report(report, now_us, out),
-            In::Bye(_) => {
-                out.push(Effect::Submit(Submit::Leave { entity: self.entity }));
-                self.close(Close::Bye, out);
-            }
-            In::Hello(_) => self.refuse(None, name, Refusal::Again, out),
-            In::Auth(_)
-            | In::Pose(_)
-            | In::Set(_)
-            | In::Read(_)
-            | In::GroupJoin(_)
-            | In::GroupLeave(_)
-            | In::Ignore(_) => self.refuse(None, name, Refusal::NotSupported, out),
-        }
-    }
-
-    fn hello(&mut self, hello: Hello, now_us: u64, out: &mut Vec<Effect>) {
-        let profile = hello.profile.unwrap_or_default();
-        let token_len = hello.token.map_or(0, |token| token.len());
-        if hello.world != self.world.name {
-            return self.close(Close::NoWorld, out);
-        }
-        if profile.len() > PROFILE_BYTES_MAX || token_len > TOKEN_BYTES_MAX {
-            return self.refuse(None, "hello", Refusal::Length, out);
-        }
-        self.budget.ask(self.world.budget);
-        if !self.look(hello.view.unwrap_or_default()) {
-            return self.refuse(None, "hello", Refusal::NotFinite, out);
-        }
-        self.phase = Phase::Live;
-        let (session, entity, radius_m) = (self.id, self.entity, self.radius_m);
-        out.push(Effect::Submit(Submit::Open { session, entity, profile: profile.into(), radius_m }));
-        let welcome = Welcome {
-            session,
-            entity,
-            world: self.world.name.clone(),
-            min: self.world.min,
-            max: self.world.max,
-            speed: self.world.speed,
-            tick_ms: TICK_US as f64 / 1e3,
-            time: now_us as f64 / 1e3,
-            radius: radius_m,
-            budget: self.budget.rate(),
-            resumed: false,
-        };
-        self.send(&Out::Welcome(welcome), out);
-    }
-
-    /// Takes over what a client wants to see. False if it is no number.
-    fn look(&mut self, wish: ViewWish) -> bool {
-        if let Some(radius) = wish.radius {
-            if !radius.is_finite() {
-                return false;
-            }
-            self.radius_m = radius.clamp(RADIUS_MIN_M, RADIUS_MAX_M);
-        }
-        self.view.set_radius(self.radius_m);
-        if let Some(budget) = wish.budget {
-            self.budget.ask(budget);
-        }
-        true
-    }
-
-    fn step(&mut self, step: &Move, now_us: u64, out: &mut Vec<Effect>) {
-        if let Some(number) = step.seen {
-            self.seen(number, step.held_ms.unwrap_or(0.0), now_us, out);
-        }
-        let judged = self
-            .movement
-            .admit(step.pos, &self.world, now_us)
-            .and_then(|pos| Ok((pos, yaw_from_degrees(step.yaw).ok_or(Refusal::NotFinite)?)))
-            .and_then(|(pos, yaw)| Ok((pos, yaw, self.clock.map(step.time, now_us).ok_or(Refusal::NotFinite)?)));
-        let (pos, yaw, time_us) = match judged {
-            Ok(admitted) => admitted,
-            Err(reason) => return self.refuse(None, "move", reason, out),
-        };
-        out.push(Effect::Note(Note::Sample { client_to_gateway_us: now_us.saturating_sub(time_us) }));
-        let place = Place { time_us, pos, yaw, state: step.state };
-        if self.gate.step(now_us) {
-            self.merged = None;
-            out.push(Effect::Submit(Submit::Move { entity: self.entity, place }));
-        } else {
-            self.merged = Some(place);
-            out.push(Effect::Note(Note::Merged));
-        }
-    }
-
-    fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
-        let n = act.n;
-        let lowest = self.open_acts.first_key_value().map_or(n, |(lowest, _)| *lowest);
-        let judged = if !self.gate.act(now_us) {
-            Err(Refusal::Rate)
-        } else if n.abs_diff(lowest) >= OPEN_ACTS_MAX {
-            Err(Refusal::Window)
-        } else if act.name.is_empty() || act.name.len() > ACT_NAME_BYTES_MAX || act.data.len() > ACT_DATA_BYTES_MAX {
-            Err(Refusal::Length)
-        } else {
-            let time_us = self.clock.earlier(act.time, now_us);
-            time_us.ok_or(Refusal::NotFinite).and_then(|time_us| {
-                let age_us = now_us.saturating_sub(time_us).min(ACT_AGE_MAX_US);
-                self.movement.reaches(act.pos, age_us, &self.world)
-            })
-        };
-        match judged {
-            Ok(pos) => {
-                let again = self.open_acts.contains_key(&n);
-                self.open_acts.insert(n, again);
-                out.push(Effect::Submit(Submit::Act(Action {
-                    session: self.id,
-                    n,
-                    entity: self.entity,
-                    scope: act.scope,
-                    pos,
-                    name: act.name.as_str().into(),
-                    data: act.data.as_str().into(),
-                })));
-            }
-            // An open number is not refused: its first sending may yet take effect.
-            Err(_) if self.open_acts.contains_key(&n) => self.send(&Out::Unknown(Unknown { n }), out),
-            Err(reason) => self.refuse(Some(n), "act", reason, out),
-        }
-    }
-
-    fn on_answer(&mut self, n: u64, answer: Answer, out: &mut Vec<Effect>) {
-        match answer {
-            Answer::Ack(offset) => {
-                self.open_acts.remove(&n);
-                self.send(&Out::Ack(Ack { n, offset }), out);
-            }
-            Answer::NotLogged => {
-                self.open_acts.remove(&n);
-                self.refuse(Some(n), "act", Refusal::NotLogged, out);
-            }
-            Answer::Unknown => self.send(&Out::Unknown(Unknown { n }), out),
-        }
-    }
-
-    fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
-        self.said_seen_us = Some(now_us);
-        let held_us = (held_ms.clamp(0.0, 1e4) * 1e3) as u64;
-        if let Some(fact) = self.flow.seen(number, Some(held_us), now_us) {
-            out.push(Effect::Note(Note::Seen(fact)));
-        }
-    }
-
-    /// Whether `seen` is to be waited for. One that was lost, above the rate or by a mistake of the client, must not
-    /// leave a session without states for ever: after a second of silence pongs count again.
-    fn says_seen(&self, now_us: u64) -> bool {
-        self.said_seen_us.is_some_and(|at| now_us.saturating_sub(at) < FLOW_SILENT_US)
-    }
-
-    fn on_pong(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
-        self.heard_us = now_us;
-        if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.says_seen(now_us))
-            && let Some(fact) = self.flow.seen(number, None, now_us)
-        {
-            out.push(Effect::Note(Note::Seen(fact)));
-        }
-    }
-
-    fn report(&mut self, report: Report, now_us: u64, out: &mut Vec<Effect>) {
-        let Some(at) = self.digests.iter().position(|(number, _)| *number == report.number) else { return };
-        let (_, digest) = self.digests[at];
-        self.digests.drain(..=at);
-        let same = digest == report.digest;
-        out.push(Effect::Note(Note::Digest { same }));
-        if !same && now_us.saturating_sub(self.repaired_us) >= REPAIR_PAUSE_US {
-            self.repaired_us = now_us;
-            self.view.doubt();
-        }
-    }
-
-    // --- to the client --------------------------------------------------------------------------------------------
-
-    fn on_tick(&mut self, tick: &Tick, now_us: u64, out: &mut Vec<Effect>) {
-        if self.phase == Phase::New {
-            if now_us.saturating_sub(self.opened_us) >= HELLO_WITHIN_US {
-                self.close(Close::NoHello, out);
-            }
-            return;
-        }
-        let silent_us = now_us.saturating_sub(self.heard_us);
-        if silent_us >= SILENT_US {
-            return self.close(Close::Silent, out);
-        }
-        self.ping(silent_us, now_us, out);
-        if let Some(place) = self.merged.take() {
-            out.push(Effect::Submit(Submit::Move { entity: self.entity, place }));
-        }
-        let late = if self.met > 0 { tick.number.saturating_sub(self.met + 1) } else { 0 };
-        self.met = tick.number;
-        if late > 0 {
-            out.push(Effect::Note(Note::Late(late)));
-        }
-        let Some(at) = self.movement.pos() else { return };
-        match self.flow.judge(self.budget.rate(), now_us) {
-            Some(Verdict::Fall(rate)) => self.budget.fall(rate),
-            Some(Verdict::Climb) => self.budget.climb(),
-            Some(Verdict::Stay) | None => {}
-        }
-        let around = tick.grid.partitions_around(at, self.radius_m * HYSTERESIS);
-        let status = |partition: &u16| tick.partitions[usize::from(*partition)];
-        self.tell_stale(around.iter().any(|partition| status(partition).stale), out);
-        let complete = around.iter().all(|partition| status(partition).complete);
-        let mut told = Vec::new();
-        let room = (self.budget.room(now_us), self.budget.depth_bytes());
-        let waits = self.cursors.pull(tick, around, (at, self.radius_m), room, &mut told);
-        told.iter().for_each(|message| self.send(message, out));
-        // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
-        let share = if waits && (tick.number / TURN_TICKS).is_multiple_of(2) { 0 } else { STATE_BYTES_MAX };
-        let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());
-        self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick }, now_us, out);
-    }
-
-    fn tell_state(&mut self, turn: Turn<'_>, now_us: u64, out: &mut Vec<Effect>) {
-        if !self.flow.may_send(now_us) {
-            return out.push(Effect::Note(Note::Skipped));
-        }
-        let tick = turn.tick;
-        // Not kept from tick to tick: a thousand clients' would push each other out of the cache.
-        let mut delta = Delta::default();
-        let summary = self.view.step(turn, &mut delta);
-        let says_nothing = delta.leaves.is_empty()
-            && delta.enters.is_empty()
-            && delta.changes.is_empty()
-            && delta.updates.is_empty()
-            && !delta.full_begin
-            && !delta.full_end;
-        if !says_nothing || tick.number >= self.context.tick + EMPTY_STATE_TICKS {
-            let payload = self.encoding.encode_state(&mut self.context, &delta);
-            let number = self.context.number;
-            let bytes = payload.framed_len();
-            self.budget.spend(bytes);
-            self.flow.spent(bytes);
-            let updates = delta.updates.len() as u64;
-            let sample_us = (tick.number * TICK_US).saturating_sub(summary.age_sum_us / updates.max(1));
-            self.flow.sent(number, bytes, if updates > 0 { sample_us } else { 0 }, now_us);
-            if number.is_multiple_of(DIGEST_EVERY) {
-                if self.digests.len() == DIGESTS_MAX {
-                    self.digests.pop_front();
-                }
-                self.digests.push_back((number, self.view.digest()));
-            }
-            out.push(Effect::Send(payload));
-            out.push(Effect::Note(Note::State(StateNote {
-                bytes,
-                enters: delta.enters.len(),
-                updates: delta.updates.len(),
-                leaves: delta.leaves.len(),
-                full: delta.full_begin,
-                summary,
-            })));
-        }
-    }
-
-    fn tell_stale(&mut self, stale: bool, out: &mut Vec<Effect>) {
-        if stale != self.stale {
-            self.stale = stale;
-            self.send(&Out::Stale(Stale { stale }), out);
-            out.push(Effect::Note(Note::Stale(stale)));
-        }
-    }
-
-    /// Pings who is silent, and ten times a second who does not say `seen` and has something to see.
-    fn ping(&mut self, silent_us: u64, now_us: u64, out: &mut Vec<Effect>) {
-        let since_us = now_us.saturating_sub(self.pinged_us);
-        let unseen = self.flow.newest_unseen().filter(|_| !self.says_seen(now_us));
-        let due = match unseen {
-            Some(_) => since_us >= FLOW_PING_US,
-            None => silent_us >= PING_AFTER_US && since_us >= PING_AFTER_US,
-        };
-        if due {
-            self.pinged_us = now_us;
-            out.push(Effect::Ping(unseen.unwrap_or(0)));
-        }
-    }
-
     fn send(&mut self, message: &Out, out: &mut Vec<Effect>) {
         let payload = self.encoding.encode(message);
         self.budget.spend(payload.framed_len());
@@ -517,29 +175,6 @@ impl Session {
         out.push(Effect::Note(Note::Refused(reason)));
         let refuse = Refuse { n, of: of.into(), code: reason.code().into(), text: reason.text().into() };
         self.send(&Out::Refuse(refuse), out);
-    }
-
-    /// Refusals for rate are told once a second, so that a flood is not answered by a flood.
-    fn refuse_rate(&mut self, of: &'static str, now_us: u64, out: &mut Vec<Effect>) {
-        match self.gate.strike(now_us) {
-            gate::Strike::Tell => self.refuse(None, of, Refusal::Rate, out),
-            gate::Strike::Silent => out.push(Effect::Note(Note::Refused(Refusal::Rate))),
-            gate::Strike::Close => self.close(Close::Rate, out),
-        }
-    }
-
-    fn unreadable(&mut self, error: &Unreadable, now_us: u64, out: &mut Vec<Effect>) {
-        let (reason, text) = match error {
-            Unreadable::UnknownType(_) => (Refusal::UnknownType, None),
-            Unreadable::Malformed(why) => (Refusal::Malformed, Some(why)),
-        };
-        out.push(Effect::Note(Note::Refused(reason)));
-        let text = text.map_or_else(|| reason.text().into(), |why| format!("{}: {why}", reason.text()).into());
-        let refuse = Refuse { n: None, of: "message".into(), code: reason.code().into(), text };
-        self.send(&Out::Refuse(refuse), out);
-        if self.gate.unreadable(now_us) {
-            self.close(Close::BadMessages, out);
-        }
     }
 
     fn close(&mut self, close: Close, out: &mut Vec<Effect>) {
@@ -578,9 +213,11 @@ pub fn ping_payload(number: u64) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
+    use super::events::TURN_TICKS;
     use super::*;
     use crate::codec::Heard;
-    use crate::codec::message::Scope;
+    use crate::codec::message::{Act, Hello, In, Move, Scope, View as ViewWish};
+    use crate::limits::{SECOND_US, TICK_US};
     use crate::region::frame::{Entity, Event, Frame, PartitionStatus, Ring, Spot};
     use crate::space::{Grid, Pos, Region};
 

@@ -1,0 +1,258 @@
+//! What comes from the client: messages are decoded, admitted and turned into submissions or refusals.
+
+use super::gate::Strike;
+use super::{Effect, Note, Phase, Session};
+use crate::admit::{Close, Refusal};
+use crate::codec::Unreadable;
+use crate::codec::message::{Ack, Act, Hello, In, Move, Out, Pong, Refuse, Report, Unknown, View as ViewWish, Welcome};
+use crate::codec::record::Action;
+use crate::limits::{
+    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FLOW_SILENT_US, OPEN_ACTS_MAX, PROFILE_BYTES_MAX,
+    RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US, TICK_US, TOKEN_BYTES_MAX,
+};
+use crate::region::owned::Place;
+use crate::region::{Answer, Submit};
+use crate::space::yaw_from_degrees;
+
+impl Session {
+    pub(super) fn on_bytes(&mut self, bytes: &[u8], now_us: u64, out: &mut Vec<Effect>) {
+        self.heard_us = now_us;
+        if !self.gate.message(bytes.len(), now_us) {
+            return self.refuse_rate("message", now_us, out);
+        }
+        let message = match self.encoding.decode(bytes) {
+            Ok(message) => message,
+            Err(error) => return self.unreadable(&error, now_us, out),
+        };
+        match (self.phase, message) {
+            (Phase::New, In::Hello(hello)) => self.hello(hello, now_us, out),
+            (Phase::New, _) => self.close(Close::NoHello, out),
+            (_, message) => self.on_message(message, now_us, out),
+        }
+    }
+
+    fn on_message(&mut self, message: In, now_us: u64, out: &mut Vec<Effect>) {
+        let name = message.name();
+        match message {
+            In::Move(step) => self.step(&step, now_us, out),
+            In::Seen(seen) => self.seen(seen.seen, seen.held_ms, now_us, out),
+            In::Act(act) => self.act(&act, now_us, out),
+            In::Profile(profile) => {
+                if !self.gate.change(now_us) {
+                    return self.refuse_rate(name, now_us, out);
+                }
+                if profile.profile.len() > PROFILE_BYTES_MAX {
+                    return self.refuse(None, name, Refusal::Length, out);
+                }
+                out.push(Effect::Submit(Submit::Profile { entity: self.entity, profile: profile.profile.into() }));
+            }
+            In::View(wish) => {
+                if !self.gate.change(now_us) {
+                    return self.refuse_rate(name, now_us, out);
+                }
+                if self.look(wish) {
+                    out.push(Effect::Submit(Submit::Radius { entity: self.entity, radius_m: self.radius_m }));
+                } else {
+                    self.refuse(None, name, Refusal::NotFinite, out);
+                }
+            }
+            In::Ping(ping) => {
+                let server = now_us as f64 / 1e3;
+                let time = if ping.time.is_finite() { ping.time } else { 0.0 };
+                self.send(&Out::Pong(Pong { time, server }), out);
+            }
+            In::Report(report) => self.report(report, now_us, out),
+            In::Bye(_) => {
+                out.push(Effect::Submit(Submit::Leave { entity: self.entity }));
+                self.close(Close::Bye, out);
+            }
+            In::Hello(_) => self.refuse(None, name, Refusal::Again, out),
+            In::Auth(_)
+            | In::Pose(_)
+            | In::Set(_)
+            | In::Read(_)
+            | In::GroupJoin(_)
+            | In::GroupLeave(_)
+            | In::Ignore(_) => self.refuse(None, name, Refusal::NotSupported, out),
+        }
+    }
+
+    fn hello(&mut self, hello: Hello, now_us: u64, out: &mut Vec<Effect>) {
+        let profile = hello.profile.unwrap_or_default();
+        let token_len = hello.token.map_or(0, |token| token.len());
+        if hello.world != self.world.name {
+            return self.close(Close::NoWorld, out);
+        }
+        if profile.len() > PROFILE_BYTES_MAX || token_len > TOKEN_BYTES_MAX {
+            return self.refuse(None, "hello", Refusal::Length, out);
+        }
+        self.budget.ask(self.world.budget);
+        if !self.look(hello.view.unwrap_or_default()) {
+            return self.refuse(None, "hello", Refusal::NotFinite, out);
+        }
+        self.phase = Phase::Live;
+        let (session, entity, radius_m) = (self.id, self.entity, self.radius_m);
+        out.push(Effect::Submit(Submit::Open { session, entity, profile: profile.into(), radius_m }));
+        let welcome = Welcome {
+            session,
+            entity,
+            world: self.world.name.clone(),
+            min: self.world.min,
+            max: self.world.max,
+            speed: self.world.speed,
+            tick_ms: TICK_US as f64 / 1e3,
+            time: now_us as f64 / 1e3,
+            radius: radius_m,
+            budget: self.budget.rate(),
+            resumed: false,
+        };
+        self.send(&Out::Welcome(welcome), out);
+    }
+
+    /// Takes over what a client wants to see. False if it is no number.
+    fn look(&mut self, wish: ViewWish) -> bool {
+        if let Some(radius) = wish.radius {
+            if !radius.is_finite() {
+                return false;
+            }
+            self.radius_m = radius.clamp(RADIUS_MIN_M, RADIUS_MAX_M);
+        }
+        self.view.set_radius(self.radius_m);
+        if let Some(budget) = wish.budget {
+            self.budget.ask(budget);
+        }
+        true
+    }
+
+    fn step(&mut self, step: &Move, now_us: u64, out: &mut Vec<Effect>) {
+        if let Some(number) = step.seen {
+            self.seen(number, step.held_ms.unwrap_or(0.0), now_us, out);
+        }
+        let judged = self
+            .movement
+            .admit(step.pos, &self.world, now_us)
+            .and_then(|pos| Ok((pos, yaw_from_degrees(step.yaw).ok_or(Refusal::NotFinite)?)))
+            .and_then(|(pos, yaw)| Ok((pos, yaw, self.clock.map(step.time, now_us).ok_or(Refusal::NotFinite)?)));
+        let (pos, yaw, time_us) = match judged {
+            Ok(admitted) => admitted,
+            Err(reason) => return self.refuse(None, "move", reason, out),
+        };
+        out.push(Effect::Note(Note::Sample { client_to_gateway_us: now_us.saturating_sub(time_us) }));
+        let place = Place { time_us, pos, yaw, state: step.state };
+        if self.gate.step(now_us) {
+            self.merged = None;
+            out.push(Effect::Submit(Submit::Move { entity: self.entity, place }));
+        } else {
+            self.merged = Some(place);
+            out.push(Effect::Note(Note::Merged));
+        }
+    }
+
+    fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
+        let n = act.n;
+        let lowest = self.open_acts.first_key_value().map_or(n, |(lowest, _)| *lowest);
+        let judged = if !self.gate.act(now_us) {
+            Err(Refusal::Rate)
+        } else if n.abs_diff(lowest) >= OPEN_ACTS_MAX {
+            Err(Refusal::Window)
+        } else if act.name.is_empty() || act.name.len() > ACT_NAME_BYTES_MAX || act.data.len() > ACT_DATA_BYTES_MAX {
+            Err(Refusal::Length)
+        } else {
+            let time_us = self.clock.earlier(act.time, now_us);
+            time_us.ok_or(Refusal::NotFinite).and_then(|time_us| {
+                let age_us = now_us.saturating_sub(time_us).min(ACT_AGE_MAX_US);
+                self.movement.reaches(act.pos, age_us, &self.world)
+            })
+        };
+        match judged {
+            Ok(pos) => {
+                let again = self.open_acts.contains_key(&n);
+                self.open_acts.insert(n, again);
+                out.push(Effect::Submit(Submit::Act(Action {
+                    session: self.id,
+                    n,
+                    entity: self.entity,
+                    scope: act.scope,
+                    pos,
+                    name: act.name.as_str().into(),
+                    data: act.data.as_str().into(),
+                })));
+            }
+            // An open number is not refused: its first sending may yet take effect.
+            Err(_) if self.open_acts.contains_key(&n) => self.send(&Out::Unknown(Unknown { n }), out),
+            Err(reason) => self.refuse(Some(n), "act", reason, out),
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, n: u64, answer: Answer, out: &mut Vec<Effect>) {
+        match answer {
+            Answer::Ack(offset) => {
+                self.open_acts.remove(&n);
+                self.send(&Out::Ack(Ack { n, offset }), out);
+            }
+            Answer::NotLogged => {
+                self.open_acts.remove(&n);
+                self.refuse(Some(n), "act", Refusal::NotLogged, out);
+            }
+            Answer::Unknown => self.send(&Out::Unknown(Unknown { n }), out),
+        }
+    }
+
+    fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
+        self.said_seen_us = Some(now_us);
+        let held_us = (held_ms.clamp(0.0, 1e4) * 1e3) as u64;
+        if let Some(fact) = self.flow.seen(number, Some(held_us), now_us) {
+            out.push(Effect::Note(Note::Seen(fact)));
+        }
+    }
+
+    /// Whether `seen` is to be waited for. One that was lost, above the rate or by a mistake of the client, must not
+    /// leave a session without states for ever: after a second of silence pongs count again.
+    pub(super) fn says_seen(&self, now_us: u64) -> bool {
+        self.said_seen_us.is_some_and(|at| now_us.saturating_sub(at) < FLOW_SILENT_US)
+    }
+
+    pub(super) fn on_pong(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
+        self.heard_us = now_us;
+        if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.says_seen(now_us))
+            && let Some(fact) = self.flow.seen(number, None, now_us)
+        {
+            out.push(Effect::Note(Note::Seen(fact)));
+        }
+    }
+
+    fn report(&mut self, report: Report, now_us: u64, out: &mut Vec<Effect>) {
+        let Some(at) = self.digests.iter().position(|(number, _)| *number == report.number) else { return };
+        let (_, digest) = self.digests[at];
+        self.digests.drain(..=at);
+        let same = digest == report.digest;
+        out.push(Effect::Note(Note::Digest { same }));
+        if !same && now_us.saturating_sub(self.repaired_us) >= REPAIR_PAUSE_US {
+            self.repaired_us = now_us;
+            self.view.doubt();
+        }
+    }
+
+    /// Refusals for rate are told once a second, so that a flood is not answered by a flood.
+    fn refuse_rate(&mut self, of: &'static str, now_us: u64, out: &mut Vec<Effect>) {
+        match self.gate.strike(now_us) {
+            Strike::Tell => self.refuse(None, of, Refusal::Rate, out),
+            Strike::Silent => out.push(Effect::Note(Note::Refused(Refusal::Rate))),
+            Strike::Close => self.close(Close::Rate, out),
+        }
+    }
+
+    fn unreadable(&mut self, error: &Unreadable, now_us: u64, out: &mut Vec<Effect>) {
+        let (reason, text) = match error {
+            Unreadable::UnknownType(_) => (Refusal::UnknownType, None),
+            Unreadable::Malformed(why) => (Refusal::Malformed, Some(why)),
+        };
+        out.push(Effect::Note(Note::Refused(reason)));
+        let text = text.map_or_else(|| reason.text().into(), |why| format!("{}: {why}", reason.text()).into());
+        let refuse = Refuse { n: None, of: "message".into(), code: reason.code().into(), text };
+        self.send(&Out::Refuse(refuse), out);
+        if self.gate.unreadable(now_us) {
+            self.close(Close::BadMessages, out);
+        }
+    }
+}

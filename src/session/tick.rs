@@ -1,0 +1,126 @@
+//! What a tick means for one session: deadlines, then events and a state as far as budget and link allow.
+
+use super::events::TURN_TICKS;
+use super::flow::Verdict;
+use super::{Effect, Note, Phase, Session, StateNote};
+use crate::admit::Close;
+use crate::codec::message::{Out, Stale};
+use crate::codec::state::Delta;
+use crate::limits::{DIGEST_EVERY, FLOW_PING_US, HELLO_WITHIN_US, HYSTERESIS, SECOND_US, SILENT_US, TICK_US};
+use crate::region::Submit;
+use crate::region::frame::Tick;
+use crate::view::Turn;
+
+/// Without a difference to tell, a state is still sent this often, so that the client knows the world lives.
+const EMPTY_STATE_TICKS: u64 = 10;
+/// Digests that wait for their reports.
+const DIGESTS_MAX: usize = 4;
+/// Pinged when nothing was heard for this long; closed after [`SILENT_US`].
+const PING_AFTER_US: u64 = 10 * SECOND_US;
+/// The largest part of a state that one tick may take of a full bucket, so that a join is a row of messages.
+const STATE_BYTES_MAX: usize = 32 * 1024;
+
+impl Session {
+    pub(super) fn on_tick(&mut self, tick: &Tick, now_us: u64, out: &mut Vec<Effect>) {
+        if self.phase == Phase::New {
+            if now_us.saturating_sub(self.opened_us) >= HELLO_WITHIN_US {
+                self.close(Close::NoHello, out);
+            }
+            return;
+        }
+        let silent_us = now_us.saturating_sub(self.heard_us);
+        if silent_us >= SILENT_US {
+            return self.close(Close::Silent, out);
+        }
+        self.ping(silent_us, now_us, out);
+        if let Some(place) = self.merged.take() {
+            out.push(Effect::Submit(Submit::Move { entity: self.entity, place }));
+        }
+        let late = if self.met > 0 { tick.number.saturating_sub(self.met + 1) } else { 0 };
+        self.met = tick.number;
+        if late > 0 {
+            out.push(Effect::Note(Note::Late(late)));
+        }
+        let Some(at) = self.movement.pos() else { return };
+        match self.flow.judge(self.budget.rate(), now_us) {
+            Some(Verdict::Fall(rate)) => self.budget.fall(rate),
+            Some(Verdict::Climb) => self.budget.climb(),
+            Some(Verdict::Stay) | None => {}
+        }
+        let around = tick.grid.partitions_around(at, self.radius_m * HYSTERESIS);
+        let status = |partition: &u16| tick.partitions[usize::from(*partition)];
+        self.tell_stale(around.iter().any(|partition| status(partition).stale), out);
+        let complete = around.iter().all(|partition| status(partition).complete);
+        let mut told = Vec::new();
+        let room = (self.budget.room(now_us), self.budget.depth_bytes());
+        let waits = self.cursors.pull(tick, around, (at, self.radius_m), room, &mut told);
+        told.iter().for_each(|message| self.send(message, out));
+        // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
+        let share = if waits && (tick.number / TURN_TICKS).is_multiple_of(2) { 0 } else { STATE_BYTES_MAX };
+        let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());
+        self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick }, now_us, out);
+    }
+
+    fn tell_state(&mut self, turn: Turn<'_>, now_us: u64, out: &mut Vec<Effect>) {
+        if !self.flow.may_send(now_us) {
+            return out.push(Effect::Note(Note::Skipped));
+        }
+        let tick = turn.tick;
+        // Not kept from tick to tick: a thousand clients' would push each other out of the cache.
+        let mut delta = Delta::default();
+        let summary = self.view.step(turn, &mut delta);
+        let says_nothing = delta.leaves.is_empty()
+            && delta.enters.is_empty()
+            && delta.changes.is_empty()
+            && delta.updates.is_empty()
+            && !delta.full_begin
+            && !delta.full_end;
+        if !says_nothing || tick.number >= self.context.tick + EMPTY_STATE_TICKS {
+            let payload = self.encoding.encode_state(&mut self.context, &delta);
+            let number = self.context.number;
+            let bytes = payload.framed_len();
+            self.budget.spend(bytes);
+            self.flow.spent(bytes);
+            let updates = delta.updates.len() as u64;
+            let sample_us = (tick.number * TICK_US).saturating_sub(summary.age_sum_us / updates.max(1));
+            self.flow.sent(number, bytes, if updates > 0 { sample_us } else { 0 }, now_us);
+            if number.is_multiple_of(DIGEST_EVERY) {
+                if self.digests.len() == DIGESTS_MAX {
+                    self.digests.pop_front();
+                }
+                self.digests.push_back((number, self.view.digest()));
+            }
+            out.push(Effect::Send(payload));
+            out.push(Effect::Note(Note::State(StateNote {
+                bytes,
+                enters: delta.enters.len(),
+                updates: delta.updates.len(),
+                leaves: delta.leaves.len(),
+                full: delta.full_begin,
+                summary,
+            })));
+        }
+    }
+
+    fn tell_stale(&mut self, stale: bool, out: &mut Vec<Effect>) {
+        if stale != self.stale {
+            self.stale = stale;
+            self.send(&Out::Stale(Stale { stale }), out);
+            out.push(Effect::Note(Note::Stale(stale)));
+        }
+    }
+
+    /// Pings who is silent, and ten times a second who does not say `seen` and has something to see.
+    fn ping(&mut self, silent_us: u64, now_us: u64, out: &mut Vec<Effect>) {
+        let since_us = now_us.saturating_sub(self.pinged_us);
+        let unseen = self.flow.newest_unseen().filter(|_| !self.says_seen(now_us));
+        let due = match unseen {
+            Some(_) => since_us >= FLOW_PING_US,
+            None => silent_us >= PING_AFTER_US && since_us >= PING_AFTER_US,
+        };
+        if due {
+            self.pinged_us = now_us;
+            out.push(Effect::Ping(unseen.unwrap_or(0)));
+        }
+    }
+}
