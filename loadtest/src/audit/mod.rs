@@ -41,6 +41,19 @@ pub struct Player {
     pub phase_us: u64,
     /// The position it said last, metres.
     pub said: Option<[f64; 3]>,
+    /// How much later than due its last samples went out, µs, by their number modulo [`LATE_KEPT`].
+    pub late_us: [u64; LATE_KEPT],
+}
+
+/// Samples of which the lateness is kept: a state tells of the last one or two.
+pub const LATE_KEPT: usize = 4;
+
+impl Player {
+    /// Where the lateness of a sample is kept.
+    #[must_use]
+    pub fn late_at(&self, sample_us: u64) -> usize {
+        (sample_us.saturating_sub(self.phase_us) / TICK_US) as usize % LATE_KEPT
+    }
 }
 
 /// All avatars of the swarm.
@@ -198,7 +211,8 @@ fn anything_to_tell(tick: u64, mirror: &Mirror, client: &Client, roster: &Roster
     mirror.shown().filter_map(|avatar| roster.player(avatar.entity)).any(|player| {
         let sample_us = last_sample_us(tick_us.saturating_sub(player.one_way_us), player.phase_us);
         let at = |us: u64| player.agent.at(us as f64 / 1e3).pos;
-        let in_time = sample_us + player.one_way_us + BACK_US / 5 < tick_us;
+        let sent_us = sample_us + player.late_us[player.late_at(sample_us)];
+        let in_time = sent_us + player.one_way_us + BACK_US / 5 < tick_us;
         in_time && sample_us >= player.phase_us + TICK_US && at(sample_us) != at(sample_us - TICK_US)
     })
 }

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 pub use bot::{BotPlan, Counts, SwarmPlan};
 
 use crate::audit::tally::{Tally, histogram};
-use crate::audit::{Player, Roster, Watch};
+use crate::audit::{LATE_KEPT, Player, Roster, Watch};
 use crate::clock::{Clock, Offset};
 use bot::{Arrival, Bot, INBOX_MAX, framed_len, hello};
 use schedule::{Due, Duty, Schedule};
@@ -122,6 +122,7 @@ impl Swarm {
             entity: None,
             phase_us: 0,
             said: None,
+            late_us: [0; LATE_KEPT],
         };
         let players = plan.bots.iter().map(player).collect();
         let swarm = Rc::new(Swarm {

@@ -58,7 +58,9 @@ impl Swarm {
             let (message, again_us) = match due.duty {
                 Duty::Move => {
                     let sample = self.plan.bots[number].agent.at(due.at_us as f64 / 1e3);
-                    self.roster.borrow_mut().players[number].said = Some(sample.pos);
+                    let player = &mut self.roster.borrow_mut().players[number];
+                    player.said = Some(sample.pos);
+                    player.late_us[player.late_at(due.at_us)] = now_us - due.at_us;
                     (bot.say_move(sample, due.at_us, now_us), Some(TICK_US))
                 }
                 Duty::Ping => (In::Ping(Ping { time: now_us as f64 / 1e3 }), Some(PING_EVERY_US)),
