@@ -103,6 +103,36 @@ fn a_log_without_a_broker_never_blocks_and_says_so() {
 }
 
 #[test]
+fn what_was_published_last_is_in_the_log_after_closing() {
+    let config = config("closed", 1);
+    ensure_topics(&config).expect("topics");
+    let motion = Source { topic: Topic::Motion, partition: 0 };
+    let mut log = KafkaLog::open(&config).expect("a log");
+    // More than goes out while the clients' threads end: 24 MB that do not compress.
+    let noise = |i: u32| i.wrapping_mul(0x9e37_79b9).to_le_bytes();
+    for record in 0..8_000 {
+        let bytes: Vec<u8> = (0..750).flat_map(|i| noise(record * 750 + i)).collect();
+        log.publish(motion, bytes.into());
+    }
+    drop(log);
+    let mut log = KafkaLog::open(&config).expect("a log");
+    log.bounds(motion);
+    let (mut out, begun) = (Vec::new(), Instant::now());
+    let end = loop {
+        assert!(begun.elapsed() < Duration::from_secs(10), "no answer");
+        log.poll(&mut out);
+        let bounds =
+            out.drain(..).find_map(|p| if let Polled::Bounds(_, bounds) = p { Some(bounds.end) } else { None });
+        if let Some(end) = bounds {
+            break end;
+        }
+        thread::park_timeout(Duration::from_millis(1));
+    };
+    assert_eq!(end, 8_000);
+    delete(&config);
+}
+
+#[test]
 fn urls_and_names_are_checked() {
     for url in
         ["", "127.0.0.1:9092", "kafka://", "kafka://host", "kafka://a:1,,b:2", "kafka://a:1/x", "kafka://a:99999"]

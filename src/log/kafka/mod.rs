@@ -295,7 +295,8 @@ impl Drop for KafkaLog {
         self.reports = sync_channel(0).1;
         self.records = sync_channel(0).1;
         let producers = self.producers.take();
-        match Thread::start("kafka-close", move || drop(producers)) {
+        let close = move || producers.iter().for_each(Producers::flush);
+        match Thread::start("kafka-close", close) {
             Ok(thread) => self.threads.push(thread),
             Err(error) => tracing::warn!(%error, "kafka producers not closed"),
         }

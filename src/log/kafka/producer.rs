@@ -11,14 +11,14 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use super::KafkaConfig;
 use super::client::{self, Names, Trouble};
 use crate::limits::{
     KAFKA_EVENTS_QUEUE_KIB, KAFKA_EVENTS_QUEUE_RECORDS, KAFKA_EVENTS_SOCKET_MS, KAFKA_EVENTS_TIMEOUT_MS,
-    KAFKA_MOTION_IN_FLIGHT, KAFKA_MOTION_QUEUE_KIB, KAFKA_MOTION_QUEUE_RECORDS, KAFKA_MOTION_TIMEOUT_MS,
-    KAFKA_REMAKE_MS,
+    KAFKA_FLUSH_MS, KAFKA_MOTION_IN_FLIGHT, KAFKA_MOTION_QUEUE_KIB, KAFKA_MOTION_QUEUE_RECORDS,
+    KAFKA_MOTION_TIMEOUT_MS, KAFKA_REMAKE_MS,
 };
 use crate::log::{Outcome, Polled, Source, Ticket, Topic};
 
@@ -96,6 +96,15 @@ impl Producers {
             self.remake_events();
         }
         Err(())
+    }
+
+    /// Lets what is under way reach the log, for a bounded time; dropping alone would throw it away.
+    pub(super) fn flush(&self) {
+        for (client, name) in [(&self.motion, "motion"), (&self.events, "events")] {
+            if let Err(error) = client.flush(Duration::from_millis(KAFKA_FLUSH_MS)) {
+                tracing::warn!(%error, name, "closed before all records were in the log");
+            }
+        }
     }
 
     /// An idempotent producer that has lost its place (a broker came back without its data) refuses everything for
