@@ -35,6 +35,9 @@ const HANDOVER: u8 = 2;
 const LEAVE: u8 = 4;
 const TELEPORT: u8 = 8;
 
+/// No gateway's clock shows more, µs since 1970: the year 2255. Differences of such times fit an `i64` many times over.
+const TIME_MAX_US: u64 = 1 << 53;
+
 /// Who wrote a record, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
@@ -181,6 +184,9 @@ pub fn decode(bytes: &[u8]) -> Result<(Stamp, Record), Foreign> {
     let stamp = Stamp { gateway: reader.u32()?, published_us: reader.u64()? };
     if crc != checksum(bytes) {
         return Err(Foreign::Checksum);
+    }
+    if stamp.published_us > TIME_MAX_US {
+        return Err(Foreign::Damaged(Malformed::Bad("time")));
     }
     let record = match (version, kind) {
         (RECORD_VERSION, KIND_MOTION) => {
@@ -386,6 +392,14 @@ mod tests {
             for len in 0..good.len() {
                 assert!(decode(&good[..len]).is_err(), "cut at {len}");
             }
+        }
+    }
+
+    #[test]
+    fn times_that_no_clock_shows_are_damage() {
+        for published_us in [TIME_MAX_US + 1, 1 << 63, u64::MAX] {
+            let record = encode(Stamp { gateway: 7, published_us }, &Record::Beat);
+            assert_eq!(decode(&record), Err(Foreign::Damaged(Malformed::Bad("time"))));
         }
     }
 
