@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, Hello, Id, In, Move, Out, Report, Scope, Seen, View};
+use nearcast::codec::message::{Act, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
 use nearcast::codec::state::Context;
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, SECOND_US, TICK_US};
@@ -202,6 +202,8 @@ fn any_window_of_time_holds_its_budget() {
         for i in 0..150 {
             room.join(Encoding::MessagePack, View::default(), f64::from(i % 12), f64::from(i / 12));
         }
+        // A profile that JSON makes six times as long.
+        room.say(150, &In::Profile(Profile { profile: "\u{1}".repeat(96) }));
         for step in 0..200 {
             for who in 1..151 {
                 room.walk(who, f64::from(who as i32 % 12) + f64::from(step % 20) * 0.05, (who / 12) as f64);

@@ -61,6 +61,17 @@ pub enum Unreadable {
     Malformed(String),
 }
 
+/// Bytes of a text in JSON, without its quotes: some characters are escaped (RFC 8259, 7).
+#[must_use]
+pub fn json_len(text: &str) -> usize {
+    let len = |byte: u8| match byte {
+        b'"' | b'\\' | 0x08 | b'\t' | b'\n' | 0x0c | b'\r' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(len).sum()
+}
+
 /// Nested values deeper than this are malformed; no message of v1 has more than four levels.
 const DEPTH_MAX: usize = 16;
 
@@ -180,6 +191,14 @@ fn from_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn json_len_is_what_json_takes(text in any::<String>()) {
+            prop_assert_eq!(json_len(&text) + 2, serde_json::to_string(&text).expect("text").len());
+        }
+    }
     use crate::codec::message::*;
 
     fn messages() -> Vec<In> {

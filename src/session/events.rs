@@ -1,6 +1,7 @@
 //! Events are pulled: one cursor per partition in view, into rings that all sessions share.
 
 use crate::codec::message::{Event as Told, Out, Reset, Scope};
+use crate::codec::wire::json_len;
 use crate::region::frame::{Event, Tick};
 use crate::space::{Pos, Region};
 
@@ -52,8 +53,7 @@ impl Cursors {
             let from = ring.events.partition_point(|event| event.offset < *next);
             for event in &ring.events[from..] {
                 if reaches(event, at, radius_m) {
-                    // Twice its text at most: escapes.
-                    let cost = 2 * (event.data.len() + event.name.len()) + FIELDS_BYTES;
+                    let cost = json_len(&event.data) + json_len(&event.name) + FIELDS_BYTES;
                     if waits || room < cost.min(depth) {
                         waits = true;
                         break;

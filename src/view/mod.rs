@@ -8,6 +8,7 @@ pub mod table;
 use crate::codec::Encoding;
 use crate::codec::message::Id;
 use crate::codec::state::{Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, Row};
+use crate::codec::wire::json_len;
 use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M, TICK_US};
 use crate::region::frame::{Entity, Tick};
 use crate::space::Pos;
@@ -25,7 +26,9 @@ struct Costs {
     change: usize,
     usual_envelope: usize,
     usual_row: usize,
-    /// Bytes of text or application state grow by at most this (escapes, base64).
+    /// Bytes that a text becomes.
+    text: fn(&str) -> usize,
+    /// Bytes of application state grow by at most this.
     growth: usize,
 }
 
@@ -40,6 +43,7 @@ impl Costs {
                 change: 6,
                 usual_envelope: ENVELOPE_BYTES,
                 usual_row: ROW_BYTES,
+                text: str::len,
                 growth: 1,
             },
             Encoding::Json => Costs {
@@ -50,18 +54,20 @@ impl Costs {
                 change: 30,
                 usual_envelope: 60,
                 usual_row: 44,
+                text: json_len,
                 growth: 2,
             },
         }
     }
 
     fn enter(&self, entity: &Entity) -> usize {
-        self.enter + self.growth * (entity.profile.len() + entity.state.bytes().len())
+        self.enter + (self.text)(&entity.profile) + self.growth * entity.state.bytes().len()
     }
 
     fn change(&self, entity: &Entity, profile: bool, state: bool) -> usize {
-        let bytes = if profile { entity.profile.len() } else { 0 } + if state { entity.state.bytes().len() } else { 0 };
-        self.change + self.growth * bytes
+        let profile = if profile { (self.text)(&entity.profile) } else { 0 };
+        let state = if state { self.growth * entity.state.bytes().len() } else { 0 };
+        self.change + profile + state
     }
 }
 
