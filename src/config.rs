@@ -116,8 +116,11 @@ impl Config {
 
     /// Merges flags (which clap has merged with the environment) over a file's text.
     pub fn merge(flags: &Flags, toml: &str) -> Result<Config, ConfigError> {
-        let file: File = toml::from_str(toml).map_err(|e| ConfigError(vec![format!("config: {e}")]))?;
         let mut faults = Vec::new();
+        let file: File = toml::from_str(toml).unwrap_or_else(|error| {
+            faults.push(format!("config: {error}"));
+            File::default()
+        });
         let pick = |flag: &Option<String>, file: Option<String>, default: &str| {
             flag.clone().or(file).unwrap_or_else(|| default.to_owned())
         };
@@ -205,6 +208,10 @@ fn log_url(url: &str, faults: &mut Vec<String>) -> LogUrl {
             if cfg!(not(feature = "kafka")) {
                 faults.push("log: this build is without Kafka; build with the feature `kafka`".to_owned());
             }
+            #[cfg(feature = "kafka")]
+            if let Err(error) = crate::log::kafka::KafkaConfig::from_url(url, "any", "any", 1) {
+                faults.push(format!("log: {error}"));
+            }
             LogUrl::Kafka(url.to_owned())
         }
         Some(_) | None => {
@@ -276,6 +283,10 @@ mod tests {
         for part in ["listen", "log", "prefix", "radius", "speed", "declared twice", "below max", "16384"] {
             assert!(faults.iter().any(|fault| fault.contains(part)), "{part} in {faults:#?}");
         }
+        let ConfigError(faults) = Config::merge(&flags, "listne = 'x'").expect_err("wrong");
+        assert!(faults.len() == 3 && faults[0].contains("listne"), "{faults:#?}");
+        let nonsense = Flags { log: Some("kafka://nonsense".into()), ..Flags::default() };
+        assert!(Config::merge(&nonsense, "").expect_err("no port").to_string().contains("kafka://nonsense"));
         assert!(Config::merge(&Flags::default(), "listne = 'x'").expect_err("wrong").to_string().contains("listne"));
     }
 }
