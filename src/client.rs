@@ -228,14 +228,32 @@ impl Avatar {
     pub fn at(&self, time_us: u64, ahead_us: u64) -> [f64; 3] {
         const GAP_US: u64 = 250_000;
         const STEP_US: u64 = 100_000;
-        let (from, mut from_us) = self.before;
-        if self.time_us.saturating_sub(from_us) > GAP_US {
+        let (from, before_us) = self.before;
+        // Sample times may step back when gateways learn each other's clocks.
+        let mut from_us = before_us.min(self.time_us);
+        if self.time_us - from_us > GAP_US {
             from_us = self.time_us - STEP_US;
         }
-        let span = self.time_us.saturating_sub(from_us) as f64;
+        let span = (self.time_us - from_us) as f64;
         let at = time_us.clamp(from_us, self.time_us + ahead_us) as f64 - from_us as f64;
         let share = if span > 0.0 { at / span } else { 1.0 };
         let (a, b) = (from.metres(), self.pos.metres());
         std::array::from_fn(|i| a[i] + (b[i] - a[i]) * share)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_older_than_the_one_before_is_drawn_where_it_is() {
+        let at = |x, time_us| (Pos { x, y: 0, z: 0 }, time_us);
+        let (pos, time_us) = at(200, 1_000_000);
+        let state = crate::codec::message::AppState::default();
+        let avatar = Avatar { entity: 1, profile: "".into(), state, pos, yaw: 0, time_us, before: at(100, 1_040_000) };
+        for moment_us in [900_000, 1_000_000, 1_020_000, 1_040_000, 2_000_000] {
+            assert_eq!(avatar.at(moment_us, 100_000), [2.0, 0.0, 0.0]);
+        }
     }
 }

@@ -23,13 +23,14 @@ impl Movement {
     /// Judges a step. The first may lead anywhere within bounds.
     ///
     /// The way allowed grows with the gateway's time by 1.5 × speed and is kept for half a second, or for as long as
-    /// nothing was admitted: who was in a tunnel may come out where walking would have brought them.
-    pub fn admit(&mut self, metres: [f64; 3], world: &WorldSettings, now_us: u64) -> Result<Pos, Refusal> {
+    /// nothing was admitted: who was in a tunnel may come out where walking would have brought them. Says also whether
+    /// that was a jump: further than anybody goes in half a second, so that no line is to be drawn.
+    pub fn admit(&mut self, metres: [f64; 3], world: &WorldSettings, now_us: u64) -> Result<(Pos, bool), Refusal> {
         let pos = place(metres, world)?;
         let limit = world.speed * SPEED_TOLERANCE;
         let Some((last, at_us)) = self.last else {
             *self = Movement { last: Some((pos, now_us)), allowance_m: limit * KEPT_S };
-            return Ok(pos);
+            return Ok((pos, false));
         };
         let passed_s = now_us.saturating_sub(at_us) as f64 / SECOND_US as f64;
         let allowance_m = (self.allowance_m + passed_s * limit).min(limit * passed_s.max(KEPT_S));
@@ -38,7 +39,7 @@ impl Movement {
             return Err(Refusal::Speed);
         }
         *self = Movement { last: Some((pos, now_us)), allowance_m: allowance_m - way_m };
-        Ok(pos)
+        Ok((pos, way_m > limit * KEPT_S))
     }
 
     /// Judges the place of an action done `age_us` ago: no further than walking could have brought the avatar.
@@ -99,7 +100,10 @@ mod tests {
         assert!(movement.admit([0.0; 3], &world, 0).is_ok());
         assert_eq!(movement.admit([100.0, 0.0, 0.0], &world, SECOND_US), Err(Refusal::Speed));
         assert_eq!(movement.admit([100.0, 0.0, 0.0], &world, 6 * SECOND_US), Err(Refusal::Speed), "15 m/s x 6 s");
-        assert!(movement.admit([100.0, 0.0, 0.0], &world, 7 * SECOND_US).is_ok());
+        let (_, jumped) = movement.admit([100.0, 0.0, 0.0], &world, 7 * SECOND_US).expect("walked");
+        assert!(jumped, "but nobody saw the way");
+        let (_, jumped) = movement.admit([107.0, 0.0, 0.0], &world, 9 * SECOND_US).expect("walked");
+        assert!(!jumped, "7 m");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Place {
     pub yaw: u8,
     /// Application state.
     pub state: AppState,
+    /// Nobody saw the way there: draw no line to it.
+    pub jumped: bool,
 }
 
 /// One avatar of this gateway.
@@ -52,6 +54,8 @@ pub struct Owned {
     whole_due: bool,
     handovers: Vec<Handover>,
     linger_until_us: Option<u64>,
+    /// It has jumped since the last flush.
+    jumped: bool,
 }
 
 impl Owned {
@@ -71,6 +75,7 @@ impl Owned {
             whole_due: false,
             handovers: Vec::new(),
             linger_until_us: None,
+            jumped: false,
         }
     }
 
@@ -101,6 +106,7 @@ impl Owned {
         let partition = grid.partition(region);
         let before = self.partition();
         self.at = Some((place, region, partition));
+        self.jumped |= place.jumped;
         self.sequence += 1;
         self.admitted_us = now_us;
         if before != Some(partition) {
@@ -153,6 +159,7 @@ impl Owned {
     pub fn flush(&mut self, now_us: u64, out: &mut Vec<(u16, Sample)>) -> bool {
         let keyframe = std::mem::take(&mut self.whole_due);
         out.extend(self.sample(keyframe));
+        self.jumped = false;
         self.handovers.retain(|h| now_us < h.until_us);
         for i in 0..self.handovers.len() {
             if self.handovers[i].repeats > 0 || keyframe {
@@ -188,7 +195,7 @@ impl Owned {
             yaw: place.yaw,
             state: place.state,
             profile: keyframe.then(|| self.profile.clone()),
-            note: Note::None,
+            note: if self.jumped { Note::Teleport } else { Note::None },
         };
         Some((partition, sample))
     }
@@ -209,7 +216,20 @@ mod tests {
 
     fn place(x: f64, time_us: u64) -> Place {
         let pos = Pos::from_metres([x, 0.0, 0.0]).expect("finite");
-        Place { time_us, pos, yaw: 0, state: AppState::default() }
+        Place { time_us, pos, yaw: 0, state: AppState::default(), jumped: false }
+    }
+
+    #[test]
+    fn a_jump_is_told_by_the_next_flush_and_by_no_other() {
+        let mut owned = Owned::new(1, 2, "Ann".into());
+        owned.moved(place(0.0, 0), GRID, 0);
+        owned.moved(Place { jumped: true, ..place(90.0, 1) }, GRID, 1);
+        owned.moved(place(90.5, 2), GRID, 2);
+        let mut out = Vec::new();
+        owned.flush(5 * MILLI_US, &mut out);
+        owned.flush(10 * MILLI_US, &mut out);
+        let notes: Vec<Note> = out.iter().map(|(_, sample)| sample.note).collect();
+        assert_eq!(notes, [Note::Teleport, Note::None], "the later sample is the one that is written");
     }
 
     #[test]

@@ -128,24 +128,25 @@ impl Session {
         if let Some(number) = step.seen {
             self.seen(number, step.held_ms.unwrap_or(0.0), now_us, out);
         }
-        let judged = self
-            .movement
-            .admit(step.pos, &self.world, now_us)
-            .and_then(|pos| Ok((pos, yaw_from_degrees(step.yaw).ok_or(Refusal::NotFinite)?)))
-            .and_then(|(pos, yaw)| Ok((pos, yaw, self.clock.map(step.time, now_us).ok_or(Refusal::NotFinite)?)));
-        let (pos, yaw, time_us) = match judged {
-            Ok(admitted) => admitted,
+        let mut place = match self.judge(step, now_us) {
+            Ok(place) => place,
             Err(reason) => return self.refuse(None, "move", reason, out),
         };
-        out.push(Effect::Note(Note::Sample { client_to_gateway_us: now_us.saturating_sub(time_us) }));
-        let place = Place { time_us, pos, yaw, state: step.state };
+        out.push(Effect::Note(Note::Sample { client_to_gateway_us: now_us.saturating_sub(place.time_us) }));
+        place.jumped |= self.merged.take().is_some_and(|merged| merged.jumped);
         if self.gate.step(now_us) {
-            self.merged = None;
             out.push(Effect::Submit(Submit::Move { entity: self.entity, place }));
         } else {
             self.merged = Some(place);
             out.push(Effect::Note(Note::Merged));
         }
+    }
+
+    fn judge(&mut self, step: &Move, now_us: u64) -> Result<Place, Refusal> {
+        let (pos, jumped) = self.movement.admit(step.pos, &self.world, now_us)?;
+        let yaw = yaw_from_degrees(step.yaw).ok_or(Refusal::NotFinite)?;
+        let time_us = self.clock.map(step.time, now_us).ok_or(Refusal::NotFinite)?;
+        Ok(Place { time_us, pos, yaw, state: step.state, jumped })
     }
 
     fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
