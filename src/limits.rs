@@ -184,6 +184,8 @@ pub const KAFKA_AUDIT_PAUSE_MS: u64 = 200;
 pub const KAFKA_UNREACHABLE_MS: u64 = 1_000;
 /// Pause between two remakes of the events producer after a fatal error.
 pub const KAFKA_REMAKE_MS: u64 = 1_000;
+/// Closing waits this long for what each producer still has: a healthy broker takes it in a few ms.
+pub const KAFKA_FLUSH_MS: u64 = 1_000;
 /// Closing the log waits this long for its threads; a client that hangs is then left to the end of the process.
 pub const KAFKA_CLOSE_MS: u64 = 3_000;
 /// Every question of the start (which topics there are, making them) must be answered within this time.
@@ -266,6 +268,8 @@ pub const FLOW_UNSEEN_MAX: usize = 1_024;
 
 /// Connections of one process; the file limit is 20,000 on many systems.
 pub const CONNECTIONS_MAX: usize = 18_000;
+/// Avatars of one world on one gateway, connected or standing for 15 s after their socket went: as many again.
+pub const OWNED_MAX: usize = 2 * CONNECTIONS_MAX;
 /// HTTP request head, bytes, and the time for it to arrive.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Seconds for the whole HTTP head to arrive.
@@ -278,6 +282,8 @@ pub const READ_BUFFER_BYTES: usize = 4 * 1024;
 pub const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// A socket that takes no byte for this long is dead.
 pub const WRITE_WITHIN_S: u64 = 10;
+/// After a session has closed, its client's close frame is waited for so long.
+pub const CLOSE_WITHIN_S: u64 = 1;
 /// Kernel send buffer of one socket, bytes: what a client does not read waits with us, where newer state replaces it.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Submissions that wait for the world: 3 s of 1,000 clients. Samples beyond are dropped, actions refused (`busy`).

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::admit::{Close, Refusal};
@@ -109,6 +109,7 @@ struct Metrics {
     regions: IntGaugeVec,
     partitions: IntGaugeVec,
     queue: IntGaugeVec,
+    turned_away: IntCounterVec,
     outcomes: [IntCounter; 3],
     foreign: IntCounter,
     echo_mismatch: IntCounter,
@@ -116,8 +117,9 @@ struct Metrics {
     out_of_bounds: IntCounter,
     unreachable: IntCounter,
     connections: IntGauge,
-    clock_offset: Gauge,
-    clock_error: Gauge,
+    clock_offset: GaugeVec,
+    clock_error: GaugeVec,
+    lingers_cut: IntCounter,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -130,6 +132,7 @@ impl Metrics {
         let entities = histograms(r, "nearcast_state_entities", "Entities in one state.", "kind", &COUNTS);
         let counters = |name, help, label| register(r, IntCounterVec::new(Opts::new(name, help), &[label]));
         let counter = |name, help| register(r, IntCounter::new(name, help));
+        let measures = |name, help| register(r, GaugeVec::new(Opts::new(name, help), &["world"]));
         let gauges = |name, help, label| register(r, IntGaugeVec::new(Opts::new(name, help), &[label]));
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             register(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
@@ -186,7 +189,8 @@ impl Metrics {
             ),
             regions: gauges("nearcast_regions", "Regions that hold somebody.", "world"),
             partitions: gauges("nearcast_partitions_followed", "Partitions followed.", "world"),
-            queue: gauges("nearcast_queue_depth", "What waits.", "queue"),
+            queue: register(r, IntGaugeVec::new(Opts::new("nearcast_queue_depth", "What waits."), &["world", "queue"])),
+            turned_away: counters("nearcast_connections_refused_total", "Upgrades refused.", "reason"),
             outcomes: ["at", "never_entered", "unknown"].map(|outcome| outcomes.with_label_values(&[outcome])),
             foreign: counter("nearcast_records_foreign_total", "Records that are damaged or not ours, skipped."),
             echo_mismatch: counter("nearcast_echo_mismatch_total", "Own samples that came back newer than written."),
@@ -194,14 +198,12 @@ impl Metrics {
             out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
             unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
             connections: register(r, IntGauge::new("nearcast_connections", "Open sockets.")),
-            clock_offset: register(
-                r,
-                Gauge::new("nearcast_peer_clock_offset_seconds", "Largest clock difference to another gateway."),
+            clock_offset: measures(
+                "nearcast_peer_clock_offset_seconds",
+                "Largest clock difference to another gateway.",
             ),
-            clock_error: register(
-                r,
-                Gauge::new("nearcast_peer_clock_error_seconds", "How wrong that difference may be."),
-            ),
+            clock_error: measures("nearcast_peer_clock_error_seconds", "How wrong that difference may be."),
+            lingers_cut: counter("nearcast_lingers_cut_total", "Avatars that left at once: too many linger."),
             registry,
         }
     }
@@ -286,6 +288,7 @@ pub fn world_facts(facts: &Facts) {
     m.foreign.inc_by(facts.foreign);
     m.echo_mismatch.inc_by(facts.echo_mismatch);
     m.expired.inc_by(facts.expired);
+    m.lingers_cut.inc_by(facts.lingers_cut);
     m.out_of_bounds.inc_by(facts.out_of_bounds);
     m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));
     if facts.full > 0 {
@@ -309,14 +312,19 @@ pub fn world_sizes(world: &str, avatars: usize, regions: usize, partitions: usiz
 }
 
 /// How much waits in a queue.
-pub fn queued(queue: &str, depth: usize) {
-    METRICS.queue.with_label_values(&[queue]).set(depth as i64);
+pub fn queued(world: &str, queue: &str, depth: usize) {
+    METRICS.queue.with_label_values(&[world, queue]).set(depth as i64);
 }
 
 /// The largest clock difference to a peer and how wrong it may be, µs.
-pub fn peer_clock(offset_us: i64, error_us: i64) {
-    METRICS.clock_offset.set(offset_us as f64 / 1e6);
-    METRICS.clock_error.set(error_us as f64 / 1e6);
+pub fn peer_clock(world: &str, offset_us: i64, error_us: i64) {
+    METRICS.clock_offset.with_label_values(&[world]).set(offset_us as f64 / 1e6);
+    METRICS.clock_error.with_label_values(&[world]).set(error_us as f64 / 1e6);
+}
+
+/// A connection was not taken.
+pub fn turned_away(reason: &str) {
+    METRICS.turned_away.with_label_values(&[reason]).inc();
 }
 
 /// A world's inbox was full: a sample is lost.

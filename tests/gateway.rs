@@ -146,6 +146,9 @@ async fn sessions_end_with_a_code_that_tells_whether_to_come_back() {
     let (mut loud, _) = Client::join(&gateway, Encoding::Json, "Loud").await;
     loud.raw(Message::text(" ".repeat(MESSAGE_BYTES_MAX + 1))).await;
     assert_eq!(loud.close_code().await, Some(1009), "a message above 16 KiB");
+    let mut loud = Client::connect(&gateway, Encoding::Json).await;
+    loud.raw(Message::text(" ".repeat(MESSAGE_BYTES_MAX + 1))).await;
+    assert_eq!(loud.close_code().await, Some(1009), "the same as the first thing said");
 
     let mut mute = Client::connect(&gateway, Encoding::Json).await;
     assert_eq!(mute.bye().await.code, 4102, "no hello within 5 s");
@@ -201,13 +204,29 @@ async fn draining_tells_all_to_come_back() {
         clients.push(Client::join(&gateway, Encoding::Json, &format!("c{i}")).await.0);
     }
     assert_eq!(get(admin, "/readyz").await.0, 200);
+    let mut late = Client::connect(&gateway, Encoding::Json).await;
     let draining = tokio::spawn(gateway.drain());
     for client in &mut clients {
         let bye = client.bye().await;
         assert_eq!((bye.code, bye.again), (4000, true));
         assert_eq!(client.close_code().await, Some(4000));
     }
+    // Connected before the drain began, but it has not said hello until all others are gone.
+    late.say(&In::Hello(Hello { world: "plaza".into(), ..Hello::default() })).await;
+    assert_eq!(late.bye().await.code, 4000);
     within("the drain", draining).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn no_two_worlds_give_the_same_ids() {
+    let gateway = gateway("[[world]]\nname = 'plaza'\n[[world]]\nname = 'arena'").await;
+    let (_ann, ann_is) = Client::join(&gateway, Encoding::Json, "Ann").await;
+    let mut bob = Client::connect(&gateway, Encoding::Json).await;
+    bob.say(&In::Hello(Hello { world: "arena".into(), ..Hello::default() })).await;
+    let bob_is = bob.hear("welcome", |m| if let Out::Welcome(w) = m { Some(w.clone()) } else { None }).await;
+    let ids = std::collections::BTreeSet::from([ann_is.session, ann_is.entity, bob_is.session, bob_is.entity]);
+    assert_eq!(ids.len(), 4);
+    gateway.drain().await;
 }
 
 #[tokio::test]

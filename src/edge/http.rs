@@ -40,7 +40,9 @@ impl Shared {
 
     /// Whether sessions can open.
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Acquire) && self.halls.iter().all(|hall| !hall.ids.is_low())
+        let open = !self.halls.is_empty()
+            && self.halls.iter().all(|hall| hall.open.load(Ordering::Acquire) && !hall.ids.is_used_up());
+        open && !self.draining.load(Ordering::Acquire)
     }
 }
 
@@ -91,14 +93,19 @@ async fn page(kind: &'static str, body: &'static str) -> Response {
 
 async fn upgrade(State(shared): State<Arc<Shared>>, headers: HeaderMap, ws: WebSocketUpgrade) -> Response {
     let Some(encoding) = encoding(&headers) else {
+        metrics::turned_away("subprotocol");
         let [json, msgpack] = Encoding::ALL.map(Encoding::subprotocol);
         return (StatusCode::BAD_REQUEST, format!("unknown subprotocol; ask for {json} or {msgpack}\n"))
             .into_response();
     };
     if !shared.is_ready() {
+        metrics::turned_away("not_ready");
         return busy("this gateway is starting or going\n");
     }
-    let Some(place) = Place::take(&shared) else { return busy("this gateway is full\n") };
+    let Some(place) = Place::take(&shared) else {
+        metrics::turned_away("full");
+        return busy("this gateway is full\n");
+    };
     let tasks = shared.tasks.clone();
     ws.protocols([encoding.subprotocol()])
         .read_buffer_size(READ_BUFFER_BYTES)

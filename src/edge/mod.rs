@@ -7,10 +7,11 @@ pub mod ids;
 pub mod socket;
 pub mod world;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +29,7 @@ use crate::log::memory::Memory;
 use crate::settings::WorldSettings;
 use clock::Clock;
 use http::Shared;
+use ids::Ids;
 use world::{AnyLog, Mail};
 
 /// A running gateway.
@@ -49,10 +51,10 @@ impl Gateway {
         let (accepting, worlds, world_tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let listener = listen(config.listen, "listen").await?;
         let operators = listen(config.admin, "admin").await?;
-        let mut halls = Vec::new();
+        let (mut halls, ids) = (Vec::new(), Arc::new(Ids::default()));
         for settings in &config.worlds {
             let log = open_log(config, settings, clock).await?;
-            let (hall, task) = world::open(settings.clone(), log, clock, worlds.clone());
+            let (hall, task) = world::open(settings.clone(), ids.clone(), log, clock, worlds.clone());
             world_tasks.spawn(task);
             halls.push(hall);
         }
@@ -80,34 +82,45 @@ impl Gateway {
     }
 
     /// Ends gracefully: not ready, no new connections, clients told to come back spread over three seconds, avatars
-    /// gone, the log flushed.
+    /// gone, the log closed with all that was published.
     pub async fn drain(self) {
         info!("draining");
         self.shared.draining.store(true, Ordering::Release);
         self.accepting.cancel();
-        let mails: Vec<_> = self
-            .shared
-            .halls
-            .iter()
-            .flat_map(|hall| hall.directory.iter().map(|entry| entry.value().clone()).collect::<Vec<_>>())
-            .collect();
-        let spread_ms = DRAIN_SPREAD_US / MILLI_US;
-        let step = Duration::from_millis(spread_ms) / (mails.len() as u32).max(1);
-        let told = async {
-            for (i, mail) in mails.iter().enumerate() {
-                let after_ms = (i as u64 * 7_919) % spread_ms;
-                let _ = mail.send(Mail::Drain(after_ms as u32)).await;
-                tokio::time::sleep(step).await;
-            }
-            self.shared.tasks.close();
-            self.shared.tasks.wait().await;
-            self.worlds.cancel();
-            self.world_tasks.wait().await;
-        };
-        if tokio::time::timeout(Duration::from_secs(DRAIN_WITHIN_S), told).await.is_err() {
+        let told = tokio::time::timeout(Duration::from_secs(DRAIN_WITHIN_S), self.tell_all()).await;
+        if told.is_err() {
             warn!(within_s = DRAIN_WITHIN_S, "not everybody was gone in time");
         }
+        self.worlds.cancel();
+        self.world_tasks.wait().await;
         info!("drained");
+    }
+
+    /// Tells all sessions to go, spread evenly, then those that come by connections that were already open, until
+    /// nobody is left.
+    async fn tell_all(&self) {
+        let spread = Duration::from_micros(DRAIN_SPREAD_US);
+        let begun = Instant::now();
+        let mut told = BTreeSet::new();
+        self.shared.tasks.close();
+        loop {
+            let halls = self.shared.halls.iter();
+            let all = halls.flat_map(|hall| {
+                hall.directory.iter().map(|entry| (*entry.key(), entry.value().clone())).collect::<Vec<_>>()
+            });
+            let new: Vec<_> = all.filter(|(session, _)| !told.contains(session)).collect();
+            for (i, (session, mail)) in new.iter().enumerate() {
+                tokio::time::sleep_until((begun + spread * i as u32 / new.len() as u32).into()).await;
+                let after_ms = (i as u64 * 7_919) % (DRAIN_SPREAD_US / MILLI_US);
+                // One whose mailbox is full is told in the next round.
+                if mail.try_send(Mail::Drain(after_ms as u32)).is_ok() {
+                    told.insert(*session);
+                }
+            }
+            if tokio::time::timeout(Duration::from_millis(50), self.shared.tasks.wait()).await.is_ok() {
+                return;
+            }
+        }
     }
 }
 

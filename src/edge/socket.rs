@@ -14,7 +14,7 @@ use super::world::{Hall, Mail};
 use crate::admit::Close;
 use crate::codec::message::{Id, In};
 use crate::codec::{Encoding, Payload};
-use crate::limits::{HELLO_WITHIN_US, MAILBOX_MAX, WRITE_WITHIN_S};
+use crate::limits::{CLOSE_WITHIN_S, HELLO_WITHIN_US, MAILBOX_MAX, WRITE_WITHIN_S};
 use crate::metrics::{self, Hop};
 use crate::region::Submit;
 use crate::session::{Effect, Input, Session, ping_payload};
@@ -31,7 +31,7 @@ enum End {
 pub async fn serve(mut socket: WebSocket, encoding: Encoding, halls: &[Arc<Hall>], clock: Clock) {
     let opened_us = clock.now_us();
     let first = match timeout(Duration::from_micros(HELLO_WITHIN_US), first_data(&mut socket)).await {
-        Ok(Some(message)) => Some(message),
+        Ok(Some(first)) => Some(first),
         Ok(None) => return metrics::lost(),
         Err(_) => None,
     };
@@ -40,7 +40,8 @@ pub async fn serve(mut socket: WebSocket, encoding: Encoding, halls: &[Arc<Hall>
         Ok(_) | Err(_) => None,
     };
     // Whoever says something else meets the first world's session, which turns them away.
-    let Some(hall) = first.as_ref().and_then(named).or(halls.first()) else { return };
+    let hall = first.as_ref().and_then(|first| first.as_ref().ok()).and_then(named).or(halls.first());
+    let Some(hall) = hall else { return };
     let (Some(id), Some(entity)) = (hall.ids.take(), hall.ids.take()) else { return };
     let (mailbox, mail) = mpsc::channel(MAILBOX_MAX);
     let mut presence = Presence::new(hall, id, entity, mailbox);
@@ -55,12 +56,12 @@ pub async fn serve(mut socket: WebSocket, encoding: Encoding, halls: &[Arc<Hall>
     debug!(session = id, "session ended");
 }
 
-/// The first message that carries data; `None` if the socket ends before one comes.
-async fn first_data(socket: &mut WebSocket) -> Option<Message> {
+/// The first message that carries data, or what is wrong with it; `None` if the socket ends before one comes.
+async fn first_data(socket: &mut WebSocket) -> Option<Result<Message, axum::Error>> {
     loop {
-        let message = socket.recv().await?.ok()?;
-        if data(&message).is_some() {
-            return Some(message);
+        match socket.recv().await? {
+            Ok(message) if data(&message).is_none() => {}
+            first => return Some(first),
         }
     }
 }
@@ -111,18 +112,17 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
-    async fn run(&mut self, first: Option<Message>, mut mail: mpsc::Receiver<Mail>) -> End {
+    async fn run(&mut self, first: Option<Result<Message, axum::Error>>, mut mail: mpsc::Receiver<Mail>) -> End {
         let mut ticks = self.hall.ticks.clone();
-        if let Some(message) = first
-            && let Err(end) = self.on_message(message).await
+        if let Some(first) = first
+            && let Err(end) = self.on_received(first).await
         {
             return end;
         }
         loop {
             let step = tokio::select! {
                 message = self.socket.recv() => match message {
-                    Some(Ok(message)) => self.on_message(message).await,
-                    Some(Err(error)) => self.on_error(&error).await,
+                    Some(received) => self.on_received(received).await,
                     None => Err(End::Lost),
                 },
                 changed = ticks.changed() => match changed {
@@ -144,13 +144,14 @@ impl Connection<'_> {
         }
     }
 
-    async fn on_message(&mut self, message: Message) -> Result<(), End> {
-        match message {
-            Message::Text(text) => self.feed(Input::Message(text.as_bytes())).await,
-            Message::Binary(bytes) => self.feed(Input::Message(&bytes)).await,
-            Message::Pong(payload) => self.feed(Input::Pong(&payload)).await,
-            Message::Ping(_) => Ok(()),
-            Message::Close(_) => Err(End::Lost),
+    async fn on_received(&mut self, received: Result<Message, axum::Error>) -> Result<(), End> {
+        match received {
+            Ok(Message::Text(text)) => self.feed(Input::Message(text.as_bytes())).await,
+            Ok(Message::Binary(bytes)) => self.feed(Input::Message(&bytes)).await,
+            Ok(Message::Pong(payload)) => self.feed(Input::Pong(&payload)).await,
+            Ok(Message::Ping(_)) => Ok(()),
+            Ok(Message::Close(_)) => Err(End::Lost),
+            Err(error) => self.on_error(&error).await,
         }
     }
 
@@ -212,10 +213,9 @@ impl Connection<'_> {
                 metrics::closed(close);
                 let frame = CloseFrame { code: close.code(), reason: close.text().into() };
                 let _ = self.write(Message::Close(Some(frame))).await;
-                if close != Close::TooBig {
-                    // Its own close frame, so that the client reads ours before the socket goes.
-                    let _ = timeout(Duration::from_secs(1), self.socket.recv()).await;
-                }
+                // Up to its own close frame: what is left unread would reset the connection, and our last words with it.
+                let until_close = async { while let Some(Ok(_)) = self.socket.recv().await {} };
+                let _ = timeout(Duration::from_secs(CLOSE_WITHIN_S), until_close).await;
                 Err(End::Closed)
             }
         }

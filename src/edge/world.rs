@@ -2,6 +2,7 @@
 //! publishes the frames to all sessions. The only place where a world's state is touched.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,10 +14,10 @@ use tracing::{debug, error, info, warn};
 use super::clock::Clock;
 use super::ids::Ids;
 use crate::codec::message::Id;
-use crate::codec::record::{self, Record, Stamp};
 use crate::limits::{FLUSH_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
-use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, Topic, memory::MemoryLog};
+use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, memory::MemoryLog};
 use crate::metrics;
+use crate::region::world::{CONTROL, claim_record};
 use crate::region::{Answer, Answered, Facts, Submit, Tick, World};
 use crate::settings::WorldSettings;
 
@@ -33,12 +34,14 @@ pub enum Mail {
 pub struct Hall {
     /// How it is declared.
     pub settings: Arc<WorldSettings>,
-    /// Numbers for sessions and avatars.
-    pub ids: Ids,
+    /// Numbers for sessions and avatars, the same for all worlds.
+    pub ids: Arc<Ids>,
     /// Where sessions submit.
     pub inbox: mpsc::Sender<Submit>,
     /// The newest tick.
     pub ticks: watch::Receiver<Arc<Tick>>,
+    /// The log has numbered this gateway.
+    pub open: AtomicBool,
     /// Who is here.
     pub directory: DashMap<Id, mpsc::Sender<Mail>>,
 }
@@ -83,6 +86,7 @@ impl Log for AnyLog {
 /// Makes a world's hall, and the task that runs it.
 pub fn open(
     settings: WorldSettings,
+    ids: Arc<Ids>,
     log: AnyLog,
     clock: Clock,
     stop: CancellationToken,
@@ -92,7 +96,8 @@ pub fn open(
     let (ticks, newest) = watch::channel(Arc::new(empty));
     let hall = Arc::new(Hall {
         settings: Arc::new(settings),
-        ids: Ids::default(),
+        ids,
+        open: AtomicBool::new(false),
         inbox,
         ticks: newest,
         directory: DashMap::new(),
@@ -110,7 +115,8 @@ async fn run(
     stop: CancellationToken,
 ) {
     let Some(number) = claim(&mut log, clock, &stop).await else { return };
-    hall.ids.renew(number);
+    hall.ids.offer(number);
+    hall.open.store(true, Ordering::Release);
     let name = hall.settings.name.clone();
     info!(world = name, gateway = number, "world is open");
     let mut world = World::new(hall.settings.grid, number);
@@ -125,7 +131,7 @@ async fn run(
         tokio::time::sleep_until(clock.instant(wake_us)).await;
         let stopping = stop.is_cancelled();
         let now_us = clock.now_us();
-        metrics::queued("inbox", submissions.len());
+        metrics::queued(&name, "inbox", submissions.len());
         for _ in 0..INBOX_MAX {
             let Ok(submit) = submissions.try_recv() else { break };
             world.submit(submit, &mut log, now_us);
@@ -140,13 +146,13 @@ async fn run(
             next_tick = number + 1;
             metrics::world_sizes(&name, world.owned(), tick.frames.len(), world.followed());
             let (samples, actions) = world.waiting();
-            metrics::queued("samples", samples);
-            metrics::queued("actions", actions);
+            metrics::queued(&name, "samples", samples);
+            metrics::queued(&name, "actions", actions);
             let (offset_us, error_us) = world.peer_clock_us();
-            metrics::peer_clock(offset_us, error_us);
+            metrics::peer_clock(&name, offset_us, error_us);
             ticks.send_replace(Arc::new(tick));
             if hall.ids.is_low() {
-                renew(&hall, &mut log, clock, &stop).await;
+                world.claim(&mut log, now_us);
             }
         }
         let facts = std::mem::take(&mut world.facts);
@@ -156,9 +162,11 @@ async fn run(
             unreachable_us = now_us;
             warn!(world = name, why, "the log cannot be reached; going on without it");
         }
+        facts.number.into_iter().for_each(|number| hall.ids.offer(number));
         metrics::world_facts(&facts);
         world.facts = cleared(facts);
-        if stopping && hall.directory.is_empty() && submissions.is_empty() {
+        if stopping {
+            world.close(&mut log, now_us);
             break;
         }
     }
@@ -190,11 +198,9 @@ fn deliver(hall: &Hall, answered: Answered) {
 
 /// Announces this gateway in `control`; the record's offset is its number. Asks until it is answered.
 async fn claim(log: &mut AnyLog, clock: Clock, stop: &CancellationToken) -> Option<u32> {
-    let source = Source { topic: Topic::Control, partition: 0 };
     let mut polled = Vec::new();
     loop {
-        let stamp = Stamp { gateway: 0, published_us: clock.now_us() };
-        let ticket = log.publish(source, record::encode(stamp, &Record::Gateway("gateway".to_owned())));
+        let ticket = log.publish(CONTROL, claim_record(clock.now_us()));
         let outcome = loop {
             polled.clear();
             log.poll(&mut polled);
@@ -214,22 +220,17 @@ async fn claim(log: &mut AnyLog, clock: Clock, stop: &CancellationToken) -> Opti
                 () = tokio::time::sleep_until(clock.instant(clock.now_us() + MILLI_US)) => {}
             }
         };
+        if let Some(number) = outcome.number() {
+            return Some(number);
+        }
         match outcome {
-            Outcome::At(Some(offset)) => match u32::try_from(offset) {
-                Ok(number) => return Some(number),
-                Err(_) => error!(offset, "the control topic is too long to number a gateway; create it anew"),
-            },
+            Outcome::At(Some(offset)) => {
+                error!(offset, "the control topic is too long to number a gateway; create it anew");
+            }
             Outcome::At(None) | Outcome::NeverEntered | Outcome::Unknown => {
                 warn!(?outcome, "the log did not number this gateway; asking again");
             }
         }
         tokio::time::sleep_until(clock.instant(clock.now_us() + SECOND_US)).await;
-    }
-}
-
-/// After a million sessions: another number for those to come. Their samples keep the old one, which is as unique.
-async fn renew(hall: &Hall, log: &mut AnyLog, clock: Clock, stop: &CancellationToken) {
-    if let Some(number) = claim(log, clock, stop).await {
-        hall.ids.renew(number);
     }
 }

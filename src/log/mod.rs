@@ -75,6 +75,17 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// The gateway number that a record in `control` got: its offset.
+    #[must_use]
+    pub fn number(self) -> Option<u32> {
+        match self {
+            Outcome::At(offset) => u32::try_from(offset?).ok(),
+            Outcome::NeverEntered | Outcome::Unknown => None,
+        }
+    }
+}
+
 /// The answer to [`Log::bounds`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {

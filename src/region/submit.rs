@@ -96,10 +96,14 @@ pub struct Facts {
     pub full: u64,
     /// Own samples that came back newer than they were written: another writer uses our name.
     pub echo_mismatch: u64,
+    /// Avatars whose socket went, and that left at once because too many linger.
+    pub lingers_cut: u64,
     /// Entities that expired.
     pub expired: u64,
     /// Partitions whose reading began anew because their offset was out of bounds.
     pub out_of_bounds: u64,
+    /// Another number of this gateway, see [`super::World::claim`].
+    pub number: Option<u32>,
     /// The last reason for which the log could not be reached.
     pub unreachable: Option<String>,
 }

@@ -2,6 +2,8 @@
 //! have to say, and freezes frames. Driven by `edge` every few milliseconds and by the simulation: both call
 //! [`World::submit`], [`World::step`] and, on the tick, [`World::freeze`].
 
+use bytes::Bytes;
+
 use super::actions::Actions;
 use super::batch;
 use super::fold::{Fold, Folded, Held, Map};
@@ -13,7 +15,9 @@ use super::reading::Reading;
 use super::submit::{Answer, Answered, Facts, Submit};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Action, Foreign, Record, Sample, Stamp};
-use crate::limits::{BEAT_JITTER_US, BEAT_US, FLUSH_US, FOLLOW_MARGIN_M, HYSTERESIS, MILLI_US, SECOND_US, UNFOLLOW_US};
+use crate::limits::{
+    BEAT_JITTER_US, BEAT_US, FLUSH_US, FOLLOW_MARGIN_M, HYSTERESIS, MILLI_US, OWNED_MAX, SECOND_US, UNFOLLOW_US,
+};
 use crate::log::{Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
 use crate::space::{Grid, Region};
 
@@ -44,9 +48,20 @@ pub struct World {
     peers: Peers,
     polled: Vec<Polled>,
     answers: Vec<Answered>,
+    /// The question for another number that is under way.
+    claim: Option<Ticket>,
     /// What to count; the caller empties it.
     pub facts: Facts,
     upkeep_us: u64,
+}
+
+/// Where gateways are numbered.
+pub const CONTROL: Source = Source { topic: Topic::Control, partition: 0 };
+
+/// What a gateway writes there to get a number: the record's offset.
+#[must_use]
+pub fn claim_record(now_us: u64) -> Bytes {
+    record::encode(Stamp { gateway: 0, published_us: now_us }, &Record::Gateway("gateway".to_owned()))
 }
 
 /// What is not urgent is looked after this often.
@@ -70,6 +85,7 @@ impl World {
             peers: Peers::default(),
             polled: Vec::new(),
             answers: Vec::new(),
+            claim: None,
             facts: Facts::default(),
             upkeep_us: 0,
         }
@@ -108,6 +124,10 @@ impl World {
                 }
             }
             Submit::Act(action) => self.act(&action, log, now_us),
+            Submit::Gone { entity } if self.owned.len() > OWNED_MAX => {
+                self.facts.lingers_cut += 1;
+                self.leave(entity, log, now_us);
+            }
             Submit::Gone { entity } => {
                 if let Some(owned) = self.owned.get_mut(&entity) {
                     owned.linger(now_us);
@@ -134,6 +154,13 @@ impl World {
             self.upkeep(log, now_us);
         }
         answers.append(&mut self.answers);
+    }
+
+    /// Asks the log for another number, for ids to come; it is told in [`Facts::number`]. The world keeps its own.
+    pub fn claim(&mut self, log: &mut impl Log, now_us: u64) {
+        if self.claim.is_none() {
+            self.claim = Some(log.publish(CONTROL, claim_record(now_us)));
+        }
     }
 
     // --- from the log ---------------------------------------------------------------------------------------------
@@ -259,6 +286,11 @@ impl World {
             Outcome::Unknown => 2,
         };
         self.facts.outcomes[index] += 1;
+        if self.claim == Some(ticket) {
+            self.claim = None;
+            self.facts.number = outcome.number();
+            return;
+        }
         let parts = &self.parts;
         let knows = |partition: u16, key| parts[usize::from(partition)].as_ref().is_some_and(|p| p.actions.knows(key));
         self.answers.extend(self.pending.ended(ticket, outcome, knows));
@@ -321,6 +353,12 @@ impl World {
         self.fold_own(&samples);
         self.samples.extend(samples);
         self.publish_samples(log, now_us);
+    }
+
+    /// The gateway is going: nobody of its own stays, those that linger neither.
+    pub fn close(&mut self, log: &mut impl Log, now_us: u64) {
+        let all: Vec<Id> = self.owned.keys().copied().collect();
+        all.into_iter().for_each(|entity| self.leave(entity, log, now_us));
     }
 
     // --- upkeep ---------------------------------------------------------------------------------------------------
@@ -456,7 +494,6 @@ mod tests {
     use crate::codec::record::Note;
     use crate::region::owned::Place;
     use crate::space::Pos;
-    use bytes::Bytes;
 
     const GRID: Grid = Grid { w: 4, h: 4 };
     const NOW_US: u64 = 1_700_000_000 * SECOND_US;
@@ -516,6 +553,45 @@ mod tests {
     }
 
     #[test]
+    fn another_number_comes_beside_everything_else() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let source = Source { topic: Topic::Events, partition: 0 };
+        act(&mut world, &mut log);
+        let bytes = log.published.last().expect("published").2.clone();
+        for (outcome, number) in [
+            (Outcome::NeverEntered, None),
+            (Outcome::Unknown, None),
+            (Outcome::At(Some(1 << 40)), None),
+            (Outcome::At(Some(9)), Some(9)),
+        ] {
+            world.claim(&mut log, NOW_US);
+            let claims = log.published.len();
+            world.claim(&mut log, NOW_US);
+            assert_eq!(log.published.len(), claims, "one at a time");
+            let (ticket, at, _) = log.published.last().expect("published").clone();
+            assert_eq!(at, CONTROL);
+            log.next.push(Polled::Outcome(ticket, outcome));
+            answers(&mut world, &mut log, &[]);
+            assert_eq!(std::mem::take(&mut world.facts).number, number, "{outcome:?}");
+        }
+        log.next.push(Polled::Bounds(source, crate::log::Bounds { start: 0, end: 0, last_append_ms: None }));
+        world.claim(&mut log, NOW_US);
+        log.next.push(Polled::Record { source, offset: 0, append_ms: 0, bytes });
+        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(0)], "records are folded meanwhile");
+    }
+
+    #[test]
+    fn connections_that_come_and_go_fast_leave_a_bounded_crowd() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        for entity in 1..=OWNED_MAX as u64 + 100 {
+            let open = Submit::Open { session: entity, entity, profile: "".into(), radius_m: 50.0 };
+            world.submit(open, &mut log, NOW_US);
+            world.submit(Submit::Gone { entity }, &mut log, NOW_US);
+        }
+        assert_eq!((world.owned(), world.facts.lingers_cut), (OWNED_MAX, 100));
+    }
+
+    #[test]
     fn a_late_question_without_an_answer_does_not_start_the_reading_anew() {
         let (mut world, mut log) = (World::new(GRID, 1), Told::default());
         act(&mut world, &mut log);
@@ -550,7 +626,7 @@ mod tests {
         let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
         world.submit(open, &mut log, NOW_US);
         let pos = |x| Pos { x, y: 0, z: 0 };
-        let place = Place { time_us: NOW_US, pos: pos(50_000), yaw: 0, state: AppState::default() };
+        let place = Place { time_us: NOW_US, pos: pos(50_000), yaw: 0, state: AppState::default(), jumped: false };
         world.submit(Submit::Move { entity: 2, place }, &mut log, NOW_US);
         let other = |sequence, x, note| {
             let (time_us, yaw, state) = (NOW_US, 0, AppState::default());
@@ -593,7 +669,7 @@ mod tests {
             let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
             wire.world.submit(open, &mut wire.log, NOW_US);
             let pos = Pos { x: 50_000, y: 0, z: 0 };
-            let place = Place { time_us: NOW_US, pos, yaw: 0, state: AppState::default() };
+            let place = Place { time_us: NOW_US, pos, yaw: 0, state: AppState::default(), jumped: false };
             wire.world.submit(Submit::Move { entity: 2, place }, &mut wire.log, NOW_US);
             wire.step();
             for partition in [0, 4] {
