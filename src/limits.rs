@@ -50,12 +50,16 @@ pub const CHANGES_BURST: u32 = 8;
 pub const REFUSALS_MAX: u32 = 600;
 /// The window of [`REFUSALS_MAX`].
 pub const REFUSALS_WINDOW_US: u64 = 10 * SECOND_US;
+/// Unreadable messages within that window that end a session: two may be a bug, three are a wrong client.
+pub const UNREADABLE_MAX: u32 = 3;
 /// Actions of one session that wait for an answer: newest number less lowest open one. Refused beyond (`window`).
 pub const OPEN_ACTS_MAX: u64 = 32;
 /// A `hello` must come this soon after the upgrade; else 4102.
 pub const HELLO_WITHIN_US: u64 = 5 * SECOND_US;
 /// Nothing heard for this long: 4001. A client that gets states says `seen` ten times a second.
 pub const SILENT_US: u64 = 25 * SECOND_US;
+/// Pinged when nothing was heard for this long.
+pub const PING_AFTER_US: u64 = 10 * SECOND_US;
 /// An action's place may be this old at most; it bounds speed x elapsed time.
 pub const ACT_AGE_MAX_US: u64 = 60 * SECOND_US;
 
@@ -99,6 +103,8 @@ pub const BEAT_JITTER_US: u64 = 500 * MILLI_US;
 pub const STALE_US: u64 = 3 * SECOND_US;
 /// A handover is repeated in this many flushes.
 pub const HANDOVER_REPEATS: u8 = 3;
+/// Partitions that an avatar left within 15 s; one that crosses more borders forgets the oldest.
+pub const HANDOVERS_MAX: usize = 4;
 /// A partition keeps showing a leaver until the other knows it; where that is not followed, this long of its own time.
 pub const LEAVER_US: u64 = 500 * MILLI_US;
 /// A new partition is read from this long before its last record.
@@ -119,6 +125,8 @@ pub const EVENT_RING: usize = 1_024;
 pub const DEDUPE_SESSIONS_MAX: usize = 4_096;
 /// No fold of an action for this long: the answer is `unknown`.
 pub const ANSWER_US: u64 = 10 * SECOND_US;
+/// After `unknown` an action is remembered this long; a later `ack` comes from the fold all the same.
+pub const REMEMBERED_US: u64 = 12 * ANSWER_US;
 /// Round trips of a gateway's own records count only this long after the first: before, they wait for connections (up to
 /// a second on Kafka) and would be taken for the log's least delay. Other gateways' samples look younger until then, by
 /// that delay.
@@ -217,6 +225,8 @@ pub const BUDGET_MIN: u32 = 2 * 1024;
 pub const BUDGET_MAX: u32 = 256 * 1024;
 /// Depth of the budget's bucket: any t seconds hold at most rate x (t + 0.5 s).
 pub const BUDGET_DEPTH_US: u64 = 500 * MILLI_US;
+/// The largest part of a state that one tick may take of a full bucket, so that a join is a row of messages.
+pub const STATE_BYTES_MAX: usize = 32 * 1024;
 /// Entities one client holds; the farthest do not enter. Slots are 16 bits.
 pub const VIEW_ENTITIES_MAX: usize = 4_096;
 /// The nearest so many (plus a margin for those who change ranks) move at the full rate in a crowd.
@@ -227,6 +237,8 @@ pub const NEAREST_MARGIN: usize = 6;
 pub const STRIDE_MAX: u64 = 32;
 /// Both ends hash the view at every so many states.
 pub const DIGEST_EVERY: u64 = 128;
+/// Digests that wait for their reports; the oldest goes.
+pub const DIGESTS_MAX: usize = 4;
 /// A digest that differs right after a repair is not repaired again before this long.
 pub const REPAIR_PAUSE_US: u64 = 2 * SECOND_US;
 

@@ -5,11 +5,8 @@ use std::sync::Arc;
 
 use crate::codec::message::{AppState, Id};
 use crate::codec::record::{Note, Sample};
-use crate::limits::{EXPIRY_US, HANDOVER_REPEATS, KEYFRAME_US, RADIUS_M};
+use crate::limits::{EXPIRY_US, HANDOVER_REPEATS, HANDOVERS_MAX, KEYFRAME_US, RADIUS_M};
 use crate::space::{Grid, Pos, Region};
-
-/// Partitions that an avatar left within 15 s; one that crosses more borders forgets the oldest.
-const HANDOVERS_MAX: usize = 4;
 
 /// A partition that the avatar has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

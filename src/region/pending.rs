@@ -6,14 +6,11 @@ use rustc_hash::FxHashMap;
 use super::fold::Map;
 use super::submit::{Answer, Answered};
 use crate::codec::message::Id;
-use crate::limits::ANSWER_US;
+use crate::limits::{ANSWER_US, REMEMBERED_US};
 use crate::log::{Outcome, Ticket};
 
 /// An action's id: its session, and the session's number for it.
 pub type Key = (Id, u64);
-
-/// After `unknown` an action is remembered this long; a later `ack` comes from the fold all the same.
-const REMEMBERED_US: u64 = 12 * ANSWER_US;
 
 #[derive(Default)]
 struct Open {

@@ -3,11 +3,8 @@
 use crate::admit::rate::Rate;
 use crate::limits::{
     ACTS_BURST, ACTS_PER_S, CHANGES_BURST, CHANGES_PER_S, INBOUND_BYTES_BURST, INBOUND_BYTES_PER_S, MESSAGES_BURST,
-    MESSAGES_PER_S, MOVES_BURST, MOVES_PER_S, REFUSALS_MAX, REFUSALS_WINDOW_US, SECOND_US,
+    MESSAGES_PER_S, MOVES_BURST, MOVES_PER_S, REFUSALS_MAX, REFUSALS_WINDOW_US, SECOND_US, UNREADABLE_MAX,
 };
-
-/// Unreadable messages within [`REFUSALS_WINDOW_US`] that end a session: two may be a bug, three are a wrong client.
-const UNREADABLE_MAX: u32 = 3;
 
 /// What to do about a message above the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,19 +6,16 @@ use super::{Effect, Note, Phase, Session, StateNote};
 use crate::admit::Close;
 use crate::codec::message::{Out, Stale};
 use crate::codec::state::Delta;
-use crate::limits::{DIGEST_EVERY, FLOW_PING_US, HELLO_WITHIN_US, HYSTERESIS, SECOND_US, SILENT_US, TICK_US};
+use crate::limits::{
+    DIGEST_EVERY, DIGESTS_MAX, FLOW_PING_US, HELLO_WITHIN_US, HYSTERESIS, PING_AFTER_US, SILENT_US, STATE_BYTES_MAX,
+    TICK_US,
+};
 use crate::region::Submit;
 use crate::region::frame::Tick;
 use crate::view::Turn;
 
 /// Without a difference to tell, a state is still sent this often, so that the client knows the world lives.
 const EMPTY_STATE_TICKS: u64 = 10;
-/// Digests that wait for their reports.
-const DIGESTS_MAX: usize = 4;
-/// Pinged when nothing was heard for this long; closed after [`SILENT_US`].
-const PING_AFTER_US: u64 = 10 * SECOND_US;
-/// The largest part of a state that one tick may take of a full bucket, so that a join is a row of messages.
-const STATE_BYTES_MAX: usize = 32 * 1024;
 
 impl Session {
     pub(super) fn on_tick(&mut self, tick: &Tick, now_us: u64, out: &mut Vec<Effect>) {
