@@ -26,7 +26,6 @@ for part in "$@"; do
       need_command make make "builds the Kafka client"
       need_file zlib.h zlib1g-dev "the Kafka client's compression"
       need_file openssl/ssl.h libssl-dev "the Kafka client's TLS"
-      need_command curl curl "asks the demo's gateway"
       ;;
     kafka)
       if [ -z "${KAFKA_BOOTSTRAP:-}" ]; then

@@ -8,6 +8,7 @@ cargo=${CARGO:-cargo}
 all=${1:-}
 steps=0
 
+# The functions that it runs must end in `|| return 1` what may fail in them: `set -e` is off inside an `if`.
 step() {
   local name=$1 start=$SECONDS
   shift
@@ -23,10 +24,18 @@ step() {
 start_broker() {
   [ -n "${KAFKA_BOOTSTRAP:-}" ] && return
   export KAFKA_DIR=$PWD/.kafka/test KAFKA_PORT=0
-  deploy/kafka/kafka.sh start
+  deploy/kafka/kafka.sh start || return 1
   trap 'deploy/kafka/kafka.sh stop' EXIT
-  KAFKA_BOOTSTRAP=$(deploy/kafka/kafka.sh bootstrap)
+  KAFKA_BOOTSTRAP=$(deploy/kafka/kafka.sh bootstrap) || return 1
   export KAFKA_BOOTSTRAP
+}
+
+# `bash -n` looks at its first argument only.
+scripts_parse() {
+  local script
+  for script in "$@"; do
+    bash -n "$script" || return 1
+  done
 }
 
 browser() {
@@ -35,7 +44,7 @@ browser() {
 
 step "what is needed" deploy/setup.sh build kafka browser
 step "format" $cargo fmt --all --check
-step "shell scripts parse" bash -n deploy/*.sh deploy/kafka/*.sh .ci/run
+step "shell scripts parse" scripts_parse deploy/*.sh deploy/kafka/*.sh .ci/run
 step "clippy, with Kafka" $cargo clippy --release --locked --workspace --all-targets --features planted -- -D warnings
 step "build" $cargo build --release --locked --workspace
 step "a Kafka broker" start_broker

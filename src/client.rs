@@ -1,5 +1,5 @@
 //! The receiving half, in Rust: a client's table as the gateway's states make it. Used by the load test's bots, by the
-//! simulation and by tests; the TypeScript page does the same. Pure.
+//! simulation and by tests; `web-demo/nearcast.js` does the same for the page. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use nearcast::codec::Encoding;
 use nearcast::codec::message::{ByeIn, Id, In, Out, Scope};
 use nearcast::edge::Gateway;
+use nearcast::space::Pos;
 use support::{Client, gateway, within};
 
 /// A broker of this test's own, so that it may be stopped.
@@ -103,24 +104,27 @@ async fn until(what: &str, good: impl Fn() -> bool) {
 /// What one walking client has to tell.
 #[derive(Default)]
 struct Diary {
-    /// Newest x of everybody it holds, cm.
-    holds: BTreeMap<Id, i32>,
+    /// Newest place of everybody it holds.
+    holds: BTreeMap<Id, Pos>,
     /// Whether it was told that its view is old.
     stale: bool,
     joined: bool,
 }
 
-/// Walks to and fro at 20 Hz until aborted, and keeps a diary.
+/// Walks in a circle at 20 Hz until aborted, so that it is nowhere twice within seconds, and keeps a diary.
 async fn wander(mut client: Client, z: f64, diary: Arc<Mutex<Diary>>) {
     let started = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_millis(50));
     loop {
         tokio::select! {
-            _ = ticks.tick() => client.walk((started.elapsed().as_secs_f64() * 0.5).sin() * 4.0, z).await,
+            _ = ticks.tick() => {
+                let angle = started.elapsed().as_secs_f64() * 0.5;
+                client.walk(angle.sin() * 4.0, z + angle.cos() * 4.0).await;
+            }
             read = client.read() => assert!(matches!(read, Some(Ok(()))), "the session lives on"),
         }
         let mut diary = diary.lock().expect("no panic");
-        diary.holds = client.mirror.shown().map(|a| (a.entity, a.pos.x)).collect();
+        diary.holds = client.mirror.shown().map(|a| (a.entity, a.pos)).collect();
         diary.joined = client.mirror.number() > 0 && !client.mirror.is_joining();
         let mut told = client.heard.drain(..).filter_map(|out| match out {
             Out::Stale(stale) => Some(stale.stale),
@@ -128,6 +132,11 @@ async fn wander(mut client: Client, z: f64, diary: Arc<Mutex<Diary>>) {
         });
         diary.stale = told.next_back().unwrap_or(diary.stale);
     }
+}
+
+/// Whether all of those who are held and asked for stand elsewhere than before.
+fn have_moved(before: &BTreeMap<Id, Pos>, after: &BTreeMap<Id, Pos>, of: impl Fn(Id) -> bool) -> bool {
+    after.iter().filter(|(id, _)| of(**id)).all(|(id, place)| before.get(id) != Some(place))
 }
 
 #[tokio::test]
@@ -155,8 +164,8 @@ async fn a_broker_that_stands_still_for_20_s_removes_nobody() {
     broker.signal("-STOP");
     let stopped = Instant::now();
     until("all are told that their view is old", || look(true, &|_, d| d.stale)).await;
-    // Half a second, over and over, until 20 s have passed: neighbours move, the others stand, nobody goes.
-    let positions = || -> Vec<BTreeMap<Id, i32>> {
+    // Half a second, over and over, until 20 s have passed: all neighbours move, nobody goes.
+    let positions = || -> Vec<BTreeMap<Id, Pos>> {
         people.iter().map(|(_, _, diary)| diary.lock().expect("no panic").holds.clone()).collect()
     };
     let gateway_of: BTreeMap<Id, usize> = people.iter().map(|(gateway, id, _)| (*id, *gateway)).collect();
@@ -169,7 +178,7 @@ async fn a_broker_that_stands_still_for_20_s_removes_nobody() {
         let mut moved = true;
         for (i, (gateway, ..)) in people.iter().enumerate() {
             assert_eq!(after[i].len(), 2 * EACH - 1, "after {:?} somebody disappeared", stopped.elapsed());
-            moved &= after[i].iter().any(|(id, x)| gateway_of[id] == *gateway && before[i].get(id) != Some(x));
+            moved &= have_moved(&before[i], &after[i], |id| gateway_of[&id] == *gateway);
         }
         neighbours_moved += usize::from(moved);
     }
@@ -178,12 +187,14 @@ async fn a_broker_that_stands_still_for_20_s_removes_nobody() {
     broker.signal("-CONT");
     let healed = Instant::now();
     let before = positions();
-    // Every viewer is fresh again, and has seen somebody of the other gateway move.
+    // Every viewer is fresh again, and has seen everybody of the other gateway move.
     until("all is well again", || {
         look(true, &|_, d| !d.stale)
-            && positions().iter().zip(&before).zip(&people).all(|((now, then), (gateway, ..))| {
-                now.iter().any(|(id, x)| gateway_of[id] != *gateway && then.get(id) != Some(x))
-            })
+            && positions()
+                .iter()
+                .zip(&before)
+                .zip(&people)
+                .all(|((now, then), (gateway, ..))| have_moved(then, now, |id| gateway_of[&id] != *gateway))
     })
     .await;
     assert!(healed.elapsed() < Duration::from_secs(5), "well again after {:?}", healed.elapsed());

@@ -68,6 +68,69 @@ fn nothing_is_used_against_the_flow() {
     }
 }
 
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Names of fields and variables that are declared as hash maps or sets, or as something of them.
+fn hashed(code: &str) -> BTreeSet<String> {
+    let declared = |line: &str| {
+        let before = ["HashMap", "HashSet", "DashMap"].iter().filter_map(|kind| line.split_once(kind)).next()?.0;
+        let name = before.rsplit_once(": ").or_else(|| before.rsplit_once(" = "))?.0;
+        name.rsplit(|c| !is_word(c)).next().filter(|name| !name.is_empty()).map(str::to_owned)
+    };
+    code.lines().filter_map(declared).collect()
+}
+
+/// What goes through all of a map, in the map's order.
+const EACH: [&str; 11] = [
+    ".iter()",
+    ".iter_mut()",
+    ".keys()",
+    ".values()",
+    ".values_mut()",
+    ".drain()",
+    ".into_iter()",
+    ".into_keys()",
+    ".into_values()",
+    ".retain(",
+    ".extract_if(",
+];
+
+/// A place that goes through all of a map of this name: by a method, or by `for … in map {`.
+fn iterates(code: &str, name: &str) -> Option<String> {
+    // As if on one line: long chains are broken before their dots.
+    let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace(" .", ".");
+    let found = code.match_indices(name).find(|(at, _)| {
+        let (before, after) = (&code[..*at], code[at + name.len()..].trim_start());
+        let path = before.trim_end_matches(|c| is_word(c) || c == '.' || c == '&').trim_end_matches("&mut ");
+        let by_for = path.ends_with(" in ") && after.starts_with('{');
+        !before.ends_with(is_word) && (by_for || EACH.iter().any(|each| after.starts_with(each)))
+    });
+    found.map(|(at, _)| code[at..].chars().take(60).collect())
+}
+
+#[test]
+fn iterations_over_hash_maps_are_found() {
+    let code = "struct A {\n    pub seen: FxHashMap<Id, u32>,\n    list: Vec<u8>,\n}\nlet mut open = HashSet::new();";
+    assert_eq!(hashed(code), BTreeSet::from(["open".to_owned(), "seen".to_owned()]));
+    for bad in [
+        "self.seen.values()",
+        "self\n    .seen\n    .iter()",
+        "for (a, b) in &self.seen {",
+        "for x in &mut seen {",
+        "for x in seen {",
+        "seen.retain(|_| true)",
+    ] {
+        assert!(iterates(bad, "seen").is_some(), "{bad}");
+    }
+    for good in
+        ["self.seen.get(&1)", "unseen.iter()", "seen.len()", "if self.seen.contains_key(&a) {", "seen_by.iter()"]
+    {
+        assert!(iterates(good, "seen").is_none(), "{good}");
+    }
+}
+
 #[test]
 fn the_core_is_pure() {
     let banned =
@@ -82,10 +145,20 @@ fn the_core_is_pure() {
         for word in banned {
             assert!(!code.contains(word), "{}: {word} has no place in the core", path.display());
         }
-        for (i, line) in code.lines().enumerate() {
-            let iterates = [".iter()", ".keys()", ".values()", ".drain()"].iter().any(|it| line.contains(it));
-            let hashed = line.contains("by_id") || line.contains("cells");
-            assert!(!(iterates && hashed), "{} line {i}: the order of a hash map must not matter", path.display());
+        let folder = Path::new("src").join(&own);
+        let names: BTreeSet<String> = files("src")
+            .iter()
+            .filter(|other| other.starts_with(&folder) || **other == path)
+            .flat_map(|path| hashed(&self::code(path)))
+            .collect();
+        for name in names {
+            let found = iterates(&code, &name);
+            assert!(
+                found.is_none(),
+                "{}: {}: the order of a hash map must not matter",
+                path.display(),
+                found.unwrap_or_default()
+            );
         }
     }
 }

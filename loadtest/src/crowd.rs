@@ -6,7 +6,7 @@ use std::f64::consts::TAU;
 use anyhow::{Result, ensure};
 use nearcast::limits::{BLOCK_REGIONS, BORDER_SLACK_M, HYSTERESIS, RADIUS_M, REGION_M};
 
-use crate::scene::{Agent, Place, Scene};
+use crate::scene::{Agent, Place, Scene, distance_m};
 
 /// Where partitions meet along x: half a block from the origin, metres.
 pub const BORDER_X_M: f64 = REGION_M * BLOCK_REGIONS as f64 / 2.0;
@@ -204,10 +204,6 @@ fn ahead_ms(copy: usize, scene: &Scene) -> i64 {
 
 fn cm(x_m: f64, z_m: f64) -> [i32; 3] {
     [(x_m * 100.0).round() as i32, 0, (z_m * 100.0).round() as i32]
-}
-
-fn distance_m(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::io::{IsTerminal, Write as _};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use nearcast::metrics::Hop;
 
 use crate::audit::tally::{BANDS_M, quantile_ms};
 use crate::scenario::Scenario;
-use crate::scrape::{HOPS, Reading};
+use crate::scrape::Reading;
 use crate::sheet::Report;
 use crate::swarm::Window;
 use crate::trial::{Mark, Setup, TOO_BUSY, Trial, VOID_MAX, late_ms};
@@ -128,7 +129,7 @@ impl View<'_> {
         let mut text = String::new();
         let _ = writeln!(text, "{}", self.line());
         let _ = writeln!(text, "{:<20} {:>9} {:>9}", "hop (last second)", "p50 ms", "p99 ms");
-        for hop in HOPS {
+        for hop in Hop::ALL.map(Hop::label) {
             let ms = |share| self.gained.hop_ms(hop, share).map_or("-".to_owned(), |ms| format!("{ms:.3}"));
             let _ = writeln!(text, "{hop:<20} {:>9} {:>9}", ms(0.5), ms(0.99));
         }

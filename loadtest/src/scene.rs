@@ -169,3 +169,9 @@ impl Agent {
         t_ms.floor() as i64 + self.place.ahead_ms
     }
 }
+
+/// Distance, metres.
+#[must_use]
+pub fn distance_m(a: [f64; 3], b: [f64; 3]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+}

@@ -13,20 +13,6 @@ const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The whole fetch may take this long.
 const FETCH_WITHIN: Duration = Duration::from_secs(5);
 
-/// The hops, in the order of the way.
-pub const HOPS: [&str; 10] = [
-    "client_to_gateway",
-    "decode_admit",
-    "batch_wait",
-    "log_round_trip",
-    "fold_to_tick",
-    "freeze",
-    "view_encode",
-    "socket_write",
-    "write_to_seen",
-    "end_to_end",
-];
-
 /// All samples of one reading, by name with labels as the gateway writes them.
 #[derive(Clone, Debug, Default)]
 pub struct Reading(BTreeMap<String, f64>);

@@ -14,7 +14,7 @@ use crate::scenario::{JOINS_PER_S, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
-use crate::swarm::{BotPlan, Swarm, SwarmPlan, Window};
+use crate::swarm::{BotPlan, Counts, Swarm, SwarmPlan, Window};
 
 /// A swarm later than this at p99 measures itself: the window is void, ms.
 const LATE_MS: f64 = 5.0;
@@ -218,21 +218,24 @@ pub fn late_ms(sheet: &Sheet) -> f64 {
 /// Throughput and the audit's figures.
 fn put_swarm(sheet: &mut Sheet, window: &Window) {
     let Window { seconds, bots, groups, held, counters, tallies } = window;
-    let rates = |group: usize| {
+    let rates = |group: usize, ticks: fn(&Counts) -> u64| {
         let whole = bots.iter().zip(groups).filter(|(counts, of)| counts.whole && **of == group);
-        let mut rates: Vec<f64> = whole.map(|(counts, _)| counts.states as f64 / seconds).collect();
+        let mut rates: Vec<f64> = whole.map(|(counts, _)| ticks(counts) as f64 / seconds).collect();
         rates.sort_by(f64::total_cmp);
         rates
     };
-    let [good, bad] = [rates(0), rates(1)];
-    if let Some(lowest) = good.first() {
+    let [good, bad] = [0, 1].map(|group| rates(group, |counts| counts.states));
+    let [good_served, bad_served] = [0, 1].map(|group| rates(group, |counts| counts.states + counts.quiet));
+    if let (Some(lowest), Some(served)) = (good.first(), good_served.first()) {
         sheet.put("states_per_s_median", median(&good), "1/s");
         sheet.put("states_per_s_min", *lowest, "1/s");
+        sheet.put("served_per_s_min", *served, "1/s");
         put_audit(sheet, &tallies[0]);
     }
-    if let Some(lowest) = bad.first() {
+    if let (Some(lowest), Some(served)) = (bad.first(), bad_served.first()) {
         sheet.put("bad_states_per_s_median", median(&bad), "1/s");
         sheet.put("bad_states_per_s_min", *lowest, "1/s");
+        sheet.put("bad_served_per_s_min", *served, "1/s");
         let tally = &tallies[1];
         sheet.put("bad_view_age_p50_ms", quantile_ms(&tally.view_age_us, 0.5), "ms");
         sheet.put("bad_view_age_p99_ms", quantile_ms(&tally.view_age_us, 0.99), "ms");

@@ -1,4 +1,4 @@
-//! Bytes ↔ messages: what clients say and hear (`message`, `text`), the binary form of `state` (`state`), and what
+//! Bytes ↔ messages: what clients say and hear (`message`, `wire`), the binary form of `state` (`state`), and what
 //! the log carries (`record`). Pure; the two directions of each format stand side by side. Knows no session.
 
 pub mod message;

@@ -39,14 +39,17 @@ impl Payload {
     /// Bytes on the socket: with the header of an unmasked WebSocket frame (RFC 6455, 5.2).
     #[must_use]
     pub fn framed_len(&self) -> usize {
-        let len = self.bytes().len();
-        len + if len < 126 {
-            2
-        } else if len < 65_536 {
-            4
-        } else {
-            10
-        }
+        framed_len(self.bytes().len())
+    }
+}
+
+/// Bytes on the socket of a payload of `len` bytes, as in [`Payload::framed_len`].
+#[must_use]
+pub fn framed_len(len: usize) -> usize {
+    len + match len {
+        0..126 => 2,
+        126..65_536 => 4,
+        _ => 10,
     }
 }
 

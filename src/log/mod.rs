@@ -144,8 +144,9 @@ pub enum Follow {
 
 /// A log, as one gateway uses it for one world. No method blocks.
 pub trait Log {
-    /// Hands a record to the log. Motion is fire and forget: when the log lags, the oldest of it is dropped
-    /// (`NeverEntered` or `Unknown`).
+    /// Hands a record to the log. Motion is fire and forget, and may be lost where the log lags. In memory it does not
+    /// lag. On Kafka a record that the broker has not taken for 2 s is dropped (`Unknown`), and while the producer's
+    /// queue is full the newest never enters (`NeverEntered`); `docs/decisions.md` says why not the oldest.
     fn publish(&mut self, source: Source, bytes: Bytes) -> Ticket;
 
     /// Changes what is followed.

@@ -85,9 +85,9 @@ impl Plan {
         if candidates.len() == all && all <= rows_per_tick {
             return Plan { near: u64::MAX, middle: u64::MAX, kept: u64::MAX, stride: 1 };
         }
-        let near = (NEAREST + NEAREST_MARGIN).min(rows_per_tick * 3 / 5).min(all);
+        let near = near_rows(rows_per_tick);
         let spare = (rows_per_tick - near).max(1);
-        let kept = all.min(near + spare * STRIDE_MAX as usize);
+        let kept = all.min(capacity(rows_per_tick));
         let rest = kept - near;
         let stride = rest.div_ceil(spare).next_power_of_two().max(2);
         let middle = near + (spare * stride).saturating_sub(rest).min(rest);
@@ -111,6 +111,18 @@ impl Plan {
             _ => None,
         }
     }
+}
+
+/// Rows for those who are updated on every tick.
+fn near_rows(rows_per_tick: usize) -> usize {
+    (NEAREST + NEAREST_MARGIN).min(rows_per_tick * 3 / 5)
+}
+
+/// As many of a crowd are held at most.
+#[must_use]
+pub fn capacity(rows_per_tick: usize) -> usize {
+    let near = near_rows(rows_per_tick);
+    (near + (rows_per_tick - near).max(1) * STRIDE_MAX as usize).min(VIEW_ENTITIES_MAX)
 }
 
 /// Buckets of [`cuts`]: few enough to be cleared for every state, enough that a bucket of a large crowd holds few.
@@ -176,6 +188,7 @@ mod tests {
             prop_assert!(sorted.is_sorted_by_key(|c| plan.stride(c).unwrap_or(u64::MAX)));
             let all_near = candidates.iter().all(|c| plan.is_near(c));
             prop_assert_eq!(all_near, candidates.len() <= rows);
+            prop_assert_eq!(strides.len(), candidates.len().min(capacity(rows)));
         }
 
         #[test]

@@ -60,6 +60,11 @@ impl Costs {
         }
     }
 
+    /// Rows that usually fit so many bytes.
+    fn rows(&self, per_tick: usize) -> usize {
+        per_tick.saturating_sub(self.usual_envelope) / self.usual_row
+    }
+
     fn enter(&self, entity: &Entity) -> usize {
         self.enter + (self.text)(&entity.profile) + self.growth * entity.state.bytes().len()
     }
@@ -69,6 +74,12 @@ impl Costs {
         let state = if state { self.growth * entity.state.bytes().len() } else { 0 };
         self.change + profile + state
     }
+}
+
+/// As many of a crowd are held at most by a view that has so many bytes per tick.
+#[must_use]
+pub fn capacity(encoding: Encoding, per_tick: usize) -> usize {
+    interest::capacity(Costs::of(encoding).rows(per_tick))
 }
 
 /// What one state did, for counting.
@@ -182,8 +193,7 @@ impl View {
 
         let mut candidates = Vec::with_capacity(self.table.len() + 8);
         interest::gather(me, at, self.radius_m, tick, &self.table, &mut candidates);
-        let rows_per_tick = per_tick.saturating_sub(self.costs.usual_envelope) / self.costs.usual_row;
-        let plan = Plan::new(&candidates, rows_per_tick);
+        let plan = Plan::new(&candidates, self.costs.rows(per_tick));
         let mut summary = Summary::default();
         let (mut missing, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
         let mut stay = 0;

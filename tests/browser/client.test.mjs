@@ -1,7 +1,8 @@
-// The client that the README quotes, as it stands there, sees another avatar walk.
+// The client that the README quotes stands there as it is, and sees another avatar walk.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { crowd } from "./crowd.mjs";
 import { startGateway, until } from "./gateway.mjs";
@@ -13,6 +14,12 @@ after(async () => {
   child?.kill();
   walkers?.close();
   await gateway?.close();
+});
+
+test("the README quotes it word for word", () => {
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const [, quoted] = readme.split("```js\n");
+  assert.equal(quoted.split("```")[0], readFileSync(PATH, "utf8"));
 });
 
 test("the plain client sees and is seen", async () => {

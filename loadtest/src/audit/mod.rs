@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use nearcast::client::{Avatar, Mirror};
 use nearcast::codec::message::Id;
 use nearcast::codec::state::{AGE_OLD_MS, Delta, Row};
-use nearcast::limits::{NEAREST, TICK_US};
+use nearcast::limits::{FLUSH_US, NEAREST, TICK_US};
 
-use crate::scene::Agent;
+use crate::scene::{Agent, distance_m};
 use rules::{Bucket, Nearest, Presence, Should, last_sample_us, nearest_sample_us, should, stale_for_us};
 use tally::{BANDS_M, Tally};
 
@@ -21,10 +21,11 @@ pub const AHEAD_US: u64 = 100_000;
 const HELD_AFTER_US: u64 = 8_000_000;
 /// A view that has just opened is joining for this long at least, µs.
 const OPENING_US: u64 = 1_000_000;
-/// Ticks of one gap that are looked at.
-const MISSED_MAX: usize = 100;
 /// Whether somebody moved between two ticks is asked of ticks this long ago, so that their samples have all gone out, µs.
 const BACK_US: u64 = 25_000;
+/// A sample that comes to the gateway this much before a tick is in it, µs: it waits for one flush. One that comes later
+/// may be, but nobody is blamed for it.
+const IN_TIME_US: u64 = FLUSH_US;
 
 /// What the swarm knows of one of its avatars.
 #[derive(Clone, Debug)]
@@ -45,8 +46,12 @@ pub struct Player {
     pub late_us: [u64; LATE_KEPT],
 }
 
-/// Samples of which the lateness is kept: a state tells of the last one or two.
-pub const LATE_KEPT: usize = 4;
+/// Samples of which the lateness is kept.
+pub const LATE_KEPT: usize = 32;
+/// Ticks of one hole that are looked at, the newest. Their samples' lateness is still kept when the state after the hole
+/// comes, up to 350 ms on either way. A state comes every ten ticks even without news, so in a longer hole states were
+/// missed: its older ticks count so without a look.
+const HOLE_TICKS: u64 = 16;
 
 impl Player {
     /// Where the lateness of a sample is kept.
@@ -94,7 +99,6 @@ pub struct Watch {
     nearest: Nearest,
     bucket: Bucket,
     joined_us: u64,
-    tick: u64,
     counted: bool,
     near: Vec<(f64, Id)>,
 }
@@ -122,11 +126,6 @@ impl Watch {
         received_us: u64,
         tally: &mut Tally,
     ) {
-        let shown_tick = std::mem::replace(&mut self.tick, delta.tick);
-        if shown_tick > 0 {
-            let missed = (shown_tick + 1..delta.tick).take(MISSED_MAX);
-            tally.missed_states += missed.filter(|tick| anything_to_tell(*tick, mirror, client, roster)).count() as u64;
-        }
         for row in &delta.updates {
             let Some(entity) = mirror.at(row.slot).map(|avatar| avatar.entity) else { continue };
             let Some(player) = roster.player(entity) else { continue };
@@ -204,6 +203,27 @@ impl Watch {
     }
 }
 
+/// Ticks between two states, or after the last one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hole {
+    /// There was nothing to tell.
+    pub quiet: u64,
+    /// Somebody held had moved.
+    pub missed: u64,
+}
+
+impl Hole {
+    /// Judges the ticks after `shown` and before `next`, of which a client that holds `mirror` got no state.
+    #[must_use]
+    pub fn between(shown: u64, next: u64, mirror: &Mirror, client: &Client, roster: &Roster) -> Hole {
+        let ticks = next.saturating_sub(shown + 1);
+        let looked_at = ticks.min(HOLE_TICKS);
+        let told = |tick: &u64| anything_to_tell(*tick, mirror, client, roster);
+        let missed = ticks - looked_at + (next - looked_at..next).filter(told).count() as u64;
+        Hole { quiet: ticks - missed, missed }
+    }
+}
+
 /// Whether a tick had something new of anybody held: a sample that differs from the one before, and was sent early
 /// enough to be in.
 fn anything_to_tell(tick: u64, mirror: &Mirror, client: &Client, roster: &Roster) -> bool {
@@ -212,7 +232,7 @@ fn anything_to_tell(tick: u64, mirror: &Mirror, client: &Client, roster: &Roster
         let sample_us = last_sample_us(tick_us.saturating_sub(player.one_way_us), player.phase_us);
         let at = |us: u64| player.agent.at(us as f64 / 1e3).pos;
         let sent_us = sample_us + player.late_us[player.late_at(sample_us)];
-        let in_time = sent_us + player.one_way_us + BACK_US / 5 < tick_us;
+        let in_time = sent_us + player.one_way_us + IN_TIME_US < tick_us;
         in_time && sample_us >= player.phase_us + TICK_US && at(sample_us) != at(sample_us - TICK_US)
     })
 }
@@ -279,8 +299,51 @@ fn off_cm(row: &Row, player: &Player, sample_us: u64) -> u64 {
     (distance_m(row.pos.metres(), player.agent.at(sample_us as f64 / 1e3).pos) * 100.0).round() as u64
 }
 
-/// Distance, metres.
-#[must_use]
-pub fn distance_m(a: [f64; 3], b: [f64; 3]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crowd::{Crowd, Layout};
+    use crate::scene::Scene;
+    use nearcast::codec::state::{Enter, Slot};
+
+    /// Samples come 20 ms before a tick.
+    const PHASE_US: u64 = 30_000;
+
+    fn player(agent: &Agent) -> Player {
+        let (agent, entity) = (agent.clone(), Some(7));
+        Player { agent, gateway: 0, one_way_us: 0, entity, phase_us: PHASE_US, said: None, late_us: [0; LATE_KEPT] }
+    }
+
+    #[test]
+    fn a_tick_without_a_state_is_missed_only_if_it_had_news_in_time() {
+        let crowd = Crowd::tiled(&Scene::plaza(), 60, Layout::default()).expect("the plaza fits");
+        let slot = Slot { index: 0, generation: 0 };
+        let row = Row { slot, pos: nearcast::space::Pos::default(), yaw: 0, age_ms: 0, flags: 0 };
+        let state = nearcast::codec::message::AppState::default();
+        let enters = vec![Enter { row, entity: 7, profile: "".into(), state }];
+        let first = Delta { tick: 100, full_begin: true, full_end: true, enters, ..Delta::default() };
+        let mut mirror = Mirror::default();
+        mirror.apply(&first).expect("an empty table takes it");
+        let client = Client { bot: 0, offset_us: 0, radius_m: 50.0, budget: 24_576, holds: 100 };
+        let by_entity = HashMap::from([(7, 0)]);
+        let hole = |player: Player, next: u64| {
+            let roster = Roster { players: vec![player], by_entity: by_entity.clone() };
+            Hole::between(100, next, &mirror, &client, &roster)
+        };
+        let mut some = Hole::default();
+        for agent in &crowd.agents {
+            let at = |tick: u64| agent.at((tick * TICK_US - TICK_US + PHASE_US) as f64 / 1e3).pos;
+            let missed = (101..111).filter(|tick| at(*tick) != at(tick - 1)).count() as u64;
+            assert_eq!(hole(player(agent), 111), Hole { quiet: 10 - missed, missed });
+            some = Hole { quiet: some.quiet + 10 - missed, missed: some.missed + missed };
+            let late = Player { late_us: [16_000; LATE_KEPT], ..player(agent) };
+            assert_eq!(hole(late, 111), Hole { quiet: 10, missed: 0 }, "4 ms before a tick are too few");
+            let gone = Player { entity: None, ..player(agent) };
+            assert_eq!(hole(gone.clone(), 111), Hole { quiet: 10, missed: 0 }, "nothing is known of who left");
+            assert_eq!(hole(gone, 200), Hole { quiet: HOLE_TICKS, missed: 99 - HOLE_TICKS }, "too long to be quiet");
+        }
+        assert!(some.quiet > 20 && some.missed > 20, "{some:?}");
+        assert_eq!(hole(player(&crowd.agents[0]), 101), Hole::default());
+        assert_eq!(hole(player(&crowd.agents[0]), 0), Hole::default(), "states that are still on their way");
+    }
 }

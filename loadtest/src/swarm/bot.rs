@@ -68,6 +68,8 @@ pub struct Counts {
     pub bytes: u64,
     /// Ticks between states that no state came for.
     pub gaps: u64,
+    /// Those of the window's that had nothing to tell.
+    pub quiet: u64,
     /// Whether it has been in session for the whole window.
     pub whole: bool,
 }
@@ -97,15 +99,6 @@ impl Bot {
 pub(super) fn hello(number: usize, world: &str, view: View) -> In {
     let profile = Some(format!("bot {number:012}"));
     In::Hello(Hello { world: world.to_owned(), profile, view: Some(view), ..Hello::default() })
-}
-
-/// Bytes on the socket: with the header of an unmasked WebSocket frame.
-pub(super) fn framed_len(len: usize) -> usize {
-    len + match len {
-        0..126 => 2,
-        126..65_536 => 4,
-        _ => 10,
-    }
 }
 
 /// What all bots of a swarm have in common.

@@ -17,16 +17,16 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use nearcast::client::Mirror;
 use nearcast::codec::message::{In, Out, View, Welcome};
-use nearcast::codec::wire::Heard;
+use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 use tokio::sync::Notify;
 
 pub use bot::{BotPlan, Counts, SwarmPlan};
 
 use crate::audit::tally::{Tally, histogram};
-use crate::audit::{LATE_KEPT, Player, Roster, Watch};
+use crate::audit::{Hole, LATE_KEPT, Player, Roster, Watch};
 use crate::clock::{Clock, Offset};
-use bot::{Arrival, Bot, INBOX_MAX, framed_len, hello};
+use bot::{Arrival, Bot, INBOX_MAX, hello};
 use schedule::{Due, Duty, Schedule};
 use socket::{Alarm, Read, Socket};
 
@@ -106,6 +106,8 @@ pub struct Swarm {
     joined: Cell<usize>,
     over: Cell<bool>,
     window_us: Cell<u64>,
+    /// The newest tick that anybody had been shown when the window began.
+    window_tick: Cell<u64>,
     counters: RefCell<Counters>,
     tallies: RefCell<[Tally; GROUPS]>,
 }
@@ -137,6 +139,7 @@ impl Swarm {
             joined: Cell::new(0),
             over: Cell::new(false),
             window_us: Cell::new(0),
+            window_tick: Cell::new(0),
             counters: RefCell::default(),
             tallies: RefCell::default(),
             plan,
@@ -175,6 +178,7 @@ impl Swarm {
     /// Starts a window: counts and histograms from now on.
     pub fn begin(&self) {
         self.window_us.set(self.clock.now_us());
+        self.window_tick.set(self.counters.borrow().last_tick);
         *self.counters.borrow_mut() = Counters::default();
         self.tallies.borrow_mut().iter_mut().for_each(Tally::restart);
         for bot in &self.bots {
@@ -188,12 +192,22 @@ impl Swarm {
     pub fn window(&self) -> Window {
         Window {
             seconds: self.clock.now_us().saturating_sub(self.window_us.get()) as f64 / 1e6,
-            bots: self.bots.iter().map(|bot| bot.borrow().counts).collect(),
+            bots: (0..self.bots.len()).map(|number| self.counts(number)).collect(),
             groups: self.plan.bots.iter().map(|plan| plan.group).collect(),
             held: self.bots.iter().map(|bot| bot.borrow().mirror.len()).collect(),
             counters: self.counters.borrow().clone(),
             tallies: self.tallies.borrow().clone(),
         }
+    }
+
+    /// A bot's counts, with the ticks since its last state. Those that may still be on their way to it are left out.
+    fn counts(&self, number: usize) -> Counts {
+        let bot = self.bots[number].borrow();
+        let way_ticks = self.plan.bots[number].one_way_us.div_ceil(TICK_US);
+        let newest = self.counters.borrow().last_tick.saturating_sub(way_ticks);
+        let shown = bot.mirror.tick().max(self.window_tick.get());
+        let hole = Hole::between(shown, newest, &bot.mirror, &self.client(number), &self.roster.borrow());
+        Counts { quiet: bot.counts.quiet + hole.quiet, ..bot.counts }
     }
 
     /// All bots say bye; returns when the gateway has had time to answer.

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use nearcast::codec::message::{ByeIn, In, Out, Ping, Report};
 use nearcast::codec::state::Delta;
-use nearcast::codec::wire::Heard;
+use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 
-use super::bot::{Arrival, Bot, framed_len};
+use super::bot::{Arrival, Bot};
 use super::schedule::{Due, Duty};
 use super::{PING_EVERY_US, Swarm};
-use crate::audit::Client;
+use crate::audit::{Client, Hole};
 
 /// After this long of decoding or auditing, sockets are read again, µs.
 const SLICE_US: u64 = 200;
@@ -192,6 +192,16 @@ impl Swarm {
 
     fn state(&self, number: usize, bot: &mut Bot, delta: &Delta, received_us: u64) -> Result<(), String> {
         let before = bot.mirror.tick();
+        let (client, group) = (self.client(number), self.plan.bots[number].group);
+        if before > 0 {
+            let roster = self.roster.borrow();
+            // By what it held meanwhile: who enters with this state was not missed before.
+            let hole = |shown: u64| Hole::between(shown, delta.tick, &bot.mirror, &client, &roster);
+            bot.counts.quiet += hole(before.max(self.window_tick.get())).quiet;
+            if bot.watch.is_some() {
+                self.tallies.borrow_mut()[group].missed_states += hole(before).missed;
+            }
+        }
         let digest = bot.mirror.apply(delta).map_err(|e| format!("a state contradicts the one before: {e}"))?;
         bot.unsaid = Some((bot.mirror.number(), received_us));
         bot.counts.states += 1;
@@ -202,15 +212,8 @@ impl Swarm {
         }
         self.counters.borrow_mut().tick(delta.tick);
         if let Some(watch) = &mut bot.watch {
-            let (client, roster) = (self.client(number), self.roster.borrow());
-            watch.state(
-                delta,
-                &bot.mirror,
-                &client,
-                &roster,
-                received_us,
-                &mut self.tallies.borrow_mut()[self.plan.bots[number].group],
-            );
+            let (roster, tallies) = (self.roster.borrow(), &mut self.tallies.borrow_mut());
+            watch.state(delta, &bot.mirror, &client, &roster, received_us, &mut tallies[group]);
         }
         if let Some((number, digest)) = digest {
             self.send(bot, &In::Report(Report { number, digest }));
