@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, Hello, Id, In, Move, Out, Report, Scope, Seen, View};
+use nearcast::codec::message::{Act, Event, Hello, Id, In, Move, Out, Report, Scope, Seen, View};
 use nearcast::codec::state::Context;
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, SECOND_US, TICK_US};
@@ -134,6 +134,13 @@ impl Room {
         for _ in 0..n {
             self.tick();
         }
+    }
+
+    fn events(&self, who: usize) -> impl Iterator<Item = &Event> {
+        self.people[who].heard.iter().filter_map(|out| match out {
+            Out::Event(event) => Some(event),
+            _ => None,
+        })
     }
 
     fn refusals(&self, who: usize) -> Vec<&str> {
@@ -265,6 +272,33 @@ fn no_more_than_32_actions_are_open() {
         act(&mut room, n);
     }
     assert_eq!(room.refusals(ann)[2], "rate", "five a second, and twenty at once");
+}
+
+#[test]
+fn a_number_long_past_is_refused_and_not_taken_for_a_repetition() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
+    room.tick();
+    let act = |room: &mut Room, n: u64, x| {
+        let time = (room.now_us - START_US) as f64 / 1e3;
+        let name = n.to_string();
+        let act = Act { n, scope: Scope::Nearby, name, data: String::new(), time, pos: [x, 0.0, 0.0] };
+        room.say(ann, &In::Act(act));
+        room.ticks(2);
+    };
+    act(&mut room, 1, 400.0);
+    assert_eq!(room.refusals(ann), ["too_far"]);
+    [2, 33, 64, 95].into_iter().for_each(|n| act(&mut room, n, 0.0));
+    act(&mut room, 1, 0.0);
+    act(&mut room, 63, 0.0);
+    assert_eq!(room.refusals(ann), ["too_far", "window", "window"]);
+    act(&mut room, 64, 0.0);
+    act(&mut room, 65, 0.0);
+    assert_eq!(room.refusals(ann).len(), 3);
+    let told: Vec<_> = room.events(ann).map(|event| event.name.as_str()).collect();
+    assert_eq!(told, ["2", "33", "64", "95", "65"], "64 was a repetition: it takes effect once");
+    let acked = room.people[ann].heard.iter().filter(|out| matches!(out, Out::Ack(_)));
+    assert_eq!(acked.count(), 6);
 }
 
 #[test]

@@ -234,6 +234,7 @@ impl World {
         let Some(part) = self.parts[usize::from(partition)].as_mut() else { return };
         for sample in samples {
             if own && self.owned.get(&sample.entity).is_some_and(|o| sample.sequence > o.sequence()) {
+                // A repetition is acknowledged too: sessions hand on no number so low that the fold only takes it for one.
                 self.facts.echo_mismatch += 1;
             }
             let time_us = sample.time_us.saturating_add_signed(offset_us).min(now_us);

@@ -70,6 +70,8 @@ pub struct Session {
     radius_m: f64,
     /// Actions without an answer; true if sent more than once.
     open_acts: BTreeMap<u64, bool>,
+    /// The highest number of an action handed on.
+    highest_act: u64,
     view: View,
     budget: Budget,
     flow: Flow,
@@ -111,6 +113,7 @@ impl Session {
             merged: None,
             radius_m: world.radius,
             open_acts: BTreeMap::new(),
+            highest_act: 0,
             view: View::new(encoding),
             budget: Budget::new(now_us),
             flow: Flow::default(),
