@@ -49,6 +49,7 @@ impl Cursors {
                 *next = ring.start;
                 out.push(Out::Reset(Reset { partition, offset: ring.start }));
             }
+                room = room.saturating_sub(FIELDS_BYTES);
             let from = ring.events.partition_point(|event| event.offset < *next);
             for event in &ring.events[from..] {
                 if reaches(event, at, radius_m) {

@@ -150,6 +150,7 @@ impl Session {
         if self.phase == Phase::Over {
             return;
         }
+        self.budget.fill(now_us);
         match input {
             Input::Message(bytes) => self.on_bytes(bytes, now_us, out),
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
