@@ -302,6 +302,30 @@ fn a_number_long_past_is_refused_and_not_taken_for_a_repetition() {
 }
 
 #[test]
+fn who_opens_a_partition_has_missed_nothing() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
+    room.tick();
+    let wave = |room: &mut Room, who, n| {
+        let time = (room.now_us - START_US) as f64 / 1e3;
+        let act = Act { n, scope: Scope::Nearby, name: "x".into(), data: String::new(), time, pos: [0.0; 3] };
+        room.say(who, &In::Act(act));
+        room.ticks(2);
+    };
+    wave(&mut room, ann, 1);
+    // A gateway that has just started, on the same log.
+    room.world = World::new(room.settings.grid, 2);
+    let bob = room.join(Encoding::Json, View::default(), 1.0, 0.0);
+    let tick = room.world.freeze(room.now_us / TICK_US, room.now_us);
+    room.input(bob, Input::Tick(&tick));
+    room.ticks(2);
+    wave(&mut room, bob, 1);
+    let resets = |who: usize| room.people[who].heard.iter().filter(|out| matches!(out, Out::Reset(_))).count();
+    assert_eq!((room.events(bob).count(), resets(bob)), (1, 0));
+    assert_eq!((room.events(ann).count(), resets(ann)), (2, 0), "who was there goes on");
+}
+
+#[test]
 fn who_says_nothing_is_pinged_and_then_closed() {
     let mut room = Room::new();
     let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);

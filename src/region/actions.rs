@@ -46,19 +46,20 @@ impl Window {
 #[derive(Debug, Default)]
 pub struct Actions {
     windows: Map<Id, Window>,
-    ring: Arc<Ring>,
+    /// `None` until the log is read.
+    ring: Option<Arc<Ring>>,
 }
 
 impl Actions {
-    /// The newest events.
+    /// The newest events, once they are read.
     #[must_use]
-    pub fn ring(&self) -> Arc<Ring> {
+    pub fn ring(&self) -> Option<Arc<Ring>> {
         self.ring.clone()
     }
 
     /// The log is read from this offset: nobody is told of what stands before it.
     pub fn start(&mut self, offset: u64) {
-        self.ring = Arc::new(Ring { start: offset, end: offset, events: Vec::new() });
+        self.ring = Some(Arc::new(Ring { start: offset, end: offset, events: Vec::new() }));
     }
 
     /// Whether an action has taken effect.
@@ -76,7 +77,7 @@ impl Actions {
             self.windows.shift_remove_index(0);
         }
         self.windows.insert(action.session, window);
-        let ring = Arc::make_mut(&mut self.ring);
+        let ring = Arc::make_mut(self.ring.get_or_insert_default());
         ring.end = offset + 1;
         if new {
             ring.events.push(Arc::new(Event {
@@ -129,7 +130,7 @@ mod tests {
         for n in 0..2_000 {
             assert!(actions.fold(n * 2, &action(n % 7, n)));
         }
-        let ring = actions.ring();
+        let ring = actions.ring().expect("it has events");
         assert_eq!((ring.events.len(), ring.end), (EVENT_RING, 3_999));
         assert_eq!(ring.start, ring.events[0].offset - 1);
     }

@@ -318,7 +318,7 @@ mod tests {
             grid: Grid { w: 1, h: 1 },
             frames: vec![Arc::new(frame)],
             partitions: vec![PartitionStatus { complete: true, stale: false }],
-            events: vec![Arc::new(Ring { start: 0, end: n, events })],
+            events: vec![Some(Arc::new(Ring { start: 0, end: n, events }))],
         }
     }
 

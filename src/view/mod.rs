@@ -361,6 +361,7 @@ mod tests {
             grid: Grid { w: 1, h: 1 },
             frames: vec![Arc::new(frame)],
             partitions: vec![PartitionStatus { complete: true, stale: false }],
+            events: vec![None],
         }
     }
 
@@ -400,7 +401,6 @@ mod tests {
             }
             assert!(number > 5, "{encoding:?}: a state or two had them all");
             assert_eq!(step(number, 200, 2, 100_000).2, 200);
-            events: vec![Arc::default()],
         }
     }
 
@@ -452,7 +452,7 @@ mod tests {
             grid: Grid { w: 1, h: 1 },
             frames: regions().enumerate().map(|(i, region)| frame(i, region, number)).collect(),
             partitions: vec![PartitionStatus { complete: true, stale: false }],
-            events: vec![Arc::default()],
+            events: vec![None],
         };
         let (mut view, mut delta) = (View::new(Encoding::MessagePack), Delta::default());
         let mut step = |tick: &Tick, delta: &mut Delta| {
