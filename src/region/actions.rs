@@ -48,6 +48,8 @@ pub struct Actions {
     windows: Map<Id, Window>,
     /// `None` until the log is read.
     ring: Option<Arc<Ring>>,
+    /// Windows forgotten because there were too many; the caller empties it.
+    pub forgotten: u64,
 }
 
 impl Actions {
@@ -60,6 +62,12 @@ impl Actions {
     /// The log is read from this offset: nobody is told of what stands before it.
     pub fn start(&mut self, offset: u64) {
         self.ring = Some(Arc::new(Ring { start: offset, end: offset, events: Vec::new() }));
+    }
+
+    /// Sessions and events remembered, for the simulation's checker.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        (self.windows.len(), self.ring.as_ref().map_or(0, |ring| ring.events.len()))
     }
 
     /// Whether an action has taken effect.
@@ -75,6 +83,7 @@ impl Actions {
         let new = window.take(action.n);
         if self.windows.len() >= DEDUPE_SESSIONS_MAX {
             self.windows.shift_remove_index(0);
+            self.forgotten += 1;
         }
         self.windows.insert(action.session, window);
         let ring = Arc::make_mut(self.ring.get_or_insert_default());
@@ -142,7 +151,9 @@ mod tests {
             actions.fold(session, &action(session, 1));
         }
         actions.fold(10_000, &action(0, 2));
+        assert_eq!(actions.forgotten, 0);
         actions.fold(10_001, &action(9_999, 1));
+        assert_eq!((actions.forgotten, actions.kept().0), (1, DEDUPE_SESSIONS_MAX));
         assert!(!actions.fold(10_002, &action(0, 1)), "session 0 spoke lately");
         assert!(actions.fold(10_003, &action(1, 1)), "session 1 was forgotten");
     }

@@ -2,7 +2,7 @@
 //! looks at what each client holds whenever a state arrives. It judges a state by the truth of the moment at which its
 //! tick was frozen, so that slow links do not blur the bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +10,9 @@ use nearcast::client::Mirror;
 use nearcast::codec::Payload;
 use nearcast::codec::message::{Id, Out};
 use nearcast::codec::state::Delta;
-use nearcast::limits::{EXPIRY_US, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US};
+use nearcast::limits::{
+    EVENT_RING, EXPIRY_US, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US,
+};
 use nearcast::log::Source;
 use nearcast::region::{Submit, World};
 use nearcast::settings::WorldSettings;
@@ -155,6 +157,8 @@ pub struct Checker {
     viewers: BTreeMap<u64, Viewer>,
     ticks: BTreeMap<(usize, u64), u64>,
     states: u64,
+    /// Gateways that have ever run.
+    gateways: usize,
     judged: u64,
 }
 
@@ -175,6 +179,7 @@ impl Checker {
             viewers: BTreeMap::new(),
             ticks: BTreeMap::new(),
             states: 0,
+            gateways: 0,
             judged: 0,
         }
     }
@@ -424,15 +429,28 @@ impl Checker {
         let within = queued <= world.owned()
             && world.owned() <= sessions
             && pending <= sessions * OPEN_ACTS_MAX as usize
-            && world.followed() <= usize::from(self.settings.grid.partitions());
+            // Each is sent again only after its answer, or 10 s of silence.
+            && kept.tickets <= sessions * OPEN_ACTS_MAX as usize
+            && world.followed() <= usize::from(self.settings.grid.partitions())
+            && kept.handles == held
+            && kept.handles + kept.free_handles <= self.lives.len()
+            && kept.tombstones <= self.lives.len()
+            && kept.windows <= self.lives.len()
+            && kept.events <= EVENT_RING
+            && kept.peers < self.gateways;
         if !within || unseen.max().unwrap_or(0) > FLOW_UNSEEN_MAX {
-            self.fail(format!("gateway {gateway} holds too much: {queued} samples, {pending} actions"));
+            let queues = format!("{queued} samples, {pending} actions, {held} entities, {kept:?}");
+            self.fail(format!("gateway {gateway} holds too much: {queues}"));
         }
     }
 
     fn overdue(&mut self) {
         let healthy_us = self.bad_us + HEALED_US;
         let now_us = self.now_us;
+        self.gateways = self.gateways.max(gateway + 1);
+        let kept = world.kept();
+        let folded = (0..self.partitions()).flat_map(|partition| world.folded(partition).map(|(id, _)| id));
+        let held = folded.collect::<BTreeSet<Id>>().len();
         let mut faults = Vec::new();
         for viewer in self.viewers.values() {
             let has_place = self.lives.get(&viewer.entity).is_some_and(|life| !life.steps.is_empty());
