@@ -59,7 +59,7 @@ fn tick(number: u64, n: u64) -> Tick {
         grid: Grid { w: 1, h: 1 },
         frames: vec![Arc::new(Frame { region: Region { x: 0, z: 0 }, spots, entities })],
         partitions: vec![PartitionStatus { complete: true, stale: false }],
-        events: vec![Arc::default()],
+        events: vec![None],
     }
 }
 

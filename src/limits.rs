@@ -52,7 +52,8 @@ pub const REFUSALS_MAX: u32 = 600;
 pub const REFUSALS_WINDOW_US: u64 = 10 * SECOND_US;
 /// Unreadable messages within that window that end a session: two may be a bug, three are a wrong client.
 pub const UNREADABLE_MAX: u32 = 3;
-/// Actions of one session that wait for an answer: newest number less lowest open one. Refused beyond (`window`).
+/// Actions of one session that wait for an answer: newest number less lowest open one; and how far below the newest a
+/// number may be. Refused beyond (`window`).
 pub const OPEN_ACTS_MAX: u64 = 32;
 /// A `hello` must come this soon after the upgrade; else 4102.
 pub const HELLO_WITHIN_US: u64 = 5 * SECOND_US;

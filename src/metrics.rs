@@ -114,6 +114,7 @@ struct Metrics {
     foreign: IntCounter,
     echo_mismatch: IntCounter,
     expired: IntCounter,
+    forgotten: [IntCounter; 2],
     out_of_bounds: IntCounter,
     unreachable: IntCounter,
     connections: IntGauge,
@@ -139,6 +140,7 @@ impl Metrics {
         };
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
+        let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
         let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
         let info = register(r, GaugeVec::new(Opts::new("nearcast_info", "Version of this gateway."), &["version"]));
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -195,6 +197,7 @@ impl Metrics {
             foreign: counter("nearcast_records_foreign_total", "Records that are damaged or not ours, skipped."),
             echo_mismatch: counter("nearcast_echo_mismatch_total", "Own samples that came back newer than written."),
             expired: counter("nearcast_expired_total", "Avatars of other gateways that expired."),
+            forgotten: ["session", "leaver"].map(|what| forgotten.with_label_values(&[what])),
             out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
             unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
             connections: register(r, IntGauge::new("nearcast_connections", "Open sockets.")),
@@ -289,6 +292,7 @@ pub fn world_facts(facts: &Facts) {
     m.echo_mismatch.inc_by(facts.echo_mismatch);
     m.expired.inc_by(facts.expired);
     m.lingers_cut.inc_by(facts.lingers_cut);
+    m.forgotten.iter().zip([facts.sessions_forgotten, facts.leavers_forgotten]).for_each(|(c, n)| c.inc_by(n));
     m.out_of_bounds.inc_by(facts.out_of_bounds);
     m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));
     if facts.full > 0 {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
+use nearcast::codec::message::{Act, Event, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
 use nearcast::codec::state::Context;
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, SECOND_US, TICK_US};
@@ -134,6 +134,13 @@ impl Room {
         for _ in 0..n {
             self.tick();
         }
+    }
+
+    fn events(&self, who: usize) -> impl Iterator<Item = &Event> {
+        self.people[who].heard.iter().filter_map(|out| match out {
+            Out::Event(event) => Some(event),
+            _ => None,
+        })
     }
 
     fn refusals(&self, who: usize) -> Vec<&str> {
@@ -267,6 +274,57 @@ fn no_more_than_32_actions_are_open() {
         act(&mut room, n);
     }
     assert_eq!(room.refusals(ann)[2], "rate", "five a second, and twenty at once");
+}
+
+#[test]
+fn a_number_long_past_is_refused_and_not_taken_for_a_repetition() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
+    room.tick();
+    let act = |room: &mut Room, n: u64, x| {
+        let time = (room.now_us - START_US) as f64 / 1e3;
+        let name = n.to_string();
+        let act = Act { n, scope: Scope::Nearby, name, data: String::new(), time, pos: [x, 0.0, 0.0] };
+        room.say(ann, &In::Act(act));
+        room.ticks(2);
+    };
+    act(&mut room, 1, 400.0);
+    assert_eq!(room.refusals(ann), ["too_far"]);
+    [2, 33, 64, 95].into_iter().for_each(|n| act(&mut room, n, 0.0));
+    act(&mut room, 1, 0.0);
+    act(&mut room, 63, 0.0);
+    assert_eq!(room.refusals(ann), ["too_far", "window", "window"]);
+    act(&mut room, 64, 0.0);
+    act(&mut room, 65, 0.0);
+    assert_eq!(room.refusals(ann).len(), 3);
+    let told: Vec<_> = room.events(ann).map(|event| event.name.as_str()).collect();
+    assert_eq!(told, ["2", "33", "64", "95", "65"], "64 was a repetition: it takes effect once");
+    let acked = room.people[ann].heard.iter().filter(|out| matches!(out, Out::Ack(_)));
+    assert_eq!(acked.count(), 6);
+}
+
+#[test]
+fn who_opens_a_partition_has_missed_nothing() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
+    room.tick();
+    let wave = |room: &mut Room, who, n| {
+        let time = (room.now_us - START_US) as f64 / 1e3;
+        let act = Act { n, scope: Scope::Nearby, name: "x".into(), data: String::new(), time, pos: [0.0; 3] };
+        room.say(who, &In::Act(act));
+        room.ticks(2);
+    };
+    wave(&mut room, ann, 1);
+    // A gateway that has just started, on the same log.
+    room.world = World::new(room.settings.grid, 2);
+    let bob = room.join(Encoding::Json, View::default(), 1.0, 0.0);
+    let tick = room.world.freeze(room.now_us / TICK_US, room.now_us);
+    room.input(bob, Input::Tick(&tick));
+    room.ticks(2);
+    wave(&mut room, bob, 1);
+    let resets = |who: usize| room.people[who].heard.iter().filter(|out| matches!(out, Out::Reset(_))).count();
+    assert_eq!((room.events(bob).count(), resets(bob)), (1, 0));
+    assert_eq!((room.events(ann).count(), resets(ann)), (2, 0), "who was there goes on");
 }
 
 #[test]

@@ -92,7 +92,9 @@ impl Refusal {
             Refusal::TooFar => "the place of an action must be where the avatar was at its time",
             Refusal::NoPlace => "send a move first",
             Refusal::Rate => "too many messages; slow down",
-            Refusal::Window => "32 actions are open; wait for an answer to the oldest",
+            Refusal::Window => {
+                "32 or more above the oldest action without an answer, or below the newest; wait, or use the next number"
+            }
             Refusal::Busy => "the gateway is overloaded; try again later",
             Refusal::NotLogged => "the log did not take the action; send it again",
         }

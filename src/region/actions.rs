@@ -46,19 +46,28 @@ impl Window {
 #[derive(Debug, Default)]
 pub struct Actions {
     windows: Map<Id, Window>,
-    ring: Arc<Ring>,
+    /// `None` until the log is read.
+    ring: Option<Arc<Ring>>,
+    /// Windows forgotten because there were too many; the caller empties it.
+    pub forgotten: u64,
 }
 
 impl Actions {
-    /// The newest events.
+    /// The newest events, once they are read.
     #[must_use]
-    pub fn ring(&self) -> Arc<Ring> {
+    pub fn ring(&self) -> Option<Arc<Ring>> {
         self.ring.clone()
     }
 
     /// The log is read from this offset: nobody is told of what stands before it.
     pub fn start(&mut self, offset: u64) {
-        self.ring = Arc::new(Ring { start: offset, end: offset, events: Vec::new() });
+        self.ring = Some(Arc::new(Ring { start: offset, end: offset, events: Vec::new() }));
+    }
+
+    /// Sessions and events remembered, for the simulation's checker.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize) {
+        (self.windows.len(), self.ring.as_ref().map_or(0, |ring| ring.events.len()))
     }
 
     /// Whether an action has taken effect.
@@ -74,9 +83,10 @@ impl Actions {
         let new = window.take(action.n);
         if self.windows.len() >= DEDUPE_SESSIONS_MAX {
             self.windows.shift_remove_index(0);
+            self.forgotten += 1;
         }
         self.windows.insert(action.session, window);
-        let ring = Arc::make_mut(&mut self.ring);
+        let ring = Arc::make_mut(self.ring.get_or_insert_default());
         ring.end = offset + 1;
         if new {
             ring.events.push(Arc::new(Event {
@@ -129,7 +139,7 @@ mod tests {
         for n in 0..2_000 {
             assert!(actions.fold(n * 2, &action(n % 7, n)));
         }
-        let ring = actions.ring();
+        let ring = actions.ring().expect("it has events");
         assert_eq!((ring.events.len(), ring.end), (EVENT_RING, 3_999));
         assert_eq!(ring.start, ring.events[0].offset - 1);
     }
@@ -141,7 +151,9 @@ mod tests {
             actions.fold(session, &action(session, 1));
         }
         actions.fold(10_000, &action(0, 2));
+        assert_eq!(actions.forgotten, 0);
         actions.fold(10_001, &action(9_999, 1));
+        assert_eq!((actions.forgotten, actions.kept().0), (1, DEDUPE_SESSIONS_MAX));
         assert!(!actions.fold(10_002, &action(0, 1)), "session 0 spoke lately");
         assert!(actions.fold(10_003, &action(1, 1)), "session 1 was forgotten");
     }

@@ -82,6 +82,8 @@ pub struct Fold {
     last_append_ms: Option<i64>,
     entities: Map<Id, Held>,
     tombstones: Map<Id, (Version, u64)>,
+    /// Tombstones forgotten before their time because there were too many; the caller empties it.
+    pub forgotten: u64,
 }
 
 impl Fold {
@@ -117,6 +119,12 @@ impl Fold {
     #[must_use]
     pub fn len(&self) -> usize {
         self.entities.len()
+    }
+
+    /// How many that have left are remembered, for the simulation's checker.
+    #[must_use]
+    pub fn tombstones(&self) -> usize {
+        self.tombstones.len()
     }
 
     /// Whether nobody is.
@@ -221,6 +229,7 @@ impl Fold {
         let over = self.tombstones.len().saturating_sub(TOMBSTONES_MAX);
         let old = self.tombstones.values().take_while(|(_, at)| now_us - at > MOTION_RETENTION_US).count();
         self.tombstones.drain(..over.max(old));
+        self.forgotten += over.saturating_sub(old) as u64;
         expired.len()
     }
 
@@ -294,6 +303,21 @@ mod tests {
         assert_eq!(fold.fold(&sample(1, 6, Note::None), 0, around), Folded::Old);
         assert!(fold.is_empty());
         assert_eq!(fold.fold(&sample(1, 7, Note::None), 0, around), Folded::New, "a newer sample revives");
+    }
+
+    #[test]
+    fn tombstones_are_bounded_and_those_that_go_early_are_counted() {
+        let mut fold = Fold::default();
+        let around = &mut Alone::default();
+        fold.advance(0);
+        for entity in 0..TOMBSTONES_MAX as u64 + 3 {
+            fold.fold(&sample(entity, 1, Note::Leave), 0, around);
+        }
+        fold.expire(|_| false, around);
+        assert_eq!((fold.tombstones(), fold.forgotten), (TOMBSTONES_MAX, 3));
+        fold.time_us += MOTION_RETENTION_US + 1;
+        fold.expire(|_| false, around);
+        assert_eq!((fold.tombstones(), fold.forgotten), (0, 3), "the others had their time");
     }
 
     #[test]

@@ -16,8 +16,8 @@ pub struct Tick {
     pub frames: Vec<Arc<Frame>>,
     /// By partition.
     pub partitions: Vec<PartitionStatus>,
-    /// Events by partition, the newest last.
-    pub events: Vec<Arc<Ring>>,
+    /// Events by partition, the newest last; `None` while they are not read, so that nobody takes offsets for missed.
+    pub events: Vec<Option<Arc<Ring>>>,
 }
 
 impl Tick {

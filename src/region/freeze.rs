@@ -96,7 +96,7 @@ impl World {
             grid: self.grid,
             frames: frames.into_iter().map(Arc::new).collect(),
             partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).collect(),
-            events: self.parts.iter().map(|p| p.as_ref().map(|p| p.actions.ring()).unwrap_or_default()).collect(),
+            events: self.parts.iter().map(|part| part.as_ref()?.actions.ring()).collect(),
         }
     }
 

@@ -46,6 +46,20 @@ pub struct Shown {
     pub over: Option<Version>,
 }
 
+impl Handles {
+    /// How many are in use.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
 impl Surroundings for Handles {
     fn hold(&mut self, entity: Id) -> u32 {
         let Handles { by_id, free, shown } = self;

@@ -18,4 +18,4 @@ pub mod world;
 
 pub use frame::{Frame, Tick};
 pub use submit::{Answer, Answered, Facts, Submit};
-pub use world::World;
+pub use world::{Kept, World};

@@ -67,6 +67,18 @@ impl Peers {
         self.own.min().unwrap_or(0)
     }
 
+    /// How many other gateways are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.others.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.others.is_empty()
+    }
+
     /// Forgets gateways that have not been heard of for a minute.
     pub fn forget_silent(&mut self, now_us: u64) {
         self.others.retain(|_, (_, heard)| now_us.saturating_sub(*heard) < SILENT_US);

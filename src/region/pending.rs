@@ -39,6 +39,12 @@ impl Pending {
         self.open.len()
     }
 
+    /// Sendings whose end is not known.
+    #[must_use]
+    pub fn tickets(&self) -> usize {
+        self.tickets.len()
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -100,6 +100,10 @@ pub struct Facts {
     pub lingers_cut: u64,
     /// Entities that expired.
     pub expired: u64,
+    /// Sessions whose dedupe window was forgotten because a partition had too many.
+    pub sessions_forgotten: u64,
+    /// Leavers forgotten early because a partition had too many.
+    pub leavers_forgotten: u64,
     /// Partitions whose reading began anew because their offset was out of bounds.
     pub out_of_bounds: u64,
     /// Another number of this gateway, see [`super::World::claim`].

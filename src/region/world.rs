@@ -64,6 +64,25 @@ pub fn claim_record(now_us: u64) -> Bytes {
     record::encode(Stamp { gateway: 0, published_us: now_us }, &Record::Gateway("gateway".to_owned()))
 }
 
+/// How much a world keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Sendings of actions whose end is not known.
+    pub tickets: usize,
+    /// Other gateways.
+    pub peers: usize,
+    /// Dense numbers in use.
+    pub handles: usize,
+    /// Dense numbers to be used again.
+    pub free_handles: usize,
+    /// Leavers remembered in one partition, at most.
+    pub tombstones: usize,
+    /// Sessions remembered in one partition, at most.
+    pub windows: usize,
+    /// Events in the ring of one partition, at most.
+    pub events: usize,
+}
+
 /// What is not urgent is looked after this often.
 const UPKEEP_US: u64 = 250 * MILLI_US;
 
@@ -242,7 +261,9 @@ impl World {
             }
             Ok((stamp, Record::Beat)) => self.on_stamp(stamp, now_us),
             Ok((stamp, Record::Action(action))) if source.topic == Topic::Events => {
+                // A repetition is acknowledged too: sessions hand on no number so low that the fold only takes it for one.
                 part.actions.fold(offset, &action);
+                self.facts.sessions_forgotten += std::mem::take(&mut part.actions.forgotten);
                 if stamp.gateway == self.gateway {
                     self.pending.folded((action.session, action.n));
                     let answer = Answer::Ack(offset);
@@ -396,6 +417,7 @@ impl World {
         }
         let owned = &self.owned;
         self.facts.expired += part.fold.expire(|id| owned.contains_key(&id), &mut self.handles) as u64;
+        self.facts.leavers_forgotten += std::mem::take(&mut part.fold.forgotten);
         part.motion.ask_again(log, now_us);
         part.events.ask_again(log, now_us);
         let jitter_us = jitter(u64::from(self.gateway), u64::from(partition), now_us) % BEAT_JITTER_US;
@@ -471,6 +493,21 @@ impl World {
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
         (self.queued.len(), self.pending.len())
+    }
+
+    /// What it keeps, for the simulation's checker.
+    #[must_use]
+    pub fn kept(&self) -> Kept {
+        let parts = || self.parts.iter().flatten();
+        Kept {
+            tickets: self.pending.tickets(),
+            peers: self.peers.len(),
+            handles: self.handles.len(),
+            free_handles: self.handles.shown.len() - self.handles.len(),
+            tombstones: parts().map(|part| part.fold.tombstones()).max().unwrap_or(0),
+            windows: parts().map(|part| part.actions.kept().0).max().unwrap_or(0),
+            events: parts().map(|part| part.actions.kept().1).max().unwrap_or(0),
+        }
     }
 
     /// Folded entities of a partition, for the simulation's checker.

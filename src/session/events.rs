@@ -19,8 +19,8 @@ pub struct Cursors {
 
 impl Cursors {
     /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope reaches it, in order, while `room` bytes allow
-    /// (the rest stays for the next tick); a `reset` where the ring has moved past the cursor. A partition that comes
-    /// into view is read from its newest event on. An event larger than the whole bucket, of `depth` bytes, goes when
+    /// (the rest stays for the next tick); a `reset` where the ring has moved past the cursor, or begins anew below it. A
+    /// partition that comes into view is read from its newest event on, as soon as the world reads it. An event larger than the whole bucket, of `depth` bytes, goes when
     /// that is full. Returns whether one waits: then the bucket must be let fill.
     pub fn pull(
         &mut self,
@@ -37,7 +37,7 @@ impl Cursors {
         let mut room = room;
         let mut waits = false;
         for partition in partitions {
-            let ring = &tick.events[usize::from(partition)];
+            let Some(ring) = &tick.events[usize::from(partition)] else { continue };
             let at_cursor = match self.next.binary_search_by_key(&partition, |(p, _)| *p) {
                 Ok(found) => found,
                 Err(place) => {
@@ -46,9 +46,11 @@ impl Cursors {
                 }
             };
             let next = &mut self.next[at_cursor].1;
-            if *next < ring.start {
+            // Beyond the end: the topic was made anew, and its offsets count from 0 again.
+            if *next < ring.start || *next > ring.end {
                 *next = ring.start;
                 out.push(Out::Reset(Reset { partition, offset: ring.start }));
+                room = room.saturating_sub(FIELDS_BYTES);
             }
             let from = ring.events.partition_point(|event| event.offset < *next);
             for event in &ring.events[from..] {
@@ -108,7 +110,7 @@ mod tests {
             grid: Grid { w: 1, h: 1 },
             frames: Vec::new(),
             partitions: vec![PartitionStatus::default()],
-            events: vec![Arc::new(ring(Vec::new()))],
+            events: vec![Some(Arc::new(ring(Vec::new())))],
         };
         let mut cursors = Cursors::default();
         let mut pull = |tick: &Tick, room, depth| {
@@ -117,10 +119,41 @@ mod tests {
             (waits, out.len())
         };
         assert_eq!(pull(&tick, 1_000, 1_000), (false, 0));
-        tick.events = vec![Arc::new(ring(vec![event(&"x".repeat(2_000))]))];
+        tick.events = vec![Some(Arc::new(ring(vec![event(&"x".repeat(2_000))])))];
         assert_eq!(pull(&tick, 900, 1_000), (true, 0));
         assert_eq!(pull(&tick, 1_000, 1_000), (false, 1));
         assert_eq!(pull(&tick, 1_000, 1_000), (false, 0));
+    }
+
+    #[test]
+    fn a_reset_is_told_to_whom_events_passed_by_and_to_nobody_else() {
+        let ring = |start, end| Some(Arc::new(Ring { start, end, events: Vec::new() }));
+        let mut cursors = Cursors::default();
+        // Not read yet; read from offset 7 on; not read for a moment; passed by; made anew; passed by again.
+        for (ring, reset) in [
+            (None, None),
+            (ring(7, 7), None),
+            (ring(7, 9), None),
+            (None, None),
+            (ring(7, 7), None),
+            (ring(9, 9), Some(9)),
+            (ring(2, 3), Some(2)),
+            (ring(2, 4), None),
+            (ring(5, 5), Some(5)),
+        ] {
+            let tick = Tick {
+                number: 1,
+                grid: Grid { w: 1, h: 1 },
+                frames: Vec::new(),
+                partitions: vec![PartitionStatus::default()],
+                events: vec![ring.clone()],
+            };
+            let mut out = Vec::new();
+            cursors.pull(&tick, vec![0], (Pos::default(), 10.0), (1_000, 1_000), &mut out);
+            let told: Vec<_> =
+                out.iter().map(|out| if let Out::Reset(reset) = out { Some(reset.offset) } else { None }).collect();
+            assert_eq!(told, reset.map(Some).into_iter().collect::<Vec<_>>(), "{ring:?}");
+        }
     }
 
     #[test]
@@ -129,14 +162,14 @@ mod tests {
         let ring = |x: i32, n: u64| {
             let (scope, pos, data) = (Scope::Nearby, Pos { x, ..at }, "x".repeat(2_000));
             let event = |offset| Event { offset, from: 1, scope, pos, name: "x".into(), data: data.as_str().into() };
-            Arc::new(Ring { start: 0, end: n, events: (0..n).map(|offset| Arc::new(event(offset))).collect() })
+            Some(Arc::new(Ring { start: 0, end: n, events: (0..n).map(|offset| Arc::new(event(offset))).collect() }))
         };
         let mut tick = Tick {
             number: 0,
             grid: Grid { w: 2, h: 1 },
             frames: Vec::new(),
             partitions: vec![PartitionStatus::default(); 2],
-            events: vec![Arc::default(), Arc::default()],
+            events: vec![Some(Arc::default()), Some(Arc::default())],
         };
         let (mut cursors, mut budget, mut out) = (Cursors::default(), Budget::new(0), Vec::new());
         budget.ask(BUDGET_MIN);

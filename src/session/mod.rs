@@ -70,6 +70,8 @@ pub struct Session {
     radius_m: f64,
     /// Actions without an answer; true if sent more than once.
     open_acts: BTreeMap<u64, bool>,
+    /// The highest number of an action handed on.
+    highest_act: u64,
     view: View,
     budget: Budget,
     flow: Flow,
@@ -111,6 +113,7 @@ impl Session {
             merged: None,
             radius_m: world.radius,
             open_acts: BTreeMap::new(),
+            highest_act: 0,
             view: View::new(encoding),
             budget: Budget::new(now_us),
             flow: Flow::default(),
@@ -147,6 +150,7 @@ impl Session {
         if self.phase == Phase::Over {
             return;
         }
+        self.budget.fill(now_us);
         match input {
             Input::Message(bytes) => self.on_bytes(bytes, now_us, out),
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
@@ -314,7 +318,7 @@ mod tests {
             grid: Grid { w: 1, h: 1 },
             frames: vec![Arc::new(frame)],
             partitions: vec![PartitionStatus { complete: true, stale: false }],
-            events: vec![Arc::new(Ring { start: 0, end: n, events })],
+            events: vec![Some(Arc::new(Ring { start: 0, end: n, events }))],
         }
     }
 

@@ -55,11 +55,16 @@ impl Budget {
         self.tokens = self.tokens.min(self.depth());
     }
 
-    /// Bytes that may go now.
-    pub fn room(&mut self, now_us: u64) -> usize {
+    /// Time has passed. Called before bytes go: what a full bucket was given must not pay for them.
+    pub fn fill(&mut self, now_us: u64) {
         let passed_us = now_us.saturating_sub(self.at_us).min(2 * BUDGET_DEPTH_US) as i64;
         self.at_us = now_us;
         self.tokens = (self.tokens + passed_us * i64::from(self.rate)).min(self.depth());
+    }
+
+    /// Bytes that may go now.
+    pub fn room(&mut self, now_us: u64) -> usize {
+        self.fill(now_us);
         usize::try_from(self.tokens / MICRO).unwrap_or(0)
     }
 

@@ -210,13 +210,17 @@ impl View {
                 }
             }
         }
+        let mut left = room.saturating_sub(self.costs.envelope);
         if stay < self.table.len() {
             let stays = |c: &&Candidate| c.slot != NO_SLOT && plan.stride(c).is_some();
-            self.table.leave_others(candidates.iter().filter(stays).map(|c| c.slot), &mut out.leaves);
+            // Those beyond stay held, and what is left then is too little for an enter: nobody enters who has yet to
+            // leave under another handle.
+            let most = left / self.costs.leave;
+            self.table.leave_others(candidates.iter().filter(stays).map(|c| c.slot), most, &mut out.leaves);
+            left -= self.costs.leave * out.leaves.len();
         }
 
         self.deferred.clear();
-        let mut left = room.saturating_sub(self.costs.envelope + self.costs.leave * out.leaves.len());
         // Who is not there yet comes before who is far, but does not starve those; nor is it starved by the near, whose
         // profiles and states may cost more than the plan counts.
         let near_room = if missing.is_empty() { left } else { left.min(per_tick * 3 / 4) };
@@ -344,6 +348,7 @@ fn row(slot: crate::codec::state::Slot, pos: Pos, entity: &Entity, tick: u64, te
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Mirror;
     use crate::limits::BUDGET_MIN;
     use crate::region::frame::{Frame, PartitionStatus, Spot};
     use crate::space::{Grid, Region};
@@ -372,7 +377,46 @@ mod tests {
             grid: Grid { w: 1, h: 1 },
             frames: vec![Arc::new(frame)],
             partitions: vec![PartitionStatus { complete: true, stale: false }],
-            events: vec![Arc::default()],
+            events: vec![None],
+        }
+    }
+
+    #[test]
+    fn leaves_keep_to_the_budget_and_those_that_wait_stay_held() {
+        for encoding in Encoding::ALL {
+            let (mut view, mut delta) = (View::new(encoding), Delta::default());
+            let (mut mirror, mut context) = (Mirror::default(), crate::codec::state::Context::default());
+            let mut reader = crate::codec::state::Context::default();
+            let mut step = |number: u64, n: u64, epoch: u16, room: usize| {
+                let mut tick = crowd(number, n);
+                let frame = Arc::get_mut(&mut tick.frames[0]).expect("just made");
+                frame.spots.iter_mut().for_each(|spot| spot.epoch = epoch);
+                let turn = Turn { tick: &tick, me: 999, at: Pos::default(), complete: true, room, per_tick: 10_000 };
+                let held = view.step(turn, &mut delta).held;
+                let payload = encoding.encode_state(&mut context, &delta);
+                let crate::codec::Heard::State(read) = encoding.decode_out(&mut reader, payload.bytes()).expect("ours")
+                else {
+                    panic!("it is a state")
+                };
+                mirror.apply(&read).expect("no contradiction");
+                assert_eq!((mirror.digest(), mirror.shown().count()), (view.digest(), held));
+                (delta.leaves.len(), delta.enters.len() + delta.updates.len(), held, payload.framed_len())
+            };
+            let (.., all, _) = step(1, 200, 1, 100_000);
+            assert_eq!(all, 200);
+            assert_eq!(step(2, 0, 1, 0).0, 0, "{encoding:?}: no room");
+            let (mut left, mut number) = (200, 3);
+            // They come back, known by other handles, before the client was told that they went.
+            while left > 0 {
+                let (leaves, others, held, bytes) = step(number, 200, 2, 300);
+                if leaves < left {
+                    assert_eq!((others, held), (0, left - leaves), "{encoding:?}: leaves come first");
+                }
+                assert!(leaves > 0 && bytes <= 300, "{encoding:?}: {leaves} leaves in {bytes} bytes");
+                (left, number) = (left - leaves, number + 1);
+            }
+            assert!(number > 5, "{encoding:?}: a state or two had them all");
+            assert_eq!(step(number, 200, 2, 100_000).2, 200);
         }
     }
 
@@ -424,7 +468,7 @@ mod tests {
             grid: Grid { w: 1, h: 1 },
             frames: regions().enumerate().map(|(i, region)| frame(i, region, number)).collect(),
             partitions: vec![PartitionStatus { complete: true, stale: false }],
-            events: vec![Arc::default()],
+            events: vec![None],
         };
         let (mut view, mut delta) = (View::new(Encoding::MessagePack), Delta::default());
         let mut step = |tick: &Tick, delta: &mut Delta| {

@@ -153,13 +153,16 @@ impl Table {
         (Slot { index: slot, generation: held.generation }, before)
     }
 
-    /// Frees all slots that are not among those `kept`.
-    pub fn leave_others(&mut self, kept: impl Iterator<Item = u16>, leaves: &mut Vec<Slot>) {
+    /// Frees slots that are not among those `kept`, `most` at most.
+    pub fn leave_others(&mut self, kept: impl Iterator<Item = u16>, most: usize, leaves: &mut Vec<Slot>) {
         let mut stays = vec![false; self.slots.len()];
         kept.for_each(|slot| stays[usize::from(slot)] = true);
         for (index, held) in self.slots.iter_mut().enumerate() {
             if held.id == 0 || stays[index] {
                 continue;
+            }
+            if leaves.len() >= most {
+                break;
             }
             let Held { id, handle, generation, .. } = *held;
             if !crate::planted!(DroppedLeave) || !id.is_multiple_of(5) {
@@ -202,7 +205,7 @@ mod tests {
                     held.entry(handle).or_insert_with(|| table.enter(spot, &entity, tick as u64).expect("room").index);
                 } else if held.remove(&handle).is_some() {
                     let mut leaves = Vec::new();
-                    table.leave_others(held.values().copied(), &mut leaves);
+                    table.leave_others(held.values().copied(), 1, &mut leaves);
                     prop_assert_eq!(leaves.len(), 1);
                 }
                 for handle in 0..200 {

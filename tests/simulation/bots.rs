@@ -13,11 +13,16 @@ use crate::checker::Checker;
 use crate::link::{Down, Link, Quality, Up};
 use crate::rng::Rng;
 
+/// Actions of one bot that wait for an answer, at most.
+pub const ACTS_OPEN: usize = 8;
+
 /// How a bot says what it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seeing {
     /// With the next move, or on its own when none comes.
     Prompt,
+    /// On its own, so many µs after the first that it has not said.
+    Late(u64),
     /// Never; its pongs count.
     Pongs,
 }
@@ -116,7 +121,11 @@ impl Bot {
             quiet: false,
             encoding: if rng.one_in(4) { Encoding::Json } else { Encoding::MessagePack },
             quality,
-            seeing: if rng.one_in(6) { Seeing::Pongs } else { Seeing::Prompt },
+            seeing: match rng.below(8) {
+                0 => Seeing::Pongs,
+                1 => Seeing::Late(rng.between(300, 1_500) * MILLI_US),
+                _ => Seeing::Prompt,
+            },
             budget: match rng.below(6) {
                 0 => Some(2_048),
                 1 => Some(6_000),
@@ -140,7 +149,15 @@ impl Bot {
 
     /// Whether it gets all it could see at once.
     pub fn is_well_served(&self) -> bool {
-        self.budget.is_none() && !self.is_slow()
+        self.budget.is_none() && !self.is_slow() && self.lag_us().is_none()
+    }
+
+    /// If it says `seen` late: how long after a state was sent its gateway knows at the latest that the bot has it.
+    pub fn lag_us(&self) -> Option<u64> {
+        match self.seeing {
+            Seeing::Late(lag_us) => Some(lag_us + 2 * self.quality.delay_us),
+            Seeing::Prompt | Seeing::Pongs => None,
+        }
     }
 
     /// Whether states have to be skipped on its link.
@@ -251,7 +268,8 @@ impl Bot {
                 (conn.seen, conn.seen_us) = (conn.mirror.number(), now_us);
                 checker.state(conn.number, &before, &conn.mirror, &delta);
                 if let Some((number, mut digest)) = report {
-                    if self.liar {
+                    // Not in the end: the repair would still be under way.
+                    if self.liar && !self.quiet {
                         self.liar = false;
                         digest ^= 1;
                         checker.lied(conn.number);
@@ -340,7 +358,12 @@ impl Bot {
     }
 
     fn chatter(&mut self, conn: &mut Conn, checker: &mut Checker, now_us: u64) {
-        if self.seeing == Seeing::Prompt && conn.seen > conn.said && now_us >= conn.unsaid_us + 80 * MILLI_US {
+        let lag_us = match self.seeing {
+            Seeing::Prompt => Some(80 * MILLI_US),
+            Seeing::Late(lag_us) => Some(lag_us),
+            Seeing::Pongs => None,
+        };
+        if conn.seen > conn.said && lag_us.is_some_and(|lag_us| now_us >= conn.unsaid_us + lag_us) {
             conn.said = conn.seen;
             let held_ms = (now_us - conn.seen_us) as f64 / 1e3;
             conn.say(self.encoding, In::Seen(Seen { seen: conn.seen, held_ms }), now_us);
@@ -367,7 +390,9 @@ impl Bot {
                 self.radius = Some(self.rng.real(10.0, 128.0));
                 conn.say(self.encoding, In::View(View { radius: self.radius, budget: None }), now_us);
             }
-            _ if conn.acts.len() < 8 && conn.acts.first_key_value().is_none_or(|(n, _)| conn.next_n < n + 30) => {
+            _ if conn.acts.len() < ACTS_OPEN
+                && conn.acts.first_key_value().is_none_or(|(n, _)| conn.next_n < n + 30) =>
+            {
                 self.act(conn, now_us);
             }
             _ => {}

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use nearcast::codec::message::{Event, Id, Out, Scope};
 use nearcast::codec::record::{Action, Record, decode};
-use nearcast::limits::{MILLI_US, REGION_M, SECOND_US};
+use nearcast::limits::{EVENT_RING, MILLI_US, REGION_M, SECOND_US};
 use nearcast::log::{Source, Topic};
 use nearcast::space::{Grid, Pos, Region};
 
@@ -111,6 +111,12 @@ impl History {
             Out::Reset(reset) => {
                 self.resets += 1;
                 let conn = viewer.who.conn;
+                // Retention and faults take no events out of this log, and a gateway that dies takes its clients along:
+                // only a ring that has overflowed makes anybody miss one.
+                let before = (reset.partition, 0)..(reset.partition, reset.offset);
+                if self.events.range(before).count() < EVENT_RING {
+                    return Err(format!("bot {bot} is told {reset:?}, though it can have missed nothing"));
+                }
                 self.expected.retain(|(to, (partition, _)), _| *to != conn || *partition != reset.partition);
             }
             Out::Ack(ack) => {

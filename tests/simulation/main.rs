@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "one binary: `pub` says what is for the other files")]
 
 mod bots;
+mod bytes;
 mod checker;
 mod cluster;
 mod history;

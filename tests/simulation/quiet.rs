@@ -22,6 +22,9 @@ impl Checker {
     /// All gateways hold the same of each partition, and that is the truth.
     pub fn agree(&mut self, worlds: &[&World]) {
         let mut faults = Vec::new();
+        for tickets in worlds.iter().map(|world| world.kept().tickets).filter(|tickets| *tickets > 0) {
+            faults.push(format!("in the end a gateway still waits for the ends of {tickets} sendings"));
+        }
         for partition in 0..self.partitions() {
             let folds: Vec<BTreeMap<Id, _>> = worlds
                 .iter()
