@@ -289,20 +289,24 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEAD_WITHIN_S: u64 = 5;
 /// HTTP headers of one request.
 pub const HEADERS_MAX: usize = 64;
-/// tungstenite zero-fills this buffer on every read attempt: at its default of 128 KiB it costs three times the CPU.
-pub const READ_BUFFER_BYTES: usize = 4 * 1024;
+/// Bytes that one read takes of a socket; one buffer serves all connections of a driver.
+pub const READ_BYTES_MAX: usize = 16 * 1024;
+/// Sockets are read this long before the world's next step: time to read those of a tenth of 10,000 clients.
+pub const READ_AHEAD_US: u64 = 1_500;
+/// Fragments of one message: empty ones cost no bytes.
+pub const FRAGMENTS_MAX: usize = 1_024;
 /// Bytes a socket may hold back in user space before it counts as dead.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// A socket that takes no byte for this long is dead.
-pub const WRITE_WITHIN_S: u64 = 10;
-/// After a session has closed, its client's close frame is waited for so long.
-pub const CLOSE_WITHIN_S: u64 = 1;
+pub const WRITE_WITHIN_US: u64 = 10 * SECOND_US;
+/// After a session has closed, its client is waited for so long.
+pub const CLOSE_WITHIN_US: u64 = SECOND_US;
 /// Kernel send buffer of one socket, bytes: what a client does not read waits with us, where newer state replaces it.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Submissions that wait for the world: 3 s of 1,000 clients. Samples beyond are dropped, actions refused (`busy`).
 pub const INBOX_MAX: usize = 65_536;
-/// Answers that wait for one session; above its open actions, so that it is never full.
-pub const MAILBOX_MAX: usize = 128;
+/// Connections, answers and ticks that wait for one driver: all answers of 3 s of 4,000 clients' actions.
+pub const COMMANDS_MAX: usize = 65_536;
 /// Drain: clients are told to come back spread over this long.
 pub const DRAIN_SPREAD_US: u64 = 3 * SECOND_US;
 /// Drain: the process ends at the latest this long after SIGTERM.
@@ -310,8 +314,6 @@ pub const DRAIN_WITHIN_S: u64 = 15;
 
 const _: () =
     assert!(RADIUS_MAX_M * HYSTERESIS + ORIGIN_DRIFT_M < 327.0, "rows are 16-bit centimetres around the origin");
-const _: () =
-    assert!(MAILBOX_MAX as u64 > 2 * OPEN_ACTS_MAX, "every open action may get `unknown` and then its answer");
 const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
 const _: () = assert!(FLOW_LATE_US + FLOW_PING_US < FLOW_SLACK_US, "the queue that is left on a slow link shows");

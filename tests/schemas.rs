@@ -203,7 +203,9 @@ fn out_names() -> Vec<String> {
 fn closes() -> impl Iterator<Item = Close> {
     std::iter::successors(Some(Close::Bye), |close| match close {
         Close::Bye => Some(Close::TooBig),
-        Close::TooBig => Some(Close::Drain(0)),
+        Close::TooBig => Some(Close::Protocol),
+        Close::Protocol => Some(Close::NotUtf8),
+        Close::NotUtf8 => Some(Close::Drain(0)),
         Close::Drain(_) => Some(Close::Silent),
         Close::Silent => Some(Close::Rate),
         Close::Rate => Some(Close::Internal),

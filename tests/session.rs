@@ -93,7 +93,7 @@ impl Room {
             match effect {
                 Effect::Submit(submit) => self.world.submit(submit, &mut self.log, self.now_us),
                 Effect::Note(note) => person.notes.push(note),
-                Effect::Ping(_) | Effect::Close(_) => {}
+                Effect::Ping(_) | Effect::Pong(_) | Effect::Close(_) => {}
                 Effect::Send(payload) => {
                     person.sent.push((self.now_us, payload.framed_len()));
                     match person.encoding.decode_out(&mut person.context, payload.bytes()).expect("ours") {

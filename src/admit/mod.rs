@@ -122,6 +122,10 @@ pub enum Close {
     BadMessages,
     /// A message above 16 KiB.
     TooBig,
+    /// Frames that RFC 6455 does not allow.
+    Protocol,
+    /// A text message that is not UTF-8.
+    NotUtf8,
 }
 
 impl Close {
@@ -130,6 +134,8 @@ impl Close {
     pub fn code(self) -> u16 {
         match self {
             Close::Bye => 1000,
+            Close::Protocol => 1002,
+            Close::NotUtf8 => 1007,
             Close::TooBig => 1009,
             Close::Drain(_) => 4000,
             Close::Silent => 4001,
@@ -147,6 +153,8 @@ impl Close {
         match self {
             Close::Bye => "bye",
             Close::TooBig => "too_big",
+            Close::Protocol => "protocol",
+            Close::NotUtf8 => "not_utf8",
             Close::Drain(_) => "drain",
             Close::Silent => "silent",
             Close::Rate => "rate",
@@ -163,6 +171,8 @@ impl Close {
         match self {
             Close::Bye => "goodbye",
             Close::TooBig => "a message may have 16 KiB",
+            Close::Protocol => "these are no frames of RFC 6455",
+            Close::NotUtf8 => "a text message must be UTF-8",
             Close::Drain(_) => "this gateway is going; come back",
             Close::Silent => "nothing heard for 25 s; say seen when a state comes",
             Close::Rate => "too many messages refused",
@@ -180,7 +190,7 @@ impl Close {
             Close::Drain(after_ms) => Some(after_ms),
             Close::Silent | Close::Internal | Close::NoHello => Some(0),
             Close::Rate => Some(5_000),
-            Close::Bye | Close::TooBig | Close::BadMessages | Close::NoWorld => None,
+            Close::Bye | Close::TooBig | Close::Protocol | Close::NotUtf8 | Close::BadMessages | Close::NoWorld => None,
         }
     }
 }

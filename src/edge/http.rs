@@ -4,38 +4,51 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::extract::State;
-use axum::extract::ws::WebSocketUpgrade;
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio_util::task::TaskTracker;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::clock::Clock;
-use super::socket;
+use super::driver::{Command, Line, Newcomer};
 use super::world::Hall;
 use crate::codec::Encoding;
-use crate::limits::{CONNECTIONS_MAX, MESSAGE_BYTES_MAX, READ_BUFFER_BYTES, WRITE_BUFFER_BYTES_MAX};
+use crate::limits::CONNECTIONS_MAX;
 use crate::metrics;
 
 /// What all requests share.
 pub struct Shared {
     /// The worlds.
     pub halls: Vec<Arc<Hall>>,
-    /// The gateway's clock.
-    pub clock: Clock,
+    /// Who drives the sessions.
+    pub drivers: Vec<Line>,
     /// Set when the gateway is going.
     pub draining: AtomicBool,
-    /// Connections' tasks, so that the end waits for them.
+    /// Has a token for each connection, so that the end waits for them.
     pub tasks: TaskTracker,
     open: AtomicUsize,
+    taken: AtomicUsize,
 }
 
 impl Shared {
     /// Nobody connected.
     #[must_use]
-    pub fn new(halls: Vec<Arc<Hall>>, clock: Clock) -> Shared {
-        Shared { halls, clock, draining: AtomicBool::new(false), tasks: TaskTracker::new(), open: AtomicUsize::new(0) }
+    pub fn new(halls: Vec<Arc<Hall>>, drivers: Vec<Line>) -> Shared {
+        Shared {
+            halls,
+            drivers,
+            draining: AtomicBool::new(false),
+            tasks: TaskTracker::new(),
+            open: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+        }
     }
 
     /// Whether sessions can open.
@@ -91,12 +104,23 @@ async fn page(kind: &'static str, body: &'static str) -> Response {
     (headers, body).into_response()
 }
 
-async fn upgrade(State(shared): State<Arc<Shared>>, headers: HeaderMap, ws: WebSocketUpgrade) -> Response {
-    let Some(encoding) = encoding(&headers) else {
+async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    let Some(encoding) = encoding(request.headers()) else {
         metrics::turned_away("subprotocol");
         let [json, msgpack] = Encoding::ALL.map(Encoding::subprotocol);
         return (StatusCode::BAD_REQUEST, format!("unknown subprotocol; ask for {json} or {msgpack}\n"))
             .into_response();
+    };
+    let accept = match accept_key(request.headers()) {
+        Ok(accept) => accept,
+        Err(why) => {
+            metrics::turned_away("handshake");
+            return (StatusCode::BAD_REQUEST, why).into_response();
+        }
+    };
+    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
+        metrics::turned_away("handshake");
+        return (StatusCode::UPGRADE_REQUIRED, "a WebSocket comes by HTTP/1.1\n").into_response();
     };
     if !shared.is_ready() {
         metrics::turned_away("not_ready");
@@ -106,18 +130,49 @@ async fn upgrade(State(shared): State<Arc<Shared>>, headers: HeaderMap, ws: WebS
         metrics::turned_away("full");
         return busy("this gateway is full\n");
     };
-    let tasks = shared.tasks.clone();
-    ws.protocols([encoding.subprotocol()])
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| {
-            tasks.track_future(async move {
-                socket::serve(socket, encoding, &place.0.halls, place.0.clock).await;
-            })
-        })
+    // Its driver takes it when the answer is out.
+    tokio::spawn(async move {
+        let Some((socket, early)) = upgrade.await.ok().and_then(raw) else { return };
+        let turn = shared.taken.fetch_add(1, Ordering::Relaxed);
+        let driver = &shared.drivers[turn % shared.drivers.len()];
+        let _ = driver.tell(Command::Open(Box::new(Newcomer { socket, early, encoding, place })));
+    });
+    let mut answer = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+    // Named to those only who asked for one (RFC 6455, 4.2.2).
+    if request.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        answer = answer.header(header::SEC_WEBSOCKET_PROTOCOL, encoding.subprotocol());
+    }
+    answer.body(Body::empty()).expect("constant headers, and base64")
+}
+
+/// The answer to a client's key (RFC 6455, 4.2), or what is wrong with its request.
+fn accept_key(headers: &HeaderMap) -> Result<String, &'static str> {
+    let has = |name, wanted: &str| {
+        let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(wanted))
+    };
+    if !has(header::CONNECTION, "upgrade") || !has(header::UPGRADE, "websocket") {
+        return Err("this is the address of a WebSocket: ask for an upgrade\n");
+    }
+    if !has(header::SEC_WEBSOCKET_VERSION, "13") {
+        return Err("the WebSocket version must be 13\n");
+    }
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("there is no Sec-WebSocket-Key\n")?;
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    Ok(BASE64_STANDARD.encode(hash.finalize()))
+}
+
+/// The socket under an upgraded connection, and what came behind the request.
+fn raw(upgraded: Upgraded) -> Option<(std::net::TcpStream, Vec<u8>)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    let socket = parts.io.into_inner().into_std().ok()?;
+    Some((socket, parts.read_buf.to_vec()))
 }
 
 fn busy(why: &'static str) -> Response {
@@ -135,20 +190,23 @@ fn encoding(headers: &HeaderMap) -> Option<Encoding> {
 }
 
 /// One of the connections that a process can hold.
-struct Place(Arc<Shared>);
+pub struct Place {
+    shared: Arc<Shared>,
+    _token: TaskTrackerToken,
+}
 
 impl Place {
     fn take(shared: &Arc<Shared>) -> Option<Place> {
         let free = |open: usize| (open < CONNECTIONS_MAX).then_some(open + 1);
         shared.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
         metrics::connection_count(1);
-        Some(Place(shared.clone()))
+        Some(Place { shared: shared.clone(), _token: shared.tasks.token() })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
+        self.shared.open.fetch_sub(1, Ordering::AcqRel);
         metrics::connection_count(-1);
     }
 }

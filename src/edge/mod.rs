@@ -1,10 +1,11 @@
-//! Sockets and tasks around the pure core: `http` takes connections, `socket` drives one session each, `world` drives
-//! one world each. Starts and ends the gateway.
+//! Sockets and tasks around the pure core: `http` takes connections, `driver` drives the sessions of many, in frames
+//! that `framing` reads and writes, `world` drives one world each. Starts and ends the gateway.
 
 pub mod clock;
+pub mod driver;
+pub mod framing;
 pub mod http;
 pub mod ids;
-pub mod socket;
 pub mod world;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use crate::limits::{
 use crate::log::memory::Memory;
 use crate::settings::WorldSettings;
 use clock::Clock;
+use driver::{Command, Line};
 use http::Shared;
 use ids::Ids;
 use world::{AnyLog, Mail};
@@ -51,15 +53,21 @@ impl Gateway {
         let (accepting, worlds, world_tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let listener = listen(config.listen, "listen").await?;
         let operators = listen(config.admin, "admin").await?;
+        let count = std::thread::available_parallelism().map_or(1, usize::from);
+        let openings: Vec<_> = (0..count).map(|_| driver::open()).collect::<std::io::Result<_>>()?;
+        let drivers: Vec<Line> = openings.iter().map(|(line, _)| line.clone()).collect();
         let (mut halls, ids) = (Vec::new(), Arc::new(Ids::default()));
         for settings in &config.worlds {
             let log = open_log(config, settings, clock).await?;
-            let (hall, task) = world::open(settings.clone(), ids.clone(), log, clock, worlds.clone());
+            let (hall, task) = world::open(settings.clone(), ids.clone(), log, drivers.clone(), clock, worlds.clone());
             world_tasks.spawn(task);
             halls.push(hall);
         }
         world_tasks.close();
-        let shared = Arc::new(Shared::new(halls, clock));
+        for (line, opening) in openings {
+            opening.start(line, halls.clone(), clock)?;
+        }
+        let shared = Arc::new(Shared::new(halls, drivers));
         let gateway = Gateway {
             listen: listener.local_addr()?,
             admin: operators.local_addr()?,
@@ -112,14 +120,22 @@ impl Gateway {
             for (i, (session, mail)) in new.iter().enumerate() {
                 tokio::time::sleep_until((begun + spread * i as u32 / new.len() as u32).into()).await;
                 let after_ms = (i as u64 * 7_919) % (DRAIN_SPREAD_US / MILLI_US);
-                // One whose mailbox is full is told in the next round.
-                if mail.try_send(Mail::Drain(after_ms as u32)).is_ok() {
+                // One whose driver has no room is told in the next round.
+                if mail.send(*session, Mail::Drain(after_ms as u32)) {
                     told.insert(*session);
                 }
             }
             if tokio::time::timeout(Duration::from_millis(50), self.shared.tasks.wait()).await.is_ok() {
                 return;
             }
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        for driver in &self.shared.drivers {
+            let _ = driver.tell(Command::Stop);
         }
     }
 }

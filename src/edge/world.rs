@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
+use super::driver::{Command, Line, Mailbox};
 use super::ids::Ids;
 use crate::codec::message::Id;
 use crate::limits::{FLUSH_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
@@ -43,7 +44,8 @@ pub struct Hall {
     /// The log has numbered this gateway.
     pub open: AtomicBool,
     /// Who is here.
-    pub directory: DashMap<Id, mpsc::Sender<Mail>>,
+    pub directory: DashMap<Id, Mailbox>,
+    drivers: Vec<Line>,
 }
 
 /// The log backends, chosen at start.
@@ -88,6 +90,7 @@ pub fn open(
     settings: WorldSettings,
     ids: Arc<Ids>,
     log: AnyLog,
+    drivers: Vec<Line>,
     clock: Clock,
     stop: CancellationToken,
 ) -> (Arc<Hall>, impl Future<Output = ()>) {
@@ -101,6 +104,7 @@ pub fn open(
         inbox,
         ticks: newest,
         directory: DashMap::new(),
+        drivers,
     });
     let task = run(hall.clone(), log, submissions, ticks, clock, stop);
     (hall, task)
@@ -122,13 +126,12 @@ async fn run(
     let mut world = World::new(hall.settings.grid, number);
     let mut answers = Vec::new();
     let mut next_tick = clock.now_us() / TICK_US + 1;
-    let mut next_step_us = clock.now_us();
+    // Steps are at multiples of their length: the drivers read just before.
+    let mut next_step_us = clock.now_us() / FLUSH_US * FLUSH_US;
     let mut unreachable_us = 0;
     loop {
-        next_step_us += FLUSH_US;
-        let wake_us = next_step_us.min(next_tick * TICK_US).max(clock.now_us());
-        next_step_us = next_step_us.max(wake_us);
-        tokio::time::sleep_until(clock.instant(wake_us)).await;
+        next_step_us = (next_step_us + FLUSH_US).max(clock.now_us() / FLUSH_US * FLUSH_US);
+        tokio::time::sleep_until(clock.instant(next_step_us)).await;
         let stopping = stop.is_cancelled();
         let now_us = clock.now_us();
         metrics::queued(&name, "inbox", submissions.len());
@@ -151,6 +154,10 @@ async fn run(
             let (offset_us, error_us) = world.peer_clock_us();
             metrics::peer_clock(&name, offset_us, error_us);
             ticks.send_replace(Arc::new(tick));
+            for driver in &hall.drivers {
+                // One that has so much to do that this does not fit looks by itself.
+                let _ = driver.tell(Command::Tick);
+            }
             if hall.ids.is_low() {
                 world.claim(&mut log, now_us);
             }
@@ -189,7 +196,7 @@ fn cleared(mut facts: Facts) -> Facts {
 fn deliver(hall: &Hall, answered: Answered) {
     let Answered { session, n, answer } = answered;
     if let Some(mailbox) = hall.directory.get(&session)
-        && mailbox.try_send(Mail::Answered(n, answer)).is_err()
+        && !mailbox.send(session, Mail::Answered(n, answer))
     {
         // The client will ask again: an action without an answer is `unknown` to it.
         warn!(session, "mailbox is full, an answer is lost");

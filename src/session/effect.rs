@@ -13,6 +13,8 @@ pub enum Effect {
     Send(Payload),
     /// Send a WebSocket ping with this number, see [`super::ping_payload`].
     Ping(u64),
+    /// Answer a WebSocket ping.
+    Pong(Box<[u8]>),
     /// Hand this to the world.
     Submit(Submit),
     /// Close the socket; a `bye` has been sent.

@@ -34,6 +34,8 @@ use gate::Gate;
 pub enum Input<'a> {
     /// A WebSocket message came.
     Message(&'a [u8]),
+    /// A WebSocket ping came, to be answered with what it carries.
+    Ping(&'a [u8]),
     /// A WebSocket pong came, with what the ping carried.
     Pong(&'a [u8]),
     /// The world shows a new tick.
@@ -44,8 +46,8 @@ pub enum Input<'a> {
     Busy(u64),
     /// The gateway is going; the client is to come back, spread over so many ms.
     Drain(u32),
-    /// A message above 16 KiB came.
-    TooBig,
+    /// What came can be read no further.
+    Broken(Close),
     /// The socket is gone.
     Gone,
 }
@@ -153,6 +155,7 @@ impl Session {
         self.budget.fill(now_us);
         match input {
             Input::Message(bytes) => self.on_bytes(bytes, now_us, out),
+            Input::Ping(payload) => self.on_ping(payload, now_us, out),
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
             Input::Tick(tick) => self.on_tick(tick, now_us, out),
             Input::Answered(n, answer) => self.on_answer(n, answer, out),
@@ -163,7 +166,7 @@ impl Session {
                 self.refuse(Some(n), "act", Refusal::Busy, out);
             }
             Input::Drain(after_ms) => self.close(Close::Drain(after_ms), out),
-            Input::TooBig => self.close(Close::TooBig, out),
+            Input::Broken(close) => self.close(close, out),
             Input::Gone => self.end(Submit::Gone { entity: self.entity }, out),
         }
     }
@@ -197,6 +200,8 @@ impl Session {
             | Close::NoHello
             | Close::NoWorld
             | Close::BadMessages
+            | Close::Protocol
+            | Close::NotUtf8
             | Close::TooBig => self.end(Submit::Gone { entity }, out),
         }
     }
@@ -358,7 +363,7 @@ mod tests {
                 match effect {
                     Effect::Note(Note::State(state)) if state.updates + state.enters > 0 => shown = number,
                     Effect::Send(payload) => told += usize::from(payload.bytes().len() > 1_900),
-                    Effect::Ping(_) | Effect::Submit(_) | Effect::Close(_) | Effect::Note(_) => {}
+                    Effect::Ping(_) | Effect::Pong(_) | Effect::Submit(_) | Effect::Close(_) | Effect::Note(_) => {}
                 }
             }
             let seen = In::Seen(crate::codec::message::Seen { seen: client.session.context.number, held_ms: 0.0 });

@@ -274,6 +274,7 @@ impl Cluster {
                 send(Down::Message(payload));
             }
             Effect::Ping(number) => send(Down::Ping(ping_payload(number))),
+            Effect::Pong(_) => {}
             Effect::Close(_) => {
                 send(Down::Closed);
                 // Who was cut off starts afresh when the gateway has noticed.

@@ -10,7 +10,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::{Sink, Stream};
 use nearcast::codec::Encoding;
 use nearcast::codec::wire::Payload;
-use nearcast::limits::READ_BUFFER_BYTES;
 use std::pin::Pin;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -24,6 +23,8 @@ use crate::clock::Clock;
 
 /// The whole opening, TCP and WebSocket, may take this long.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
+/// tungstenite zero-fills this buffer on every read attempt: at its default of 128 KiB it costs three times the CPU.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
 /// A message that waits for the socket may have this many bytes in all; then the link counts as dead.
 const WRITE_BYTES_MAX: usize = 256 * 1024;
 

@@ -1,0 +1,464 @@
+//! WebSocket frames as a server reads and writes them (RFC 6455, section 5). Pure: bytes in, frames out, no socket.
+//!
+//! Whole frames are unmasked and handed out where they lie in the caller's buffer; only what is incomplete is kept.
+
+use crate::admit::Close;
+
+/// What a client's bytes amount to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard<'a> {
+    /// A whole message, of text or of bytes.
+    Message(&'a [u8]),
+    /// To be answered with a pong of the same payload.
+    Ping(&'a [u8]),
+    /// The answer to a ping.
+    Pong(&'a [u8]),
+    /// The client ends the connection; to be answered with the same code.
+    Close(Option<u16>),
+}
+
+/// Bytes that no well-behaved client sends; nothing after them can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// Not what RFC 6455 allows.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// A text message is not UTF-8.
+    #[error("a text message is not UTF-8")]
+    NotUtf8,
+    /// A message is larger than allowed, or in more fragments.
+    #[error("a message is too large")]
+    TooBig,
+}
+
+impl Broken {
+    /// Why the session closes.
+    #[must_use]
+    pub fn close(self) -> Close {
+        match self {
+            Broken::Protocol(_) => Close::Protocol,
+            Broken::NotUtf8 => Close::NotUtf8,
+            Broken::TooBig => Close::TooBig,
+        }
+    }
+}
+
+/// Kinds of frames (RFC 6455, 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// The next part of a message.
+    Continuation = 0,
+    /// Text, UTF-8.
+    Text = 1,
+    /// Bytes.
+    Binary = 2,
+    /// End of the connection.
+    Close = 8,
+    /// A question whether the other end lives.
+    Ping = 9,
+    /// Its answer.
+    Pong = 10,
+}
+
+impl Opcode {
+    fn of(bits: u8) -> Result<Opcode, Broken> {
+        Ok(match bits {
+            0 => Opcode::Continuation,
+            1 => Opcode::Text,
+            2 => Opcode::Binary,
+            8 => Opcode::Close,
+            9 => Opcode::Ping,
+            10 => Opcode::Pong,
+            _ => return Err(Broken::Protocol("an opcode that is reserved")),
+        })
+    }
+
+    fn is_control(self) -> bool {
+        matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
+    }
+}
+
+const FINAL: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+/// The longest payload of a control frame.
+const CONTROL_BYTES_MAX: usize = 125;
+/// Memory above this is given back once nothing is kept.
+const KEEP_BYTES: usize = 256;
+
+/// The largest message, in bytes and in fragments.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes of one message.
+    pub bytes: usize,
+    /// Fragments of one message: empty ones cost no bytes.
+    pub fragments: usize,
+}
+
+/// A message whose last fragment has not come.
+#[derive(Debug, Default)]
+struct Parts {
+    text: bool,
+    bytes: Vec<u8>,
+    fragments: usize,
+    /// So many bytes are known to be UTF-8.
+    checked: usize,
+}
+
+/// One connection's incoming direction.
+#[derive(Debug, Default)]
+pub struct Framing {
+    /// The beginning of a frame that is not whole.
+    rest: Vec<u8>,
+    parts: Option<Parts>,
+}
+
+/// A frame's header.
+struct Header {
+    fin: bool,
+    opcode: Opcode,
+    mask: [u8; 4],
+    /// Bytes of the header and of the payload.
+    head: usize,
+    len: usize,
+}
+
+impl Framing {
+    /// Reads what came: calls `each` for every whole message and control frame, in order, until it returns false.
+    ///
+    /// # Errors
+    /// When the bytes break the protocol or `bounds`. What came before has been handed out; nothing more can be read.
+    pub fn read(
+        &mut self,
+        bytes: &mut [u8],
+        bounds: Bounds,
+        each: &mut dyn FnMut(Heard<'_>) -> bool,
+    ) -> Result<(), Broken> {
+        if self.rest.is_empty() {
+            let done = self.frames(bytes, bounds, each)?;
+            self.rest.extend_from_slice(&bytes[done..]);
+        } else {
+            let mut rest = std::mem::take(&mut self.rest);
+            rest.extend_from_slice(bytes);
+            let done = self.frames(&mut rest, bounds, each)?;
+            rest.drain(..done);
+            if rest.capacity() > KEEP_BYTES && rest.is_empty() {
+                rest = Vec::new();
+            }
+            self.rest = rest;
+        }
+        Ok(())
+    }
+
+    /// Whether part of a message or frame is kept.
+    #[must_use]
+    pub fn is_between(&self) -> bool {
+        self.rest.is_empty() && self.parts.is_none()
+    }
+
+    /// Hands out all whole frames; how many bytes they were.
+    fn frames(
+        &mut self,
+        bytes: &mut [u8],
+        bounds: Bounds,
+        each: &mut dyn FnMut(Heard<'_>) -> bool,
+    ) -> Result<usize, Broken> {
+        let mut done = 0;
+        while let Some(header) = self.header(&bytes[done..], bounds)? {
+            let (from, to) = (done + header.head, done + header.head + header.len);
+            if bytes.len() < to {
+                break;
+            }
+            done = to;
+            let payload = &mut bytes[from..to];
+            unmask(payload, header.mask);
+            if !self.frame(&header, payload, bounds, each)? {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// The header at the start of `bytes`, once it is whole. Judged before its payload comes.
+    fn header(&self, bytes: &[u8], bounds: Bounds) -> Result<Option<Header>, Broken> {
+        let &[first, second, ..] = bytes else { return Ok(None) };
+        let opcode = Opcode::of(first & 0x0f)?;
+        let fin = first & FINAL != 0;
+        if first & RESERVED != 0 {
+            return Err(Broken::Protocol("a reserved bit is set"));
+        }
+        if second & MASKED == 0 {
+            return Err(Broken::Protocol("a client's frame is not masked"));
+        }
+        if opcode.is_control() && !fin {
+            return Err(Broken::Protocol("a control frame in fragments"));
+        }
+        let short = usize::from(second & !MASKED);
+        let (len, head) = match (short, bytes) {
+            (126, [_, _, a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 4),
+            (127, [_, _, a, b, c, d, e, f, g, h, ..]) => {
+                let len = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+                (usize::try_from(len).map_err(|_| Broken::TooBig)?, 10)
+            }
+            (126 | 127, _) => return Ok(None),
+            (short, _) => (short, 2),
+        };
+        if opcode.is_control() && len > CONTROL_BYTES_MAX {
+            return Err(Broken::Protocol("a control frame above 125 bytes"));
+        }
+        match (opcode, &self.parts) {
+            (Opcode::Continuation, None) => return Err(Broken::Protocol("a continuation of nothing")),
+            (Opcode::Text | Opcode::Binary, Some(_)) => {
+                return Err(Broken::Protocol("a new message within another"));
+            }
+            (Opcode::Continuation | Opcode::Text | Opcode::Binary, parts) => {
+                let (before, fragments) = parts.as_ref().map_or((0, 0), |parts| (parts.bytes.len(), parts.fragments));
+                if len > bounds.bytes.saturating_sub(before) || fragments >= bounds.fragments {
+                    return Err(Broken::TooBig);
+                }
+            }
+            (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => {}
+        }
+        let Some(mask) = bytes.get(head..head + 4) else { return Ok(None) };
+        let mask = [mask[0], mask[1], mask[2], mask[3]];
+        Ok(Some(Header { fin, opcode, mask, head: head + 4, len }))
+    }
+
+    fn frame(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        bounds: Bounds,
+        each: &mut dyn FnMut(Heard<'_>) -> bool,
+    ) -> Result<bool, Broken> {
+        let text = match header.opcode {
+            Opcode::Ping => return Ok(each(Heard::Ping(payload))),
+            Opcode::Pong => return Ok(each(Heard::Pong(payload))),
+            Opcode::Close => return Ok(each(Heard::Close(close_code(payload)?))),
+            Opcode::Text | Opcode::Binary if header.fin => {
+                if header.opcode == Opcode::Text && std::str::from_utf8(payload).is_err() {
+                    return Err(Broken::NotUtf8);
+                }
+                return Ok(each(Heard::Message(payload)));
+            }
+            Opcode::Text => true,
+            Opcode::Binary | Opcode::Continuation => false,
+        };
+        debug_assert!(payload.len() <= bounds.bytes, "judged with the header");
+        let mut parts = self.parts.take().unwrap_or(Parts { text, ..Parts::default() });
+        parts.bytes.extend_from_slice(payload);
+        parts.fragments += 1;
+        parts.check(header.fin)?;
+        if header.fin {
+            return Ok(each(Heard::Message(&parts.bytes)));
+        }
+        self.parts = Some(parts);
+        Ok(true)
+    }
+}
+
+impl Parts {
+    /// Text must be UTF-8; a character may be cut by the end of a fragment, not by the end of the message.
+    fn check(&mut self, whole: bool) -> Result<(), Broken> {
+        if !self.text {
+            return Ok(());
+        }
+        match std::str::from_utf8(&self.bytes[self.checked..]) {
+            Ok(_) => self.checked = self.bytes.len(),
+            Err(error) if error.error_len().is_none() && !whole => self.checked += error.valid_up_to(),
+            Err(_) => return Err(Broken::NotUtf8),
+        }
+        Ok(())
+    }
+}
+
+/// The code of a close frame, `None` if it has none (RFC 6455, 5.5.1 and 7.4).
+fn close_code(payload: &[u8]) -> Result<Option<u16>, Broken> {
+    let (code, reason) = match payload {
+        [] => return Ok(None),
+        [_] => return Err(Broken::Protocol("a close frame of one byte")),
+        [high, low, reason @ ..] => (u16::from_be_bytes([*high, *low]), reason),
+    };
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+        return Err(Broken::Protocol("a close code that may not be sent"));
+    }
+    if std::str::from_utf8(reason).is_err() {
+        return Err(Broken::NotUtf8);
+    }
+    Ok(Some(code))
+}
+
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let word = u32::from_ne_bytes(mask);
+    let wide = u64::from(word) << 32 | u64::from(word);
+    let (eights, rest) = payload.as_chunks_mut::<8>();
+    for eight in eights {
+        *eight = (u64::from_ne_bytes(*eight) ^ wide).to_ne_bytes();
+    }
+    rest.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+}
+
+/// Appends a whole frame of a server: not masked, not in fragments.
+pub fn write(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    out.push(FINAL | opcode as u8);
+    match payload.len() {
+        len @ 0..126 => out.push(len as u8),
+        len @ 126..65_536 => {
+            out.push(126);
+            out.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            out.push(127);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(payload);
+}
+
+/// Appends a close frame.
+pub fn write_close(out: &mut Vec<u8>, code: Option<u16>, reason: &str) {
+    let reason = reason.as_bytes();
+    let mut payload = Vec::with_capacity(CONTROL_BYTES_MAX);
+    if let Some(code) = code {
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend_from_slice(&reason[..reason.len().min(CONTROL_BYTES_MAX - 2)]);
+    }
+    write(out, Opcode::Close, &payload);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const BOUNDS: Bounds = Bounds { bytes: 1_000, fragments: 8 };
+
+    /// A client's frame.
+    fn masked(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        write(&mut frame, Opcode::Binary, payload);
+        let head = frame.len() - payload.len();
+        frame[0] = first;
+        frame[1] |= MASKED;
+        let mut body = frame.split_off(head);
+        body.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
+        frame.extend_from_slice(&mask);
+        frame.extend_from_slice(&body);
+        frame
+    }
+
+    fn read(framing: &mut Framing, bytes: &[u8]) -> (Vec<String>, Result<(), Broken>) {
+        let mut heard = Vec::new();
+        let result = framing.read(&mut bytes.to_vec(), BOUNDS, &mut |frame| {
+            heard.push(format!("{frame:?}"));
+            true
+        });
+        (heard, result)
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_whole_however_the_bytes_are_cut(
+            messages in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), any::<[u8; 4]>(), 1..5_usize), 1..6),
+            cuts in prop::collection::vec(1..200_usize, 1..40),
+        ) {
+            let mut bytes = Vec::new();
+            let mut expected = Vec::new();
+            for (message, mask, parts) in &messages {
+                let size = message.len().div_ceil(*parts).max(1);
+                let pieces: Vec<&[u8]> = if message.is_empty() { vec![&[]] } else { message.chunks(size).collect() };
+                for (i, piece) in pieces.iter().enumerate() {
+                    let fin = if i + 1 == pieces.len() { FINAL } else { 0 };
+                    let opcode = if i == 0 { Opcode::Binary } else { Opcode::Continuation };
+                    bytes.extend(masked(fin | opcode as u8, piece, *mask));
+                    if fin == 0 {
+                        bytes.extend(masked(FINAL | Opcode::Ping as u8, &[i as u8], *mask));
+                        expected.push(format!("{:?}", Heard::Ping(&[i as u8])));
+                    }
+                }
+                expected.push(format!("{:?}", Heard::Message(message)));
+            }
+            let (mut framing, mut heard, mut left) = (Framing::default(), Vec::new(), bytes.as_slice());
+            for cut in cuts.iter().cycle() {
+                let (now, later) = left.split_at((*cut).min(left.len()));
+                let (more, result) = read(&mut framing, now);
+                prop_assert_eq!(result, Ok(()));
+                heard.extend(more);
+                left = later;
+                if left.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(heard, expected);
+            prop_assert!(framing.is_between());
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..2_000)) {
+            let (_, result) = read(&mut Framing::default(), &bytes);
+            prop_assert!(result.is_ok() || result.is_err());
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_protocol_is_refused_by_its_header() {
+        let mask = [1, 2, 3, 4];
+        let first = |fin: u8, opcode: Opcode| fin | opcode as u8;
+        let cases: [(&str, Vec<u8>); 12] = [
+            ("an opcode that is reserved", masked(FINAL | 3, b"", mask)),
+            ("a reserved bit is set", masked(FINAL | 0x40 | 1, b"", mask)),
+            ("a client's frame is not masked", vec![FINAL | 1, 0]),
+            ("a control frame in fragments", masked(first(0, Opcode::Ping), b"", mask)),
+            ("a control frame above 125 bytes", masked(first(FINAL, Opcode::Ping), &[0; 126], mask)),
+            ("a continuation of nothing", masked(first(FINAL, Opcode::Continuation), b"", mask)),
+            ("a close frame of one byte", masked(first(FINAL, Opcode::Close), b"x", mask)),
+            ("a close code that may not be sent", masked(first(FINAL, Opcode::Close), &1005_u16.to_be_bytes(), mask)),
+            ("a text message is not UTF-8", masked(first(FINAL, Opcode::Text), &[0xff], mask)),
+            ("a text message is not UTF-8", masked(first(FINAL, Opcode::Close), &[3, 232, 0xff], mask)),
+            ("a message is too large", masked(first(FINAL, Opcode::Text), &[b'x'; 1_001], mask)[..8].to_vec()),
+            ("a message is too large", vec![FINAL | 2, MASKED | 127, 255, 255, 255, 255, 255, 255, 255, 255]),
+        ];
+        for (why, bytes) in cases {
+            let (heard, result) = read(&mut Framing::default(), &bytes);
+            assert_eq!((heard.len(), result.expect_err(why).to_string().as_str()), (0, why));
+        }
+    }
+
+    #[test]
+    fn fragments_are_bounded_and_text_is_checked_as_it_comes() {
+        let mask = [0; 4];
+        let empty = masked(Opcode::Continuation as u8, b"", mask);
+        let mut bytes = masked(Opcode::Text as u8, "ä".as_bytes().split_at(1).0, mask);
+        let mut framing = Framing::default();
+        assert_eq!(read(&mut framing, &bytes), (vec![], Ok(())), "half a character");
+        assert_eq!(read(&mut framing, &masked(Opcode::Continuation as u8, b"x", mask)), (vec![], Err(Broken::NotUtf8)));
+
+        bytes = masked(Opcode::Text as u8, b"a", mask);
+        (0..8).for_each(|_| bytes.extend(&empty));
+        assert_eq!(read(&mut Framing::default(), &bytes).1, Err(Broken::TooBig), "nine fragments");
+
+        let within = [masked(Opcode::Text as u8, b"a", mask), masked(FINAL | 1, b"b", mask)].concat();
+        let (_, result) = read(&mut Framing::default(), &within);
+        assert_eq!(result, Err(Broken::Protocol("a new message within another")));
+    }
+
+    #[test]
+    fn a_server_writes_what_section_5_7_shows() {
+        let mut out = Vec::new();
+        write(&mut out, Opcode::Text, b"Hello");
+        assert_eq!(out, [0x81, 0x05, 0x48, 0x65, 0x6c, 0x6c, 0x6f]);
+        for (len, head) in [(256, vec![0x82, 0x7e, 1, 0]), (65_536, vec![0x82, 0x7f, 0, 0, 0, 0, 0, 1, 0, 0])] {
+            out.clear();
+            write(&mut out, Opcode::Binary, &vec![0; len]);
+            assert_eq!((&out[..head.len()], out.len()), (head.as_slice(), head.len() + len));
+        }
+        out.clear();
+        write_close(&mut out, Some(1000), "bye");
+        assert_eq!(out, [0x88, 5, 3, 232, b'b', b'y', b'e']);
+        let mut hello = masked(0x81, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
+        assert_eq!(hello, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58], "section 5.7");
+        let result = Framing::default().read(&mut hello, BOUNDS, &mut |heard| heard == Heard::Message(b"Hello"));
+        assert_eq!(result, Ok(()));
+    }
+}
