@@ -1,5 +1,6 @@
 //! The command line: `serve` runs a gateway, `config` prints the settings in force.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -51,27 +52,37 @@ fn main() -> ExitCode {
 
 fn serve(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let gateway = Gateway::start(config).await?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut told = std::pin::pin!(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        });
+        let gateway = tokio::select! {
+            gateway = Gateway::start(config) => gateway?,
+            () = &mut told => return Ok(()),
+        };
         let ready = tokio::select! {
             () = gateway.ready() => true,
-            _ = terminate.recv() => false,
-            _ = interrupt.recv() => false,
+            () = &mut told => false,
         };
         if ready {
             println!("ready listen={} admin={}", gateway.listen, gateway.admin);
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            told.await;
         }
         gateway.drain().await;
         Ok(())
-    })
+    });
+    // A broker that does not answer may be waited for on a thread of its own: not by us.
+    runtime.shutdown_background();
+    result
 }

@@ -1,7 +1,7 @@
 //! `schemas/` against the code: the JSON Schemas are what the types give, messages pass them, and the prose names every
 //! message and code and shows the bytes that the codec writes.
 //!
-//! After a change of the types: `UPDATE_SCHEMAS=1 cargo test --test schemas`.
+//! After a change of the types: `UPDATE_SCHEMAS=1 cargo test --release --locked --workspace --test schemas`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -44,7 +44,10 @@ fn the_files_are_what_the_types_give() {
             std::fs::write(folder(file), text).expect("schemas/ is writable");
         } else {
             let same = read(file) == text;
-            assert!(same, "schemas/{file} is not what the types give: UPDATE_SCHEMAS=1 cargo test --test schemas");
+            assert!(
+                same,
+                "schemas/{file} is not what the types give: UPDATE_SCHEMAS=1 cargo test --release --locked --workspace --test schemas"
+            );
         }
     }
 }
@@ -149,6 +152,9 @@ fn names(messages: &[Value]) -> Vec<String> {
 fn what_clients_say_passes_and_what_is_wrong_does_not() {
     let good: Vec<Value> = all_in().iter().map(|m| serde_json::to_value(m).expect("finite")).collect();
     assert_eq!(names(&good), In::NAMES, "an example of each");
+    let mut all = In::NAMES;
+    all.sort_unstable();
+    assert_eq!(schema_names(0), all, "In::NAMES names all of In");
     let bad = [
         json!({"jump": {}}),
         json!({}),
@@ -185,11 +191,12 @@ fn what_the_gateway_says_passes_and_what_is_wrong_does_not() {
     let mut seen = names(&good);
     seen.sort();
     seen.dedup();
-    assert_eq!(seen, out_names(), "an example of each");
+    assert_eq!(seen, schema_names(1), "an example of each");
 }
 
-fn out_names() -> Vec<String> {
-    let schema = &schemas()[1].1;
+/// Names of the messages in a schema, sorted: 0, from clients, or 1, to clients.
+fn schema_names(which: usize) -> Vec<String> {
+    let schema = &schemas()[which].1;
     let variants = schema["oneOf"].as_array().expect("an enum");
     let mut names: Vec<String> =
         variants.iter().map(|v| v["required"][0].as_str().expect("a name").to_owned()).collect();
@@ -227,7 +234,7 @@ fn table_row<'a>(prose: &'a str, cell: &str) -> &'a str {
 fn the_prose_names_every_message_and_code() {
     let prose = read("protocol.md");
     let reserved = table_row(&prose, "reserved from clients").to_owned() + table_row(&prose, "reserved to clients");
-    let names = In::NAMES.iter().map(|name| (*name).to_owned()).chain(out_names());
+    let names = In::NAMES.iter().map(|name| (*name).to_owned()).chain(schema_names(1));
     for name in names {
         let described = prose.lines().any(|line| line.starts_with('#') && line.contains(&format!("`{name}`")));
         assert!(described || reserved.contains(&format!("`{name}`")), "{name} has no section and is not reserved");

@@ -178,8 +178,8 @@ impl Close {
             Close::Rate => "too many messages refused",
             Close::Internal => "the gateway made a mistake",
             Close::NoHello => "say hello within 5 s, and first",
-            Close::BadMessages => "three messages in a row of ten seconds could not be read",
-            Close::NoWorld => "no such world on this gateway",
+            Close::BadMessages => "three messages within ten seconds could not be read",
+            Close::NoWorld => "no such world on this gateway; its settings name those there are",
         }
     }
 

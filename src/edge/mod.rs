@@ -157,6 +157,7 @@ async fn open_log(config: &Config, settings: &WorldSettings, clock: Clock) -> Re
         #[cfg(feature = "kafka")]
         LogUrl::Kafka(url) => {
             use crate::log::kafka::{KafkaConfig, KafkaLog, ensure_topics};
+            info!(world = settings.name, url, "connecting to Kafka");
             let kafka = KafkaConfig::from_url(url, &config.prefix, &settings.name, settings.grid.partitions())?;
             let log = tokio::task::spawn_blocking(move || {
                 ensure_topics(&kafka)?;

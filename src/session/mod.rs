@@ -81,6 +81,8 @@ pub struct Session {
     digests: VecDeque<(u64, u32)>,
     repaired_us: u64,
     cursors: Cursors,
+    /// Some events did not fit at the last tick.
+    events_wait: bool,
     stale: bool,
     /// The last tick it met.
     met: u64,
@@ -123,6 +125,7 @@ impl Session {
             digests: VecDeque::new(),
             repaired_us: 0,
             cursors: Cursors::default(),
+            events_wait: false,
             stale: false,
             met: 0,
             world,

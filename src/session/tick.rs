@@ -49,11 +49,13 @@ impl Session {
         self.tell_stale(around.iter().any(|partition| status(partition).stale), out);
         let complete = around.iter().all(|partition| status(partition).complete);
         let mut told = Vec::new();
-        let room = (self.budget.room(now_us), self.budget.depth_bytes());
-        let waits = self.cursors.pull(tick, around, (at, self.radius_m), room, &mut told);
-        told.iter().for_each(|message| self.send(message, out));
         // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
-        let share = if waits && (tick.number / TURN_TICKS).is_multiple_of(2) { 0 } else { STATE_BYTES_MAX };
+        let turn_of_events = (tick.number / TURN_TICKS).is_multiple_of(2);
+        let room = if self.events_wait && !turn_of_events { 0 } else { self.budget.room(now_us) };
+        let room = (room, self.budget.depth_bytes());
+        self.events_wait = self.cursors.pull(tick, around, (at, self.radius_m), room, &mut told);
+        told.iter().for_each(|message| self.send(message, out));
+        let share = if self.events_wait && turn_of_events { 0 } else { STATE_BYTES_MAX };
         let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());
         self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick }, now_us, out);
     }

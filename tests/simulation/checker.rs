@@ -305,7 +305,8 @@ impl Checker {
         for life in self.lives.values_mut().filter(|life| life.gateway == gateway) {
             life.phase = match life.phase {
                 Phase::Live => Phase::Orphan(now_us),
-                Phase::Lingering(since) if now_us < since + EXPIRY_US => Phase::Orphan(now_us),
+                // Its `leave` is written with the upkeep that follows.
+                Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => Phase::Orphan(now_us),
                 Phase::Lingering(_) | Phase::Orphan(_) | Phase::Left(_) => life.phase,
             };
         }

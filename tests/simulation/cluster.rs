@@ -142,6 +142,10 @@ impl Cluster {
         let (entered, bad_us) = {
             let mut broker = self.broker.borrow_mut();
             broker.advance(now_us);
+            if self.gateways.iter().all(Option::is_none) {
+                // Nobody writes: partition time stands still, as in a stall.
+                broker.bad_us = now_us;
+            }
             (std::mem::take(&mut broker.entered), broker.bad_us)
         };
         self.checker.time(now_us, bad_us);
