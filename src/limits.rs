@@ -305,8 +305,9 @@ pub const CLOSE_WITHIN_US: u64 = SECOND_US;
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Submissions that wait for the world: 3 s of 1,000 clients. Samples beyond are dropped, actions refused (`busy`).
 pub const INBOX_MAX: usize = 65_536;
-/// Connections, answers and ticks that wait for one driver: all answers of 3 s of 4,000 clients' actions.
-pub const COMMANDS_MAX: usize = 65_536;
+/// Connections, answers and ticks that wait for one driver, which empties it every few ms: a second of 3,000 clients'
+/// actions.
+pub const COMMANDS_MAX: usize = 16_384;
 /// Drain: clients are told to come back spread over this long.
 pub const DRAIN_SPREAD_US: u64 = 3 * SECOND_US;
 /// Drain: the process ends at the latest this long after SIGTERM.
