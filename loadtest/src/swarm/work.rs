@@ -193,14 +193,12 @@ impl Swarm {
     fn state(&self, number: usize, bot: &mut Bot, delta: &Delta, received_us: u64) -> Result<(), String> {
         let before = bot.mirror.tick();
         let (client, group) = (self.client(number), self.plan.bots[number].group);
-        if before > 0 {
-            let roster = self.roster.borrow();
+        if before > 0 && bot.watch.is_some() {
             // By what it held meanwhile: who enters with this state was not missed before.
-            let hole = |shown: u64| Hole::between(shown, delta.tick, &bot.mirror, &client, &roster);
-            bot.counts.quiet += hole(before.max(self.window_tick.get())).quiet;
-            if bot.watch.is_some() {
-                self.tallies.borrow_mut()[group].missed_states += hole(before).missed;
-            }
+            let shown = before.max(self.window_tick.get());
+            let hole = Hole::between(shown, delta.tick, &bot.mirror, &client, &self.roster.borrow());
+            bot.counts.quiet += hole.quiet;
+            self.tallies.borrow_mut()[group].missed_states += hole.missed;
         }
         let digest = bot.mirror.apply(delta).map_err(|e| format!("a state contradicts the one before: {e}"))?;
         bot.unsaid = Some((bot.mirror.number(), received_us));
