@@ -218,14 +218,15 @@ pub fn late_ms(sheet: &Sheet) -> f64 {
 /// Throughput and the audit's figures.
 fn put_swarm(sheet: &mut Sheet, window: &Window) {
     let Window { seconds, bots, groups, held, counters, tallies } = window;
-    let rates = |group: usize, ticks: fn(&Counts) -> u64| {
+    let rates = |group: usize, ticks: fn(&Counts) -> Option<u64>| {
         let whole = bots.iter().zip(groups).filter(|(counts, of)| counts.whole && **of == group);
-        let mut rates: Vec<f64> = whole.map(|(counts, _)| ticks(counts) as f64 / seconds).collect();
+        let mut rates: Vec<f64> = whole.filter_map(|(counts, _)| Some(ticks(counts)? as f64 / seconds)).collect();
         rates.sort_by(f64::total_cmp);
         rates
     };
-    let [good, bad] = [0, 1].map(|group| rates(group, |counts| counts.states));
-    let [good_served, bad_served] = [0, 1].map(|group| rates(group, |counts| counts.states + counts.quiet));
+    let [good, bad] = [0, 1].map(|group| rates(group, |counts| Some(counts.states)));
+    let served = |counts: &Counts| counts.audited.then_some(counts.states + counts.quiet);
+    let [good_served, bad_served] = [0, 1].map(|group| rates(group, served));
     if let (Some(lowest), Some(served)) = (good.first(), good_served.first()) {
         sheet.put("states_per_s_median", median(&good), "1/s");
         sheet.put("states_per_s_min", *lowest, "1/s");

@@ -60,6 +60,8 @@ pub enum Phase {
     Lingering(u64),
     /// Its gateway died.
     Orphan(u64),
+    /// Its gateway died while its `leave` was due: it may have been written.
+    Unsure(u64),
     /// It said bye.
     Left(u64),
 }
@@ -305,9 +307,10 @@ impl Checker {
         for life in self.lives.values_mut().filter(|life| life.gateway == gateway) {
             life.phase = match life.phase {
                 Phase::Live => Phase::Orphan(now_us),
+                Phase::Lingering(since) if now_us < since + EXPIRY_US => Phase::Orphan(now_us),
                 // Its `leave` is written with the upkeep that follows.
-                Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => Phase::Orphan(now_us),
-                Phase::Lingering(_) | Phase::Orphan(_) | Phase::Left(_) => life.phase,
+                Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => Phase::Unsure(now_us),
+                Phase::Lingering(_) | Phase::Orphan(_) | Phase::Unsure(_) | Phase::Left(_) => life.phase,
             };
         }
     }
@@ -409,7 +412,10 @@ impl Checker {
             let over = |since_us: u64| now_us > since_us.max(self.bad_us) + EXPIRED_US;
             let there = self.lives.values().filter(|life| match life.phase {
                 Phase::Live => true,
-                Phase::Lingering(since_us) | Phase::Orphan(since_us) | Phase::Left(since_us) => !over(since_us),
+                Phase::Lingering(since_us)
+                | Phase::Orphan(since_us)
+                | Phase::Unsure(since_us)
+                | Phase::Left(since_us) => !over(since_us),
             });
             let sight = Sight {
                 all_fit: there.count() <= HELD_MIN,
@@ -513,7 +519,7 @@ fn versions(
     }
     let same = life.gateway == viewer.who.gateway;
     // Another gateway's avatar has no profile until its first keyframe has come: never, if that gateway died.
-    let known = known && !matches!(life.phase, Phase::Orphan(_));
+    let known = known && !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
     let unknown = (avatar.profile.is_empty() && !same && !known).then_some(0);
     let Some(profile) = life.profiles.iter().position(|(_, profile)| *profile == avatar.profile).or(unknown) else {
         return Some(format!("bot {bot} sees {id:x} as {:?}, which it never was", avatar.profile));
@@ -560,6 +566,7 @@ impl Sight {
         let (until_us, gone_us) = match life.phase {
             Phase::Live => (u64::MAX, u64::MAX),
             Phase::Left(since) => (since, since),
+            Phase::Unsure(since) => (since, since + 17 * SECOND_US),
             Phase::Lingering(since) => (since + 13 * SECOND_US, since + 17 * SECOND_US),
             Phase::Orphan(since) => {
                 // A clock step and a stall count as 2 s each of the 15 s after its last sample.

@@ -68,8 +68,10 @@ pub struct Counts {
     pub bytes: u64,
     /// Ticks between states that no state came for.
     pub gaps: u64,
-    /// Those of the window's that had nothing to tell.
+    /// Those of the window's that had nothing to tell; of audited bots only.
     pub quiet: u64,
+    /// Whether it is audited.
+    pub audited: bool,
     /// Whether it has been in session for the whole window.
     pub whole: bool,
 }

@@ -43,6 +43,10 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: WebSocketStream<TcpStream>,
+    /// Something written waits for the socket to take it.
+    unflushed: bool,
+    /// Who reads, and flushes on the way.
+    reader: Waker,
 }
 
 impl Socket {
@@ -63,7 +67,7 @@ impl Socket {
                 .with_context(|| format!("{addr} does not open a WebSocket at /v1"))?;
             let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
             ensure!(chosen == Some(protocol.as_bytes()), "{addr} does not speak {protocol}");
-            Ok(Socket { stream })
+            Ok(Socket { stream, unflushed: false, reader: Waker::noop().clone() })
         };
         match tokio::time::timeout(OPEN_WITHIN, opening).await {
             Ok(opened) => opened,
@@ -71,9 +75,13 @@ impl Socket {
         }
     }
 
-    /// Reads what has come, if anything has.
+    /// Reads what has come, if anything has; before that, writes what the socket did not take.
     pub(super) fn poll_read(&mut self, alarm: &Alarm, cx: &mut Context<'_>) -> Poll<Read> {
         alarm.wake_for(cx.waker());
+        self.reader.clone_from(cx.waker());
+        if self.unflushed {
+            self.flush();
+        }
         let mut noted = Context::from_waker(&alarm.waker);
         Pin::new(&mut self.stream).poll_next(&mut noted).map(|read| match read {
             Some(Ok(Message::Binary(bytes))) => Read::Message(bytes, alarm.waited_us()),
@@ -87,19 +95,23 @@ impl Socket {
         })
     }
 
-    /// Writes without waiting. False if the socket is full, or dead: reading tells which.
+    /// Writes without waiting: what the socket does not take at once, the reader is woken for. False if a message waits
+    /// already, or the socket is dead: reading tells which.
     pub(super) fn write(&mut self, payload: Payload) -> bool {
         let message = match payload {
             Payload::Text(text) => Message::text(text),
             Payload::Binary(bytes) => Message::Binary(bytes),
         };
-        let mut cx = Context::from_waker(Waker::noop());
         let mut stream = Pin::new(&mut self.stream);
-        if !matches!(stream.as_mut().poll_ready(&mut cx), Poll::Ready(Ok(()))) {
-            return false;
-        }
-        // What the socket does not take at once goes with the next write.
-        stream.as_mut().start_send(message).is_ok() && !matches!(stream.poll_flush(&mut cx), Poll::Ready(Err(_)))
+        let ready = stream.as_mut().poll_ready(&mut Context::from_waker(&self.reader));
+        matches!(ready, Poll::Ready(Ok(()))) && stream.start_send(message).is_ok() && self.flush()
+    }
+
+    /// False if the socket is dead.
+    fn flush(&mut self) -> bool {
+        let flushed = Pin::new(&mut self.stream).poll_flush(&mut Context::from_waker(&self.reader));
+        self.unflushed = flushed.is_pending();
+        !matches!(flushed, Poll::Ready(Err(_)))
     }
 }
 
@@ -147,6 +159,57 @@ impl Wake for Bell {
         let _first = self.rang_us.compare_exchange(0, now_us, Ordering::Relaxed, Ordering::Relaxed);
         if let Ok(reader) = self.reader.lock() {
             reader.wake_by_ref();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt;
+    use std::future::poll_fn;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+
+    const ENCODING: Encoding = Encoding::Json;
+
+    #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the type of tungstenite's callback")]
+    fn accept(_: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
+        let chosen = HeaderValue::from_static(ENCODING.subprotocol());
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+        Ok(response)
+    }
+
+    #[tokio::test]
+    async fn what_a_full_socket_did_not_take_goes_out_without_another_write() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let (full, is_full) = tokio::sync::oneshot::channel();
+        let peer = async {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let mut stream = tokio_tungstenite::accept_hdr_async(tcp, accept).await.expect("a WebSocket");
+            let mut to_read: usize = is_full.await.expect("the count");
+            while to_read > 0 {
+                stream.next().await.expect("a message").expect("it can be read");
+                to_read -= 1;
+            }
+        };
+        let bot = async {
+            let mut socket = Socket::open(addr, ENCODING).await.expect("it opens");
+            let mut written = 0;
+            while !socket.unflushed {
+                assert!(socket.write(Payload::Text("x".repeat(60_000))), "dead after {written}");
+                written += 1;
+            }
+            assert!(!socket.write(Payload::Text("one too many".to_owned())));
+            full.send(written).expect("the peer waits");
+            let alarm = Alarm::new(Clock::start());
+            poll_fn(|cx| socket.poll_read(&alarm, cx)).await
+        };
+        tokio::select! {
+            () = peer => {}
+            read = bot => panic!("nothing was sent: {read:?}"),
+            () = tokio::time::sleep(OPEN_WITHIN) => panic!("what was written never went out"),
         }
     }
 }

@@ -61,21 +61,23 @@ impl Swarm {
                     let player = &mut self.roster.borrow_mut().players[number];
                     player.said = Some(sample.pos);
                     player.late_us[player.late_at(due.at_us)] = now_us - due.at_us;
-                    (bot.say_move(sample, due.at_us, now_us), Some(TICK_US))
+                    (bot.say_move(sample, due.at_us, now_us), TICK_US)
                 }
-                Duty::Ping => (In::Ping(Ping { time: now_us as f64 / 1e3 }), Some(PING_EVERY_US)),
-                Duty::Leave => {
-                    bot.leaving = true;
-                    self.roster.borrow_mut().players[number].entity = None;
-                    (In::Bye(ByeIn {}), None)
-                }
+                Duty::Ping => (In::Ping(Ping { time: now_us as f64 / 1e3 }), PING_EVERY_US),
+                Duty::Leave => (In::Bye(ByeIn {}), TICK_US),
                 Duty::Look => continue,
             };
-            if self.send(&mut bot, &message) && due.duty == Duty::Move {
-                bot.unsaid = None;
+            let taken = self.send(&mut bot, &message);
+            match due.duty {
+                Duty::Move if taken => bot.unsaid = None,
+                // Else again at the next tick: a session that does not end would stay as a ghost.
+                Duty::Leave if taken => {
+                    bot.leaving = true;
+                    self.roster.borrow_mut().players[number].entity = None;
+                }
+                Duty::Move | Duty::Leave | Duty::Ping | Duty::Look => {}
             }
             self.counters.borrow_mut().send_late_us.saturating_record(now_us - due.at_us);
-            let Some(again_us) = again_us else { continue };
             let behind_us = now_us - due.at_us;
             let skip_us = if behind_us > CATCH_UP_US { behind_us / again_us * again_us } else { 0 };
             self.schedule.borrow_mut().push(Due { at_us: due.at_us + again_us + skip_us, ..due });
@@ -193,14 +195,12 @@ impl Swarm {
     fn state(&self, number: usize, bot: &mut Bot, delta: &Delta, received_us: u64) -> Result<(), String> {
         let before = bot.mirror.tick();
         let (client, group) = (self.client(number), self.plan.bots[number].group);
-        if before > 0 {
-            let roster = self.roster.borrow();
+        if before > 0 && bot.watch.is_some() {
             // By what it held meanwhile: who enters with this state was not missed before.
-            let hole = |shown: u64| Hole::between(shown, delta.tick, &bot.mirror, &client, &roster);
-            bot.counts.quiet += hole(before.max(self.window_tick.get())).quiet;
-            if bot.watch.is_some() {
-                self.tallies.borrow_mut()[group].missed_states += hole(before).missed;
-            }
+            let shown = before.max(self.window_tick.get());
+            let hole = Hole::between(shown, delta.tick, &bot.mirror, &client, &self.roster.borrow());
+            bot.counts.quiet += hole.quiet;
+            self.tallies.borrow_mut()[group].missed_states += hole.missed;
         }
         let digest = bot.mirror.apply(delta).map_err(|e| format!("a state contradicts the one before: {e}"))?;
         bot.unsaid = Some((bot.mirror.number(), received_us));
