@@ -36,6 +36,9 @@ pub fn last_sample_us(time_us: u64, phase_us: u64) -> u64 {
 #[must_use]
 pub fn stale_for_us(agent: &Agent, sample_us: u64, now_us: u64) -> u64 {
     let ms = |us: u64| us as f64 / 1e3;
+    if agent.changed_at(ms(now_us)) <= ms(sample_us) {
+        return 0;
+    }
     let held = agent.at(ms(sample_us)).pos;
     if agent.at(ms(now_us)).pos == held {
         return 0;
