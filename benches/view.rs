@@ -1,15 +1,17 @@
 //! What one viewer's state costs in crowds of different size: interest, delta and encoding, without sockets.
 //! `cargo bench --bench view`. Viewers take turns as on a gateway, so that their tables compete for the caches.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use nearcast::codec::Encoding;
 use nearcast::codec::message::AppState;
 use nearcast::codec::state::{Context, Delta};
 use nearcast::limits::TICK_US;
-use nearcast::region::frame::{Entity, Frame, PartitionStatus, Spot, Tick};
-use nearcast::space::{Grid, Pos, Region};
+use nearcast::log::memory::{Memory, MemoryLog};
+use nearcast::region::frame::Tick;
+use nearcast::region::owned::Place;
+use nearcast::region::{Submit, World};
+use nearcast::space::{Grid, Pos};
 use nearcast::view::budget::Budget;
 use nearcast::view::{Turn, View};
 
@@ -40,26 +42,33 @@ fn pos(i: u64, tick: u64) -> Pos {
     Pos { x: 1_000 + along(3), y: 0, z: 1_000 + along(11) }
 }
 
-fn tick(number: u64, n: u64) -> Tick {
-    let touched = |i: u64| if pos(i, number) == pos(i, number - 1) { 1 } else { number };
-    let entity = |i: u64| Entity {
-        time_us: number * TICK_US - i % TICK_US,
-        yaw: i as u8,
-        teleported: 0,
-        moved: touched(i),
-        changed: 1,
-        renamed: 1,
-        state: AppState::default(),
-        profile: "sixteen letters.".into(),
-    };
-    let spot = |i: u64| Spot { id: i + 1, touched: touched(i), pos: pos(i, number), handle: i as u32, epoch: 1 };
-    let (spots, entities) = ((0..n).map(spot).collect(), (0..n).map(entity).collect());
-    Tick {
-        number,
-        grid: Grid { w: 1, h: 1 },
-        frames: vec![Arc::new(Frame { region: Region { x: 0, z: 0 }, spots, entities })],
-        partitions: vec![PartitionStatus { complete: true, stale: false }],
-        events: vec![None],
+/// A gateway's world with so many avatars, which makes the ticks.
+struct Crowd {
+    world: World,
+    log: MemoryLog,
+    n: u64,
+}
+
+impl Crowd {
+    fn new(n: u64) -> Crowd {
+        let mut log = Memory::new(1, || 0).open();
+        let mut world = World::new(Grid { w: 1, h: 1 }, 1);
+        for entity in 1..=n {
+            let profile = "sixteen letters.".into();
+            world.submit(Submit::Open { session: n + entity, entity, profile, radius_m: RADIUS_M }, &mut log, 0);
+        }
+        Crowd { world, log, n }
+    }
+
+    fn tick(&mut self, number: u64) -> Tick {
+        let now_us = number * TICK_US;
+        for i in 0..self.n {
+            let (time_us, state) = (now_us - i * 7_919 % TICK_US, AppState::default());
+            let place = Place { time_us, pos: pos(i, number), yaw: i as u8, state, jumped: false };
+            self.world.submit(Submit::Move { entity: i + 1, place }, &mut self.log, now_us);
+        }
+        self.world.step(&mut self.log, now_us, &mut Vec::new());
+        self.world.freeze(number, now_us)
     }
 }
 
@@ -74,10 +83,11 @@ fn main() {
             budget.ask(BUDGET);
             Viewer { view, budget, context: Context::default() }
         };
+        let mut crowd = Crowd::new(n);
         let mut viewers: Vec<Viewer> = (0..viewers_n).map(viewer).collect();
         let (mut delta, mut bytes, mut took_ns) = (Delta::default(), 0, Vec::new());
         for number in 2..2 + WARM_TICKS + TICKS {
-            let tick = tick(number, n);
+            let tick = crowd.tick(number);
             let started = Instant::now();
             let mut sent = 0;
             for (i, viewer) in viewers.iter_mut().enumerate() {

@@ -236,6 +236,12 @@ pub const NEAREST: usize = 50;
 pub const NEAREST_MARGIN: usize = 6;
 /// Coarsest stride: every 32nd tick, 1.6 s.
 pub const STRIDE_MAX: u64 = 32;
+/// Strides that there are: 1, 2, 4 … [`STRIDE_MAX`].
+pub const STRIDES: usize = STRIDE_MAX.trailing_zeros() as usize + 1;
+/// A turn of up to so many 1/256 is not told, 2.8°: a recorded walker's direction trembles by more than one.
+pub const FACING_SLACK: u8 = 2;
+/// A sample's age is told anew when it is off by more than this, ms: a clock filter trembles by one or two.
+pub const AGE_SLACK_MS: u32 = 2;
 /// Both ends hash the view at every so many states.
 pub const DIGEST_EVERY: u64 = 128;
 /// Digests that wait for their reports; the oldest goes.

@@ -61,7 +61,7 @@ pub fn yaw_degrees(yaw: u8) -> f64 {
 }
 
 /// A square cell of 128 m, by its index along x and z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Region {
     /// Index along x: metres / 128, rounded down.
     pub x: i32,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nearcast::client::Mirror;
 use nearcast::codec::message::{Act, Event, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
-use nearcast::codec::state::Context;
+use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, SECOND_US, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
@@ -29,7 +29,7 @@ struct Room {
 struct Person {
     session: Session,
     encoding: Encoding,
-    context: Context,
+    known: Known,
     mirror: Mirror,
     heard: Vec<Out>,
     notes: Vec<Note>,
@@ -59,7 +59,7 @@ impl Room {
         self.people.push(Person {
             session,
             encoding,
-            context: Context::default(),
+            known: Known::default(),
             mirror: Mirror::default(),
             heard: Vec::new(),
             notes: Vec::new(),
@@ -96,7 +96,7 @@ impl Room {
                 Effect::Ping(_) | Effect::Pong(_) | Effect::Close(_) => {}
                 Effect::Send(payload) => {
                     person.sent.push((self.now_us, payload.framed_len()));
-                    match person.encoding.decode_out(&mut person.context, payload.bytes()).expect("ours") {
+                    match person.encoding.decode_out(&mut person.known, payload.bytes()).expect("ours") {
                         Heard::Other(out) => person.heard.push(out),
                         Heard::State(delta) => {
                             let digest = person.mirror.apply(&delta).expect("no contradiction");

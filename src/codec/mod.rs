@@ -1,9 +1,11 @@
 //! Bytes ↔ messages: what clients say and hear (`message`, `wire`), the binary form of `state` (`state`), and what
 //! the log carries (`record`). Pure; the two directions of each format stand side by side. Knows no session.
 
+pub mod bits;
 pub mod message;
 pub mod reader;
 pub mod record;
+pub mod row;
 pub mod state;
 pub mod wire;
 

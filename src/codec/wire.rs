@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::message::{In, Out};
-use super::state::{self, Context, Delta};
+use super::state::{self, Context, Delta, Known};
 
 /// How a client writes and reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,24 +132,24 @@ impl Encoding {
     pub fn encode_state(self, context: &mut Context, delta: &Delta) -> Payload {
         match self {
             Encoding::Json => self.encode_any(&Out::State(state::to_json(context, delta))),
-            Encoding::MessagePack => Payload::Binary(state::encode(context, delta).into()),
+            Encoding::MessagePack => Payload::Binary(state::encode(context, delta)),
         }
     }
 
     /// Reads what a gateway sent; the other end of [`Encoding::encode`] and [`Encoding::encode_state`].
-    pub fn decode_out(self, context: &mut Context, bytes: &[u8]) -> Result<Heard, Unreadable> {
+    pub fn decode_out(self, known: &mut Known, bytes: &[u8]) -> Result<Heard, Unreadable> {
         let malformed = |e: &dyn std::fmt::Display| Unreadable::Malformed(e.to_string());
         match self {
             Encoding::Json => {
                 let out = serde_json::from_slice(bytes).map_err(|e| malformed(&e))?;
                 if let Out::State(json) = out {
-                    state::from_json(context, json).map(Heard::State).map_err(|e| malformed(&e))
+                    state::from_json(&mut known.context, json).map(Heard::State).map_err(|e| malformed(&e))
                 } else {
                     Ok(Heard::Other(out))
                 }
             }
             Encoding::MessagePack => match state::body(bytes) {
-                Some(body) => Ok(Heard::State(state::decode(context, body).map_err(|e| malformed(&e))?)),
+                Some(body) => Ok(Heard::State(state::decode(known, body).map_err(|e| malformed(&e))?)),
                 None => from_msgpack(bytes).map(Heard::Other).map_err(Unreadable::Malformed),
             },
         }

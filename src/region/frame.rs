@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::codec::message::{AppState, Id, Scope};
+use crate::codec::row::{Shared, Told};
 use crate::space::{Grid, Pos, Region};
 
 /// All that a gateway shows at one tick.
@@ -39,7 +40,7 @@ pub struct PartitionStatus {
 }
 
 /// The entities of one region at one tick. `spots` and `entities` run in parallel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// Which region.
     pub region: Region,
@@ -47,6 +48,17 @@ pub struct Frame {
     pub spots: Vec<Spot>,
     /// The rest, looked at for those who are near.
     pub entities: Vec<Entity>,
+    /// Samples in bits, made once for all viewers: of each entity, for stride 1, 2, 4 … as far as the tick is an anchor.
+    pub shared: Vec<Shared>,
+}
+
+impl Frame {
+    /// The bits of an entity for viewers of a stride, 2^`level`; they are for those who hold what they start from.
+    #[must_use]
+    pub fn shared(&self, index: usize, level: u32) -> Option<&Shared> {
+        let Entity { shared_at, levels, .. } = self.entities[index];
+        (level < u32::from(levels)).then(|| &self.shared[(shared_at + level) as usize])
+    }
 }
 
 /// Who is where: all that every viewer in reach looks at.
@@ -64,13 +76,27 @@ pub struct Spot {
     pub epoch: u16,
 }
 
+impl Spot {
+    /// The sample as rows tell it.
+    #[must_use]
+    pub fn told(&self, entity: &Entity) -> Told {
+        Told { pos: self.pos, yaw: entity.yaw, age: entity.age }
+    }
+}
+
 /// What else is shown of an entity. Ticks say when something last became different from the tick before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entity {
     /// When it was there, µs on this gateway's clock.
     pub time_us: u64,
-    /// Facing, 1/256 turn.
+    /// Facing as it is shown, 1/256 turn: within [`crate::limits::FACING_SLACK`] of the sample's.
     pub yaw: u8,
+    /// Age as it is shown, see [`crate::codec::state::age_from_byte`]: within [`crate::limits::AGE_SLACK_MS`].
+    pub age: u8,
+    /// Where its bits begin in [`Frame::shared`], and for how many strides there are any.
+    pub shared_at: u32,
+    /// See above.
+    pub levels: u8,
     /// Last tick at which it jumped without walking.
     pub teleported: u64,
     /// Last tick at which position or facing changed.

@@ -7,8 +7,11 @@ use rustc_hash::FxHashMap;
 use super::fold::{Held, Leaver};
 use super::frame::{Entity, Frame, PartitionStatus, Spot, Tick};
 use super::world::{Part, World};
+use super::handles::Shown;
 use crate::codec::message::Id;
-use crate::limits::{LEAVER_US, STALE_US, TICK_US};
+use crate::codec::row::{Chain, Shared, Told};
+use crate::codec::state::{age_from_byte, age_to_byte};
+use crate::limits::{AGE_SLACK_MS, FACING_SLACK, LEAVER_US, MILLI_US, STALE_US, STRIDES, TICK_US};
 use crate::space::Region;
 
 impl World {
@@ -39,8 +42,16 @@ impl World {
                 continue;
             }
             let fresh = shown.tick == 0;
-            if fresh || shown.pos != held.pos || shown.yaw != held.yaw {
-                (shown.pos, shown.yaw, shown.moved) = (held.pos, held.yaw, number);
+            let turned = held.yaw.wrapping_sub(shown.yaw) as i8;
+            if fresh || turned.unsigned_abs() > FACING_SLACK {
+                (shown.yaw, shown.moved) = (held.yaw, number);
+            }
+            if fresh || shown.pos != held.pos {
+                (shown.pos, shown.moved) = (held.pos, number);
+            }
+            let age_ms = u32::try_from(tick_us.saturating_sub(held.time_us) / MILLI_US).unwrap_or(u32::MAX);
+            if fresh || age_ms.abs_diff(age_from_byte(shown.age)) > AGE_SLACK_MS {
+                shown.age = age_to_byte(age_ms);
             }
             let profile = held.profile.0 > shown.profile.0;
             if fresh || shown.state != held.state {
@@ -58,9 +69,11 @@ impl World {
             shown.tick = number;
             let region = Region::of(held.pos);
             let cell = *cells.entry(region).or_insert_with(|| {
-                frames.push(Frame { region, spots: Vec::new(), entities: Vec::new() });
+                frames.push(Frame { region, spots: Vec::new(), entities: Vec::new(), shared: Vec::new() });
                 frames.len() - 1
             });
+            let shared_at = frames[cell].shared.len() as u32;
+            let levels = share(shown, handle as u32, number, fresh, &mut frames[cell].shared);
             frames[cell].spots.push(Spot {
                 id: shown.id,
                 touched: shown.moved.max(shown.changed).max(shown.renamed),
@@ -70,7 +83,10 @@ impl World {
             });
             frames[cell].entities.push(Entity {
                 time_us: held.time_us.min(tick_us),
-                yaw: held.yaw,
+                yaw: shown.yaw,
+                age: shown.age,
+                shared_at,
+                levels,
                 teleported: shown.teleported.0,
                 moved: shown.moved,
                 changed: shown.changed,
@@ -109,6 +125,23 @@ impl World {
             None => here.fold.time_us.saturating_sub(leaver.since_us) >= LEAVER_US,
         }
     }
+}
+
+/// Makes the bits that tell an entity's newest sample to all who hold what they were told at the anchors before, for
+/// each stride of which this tick is an anchor. For how many strides.
+fn share(shown: &mut Shown, handle: u32, number: u64, fresh: bool, out: &mut Vec<Shared>) -> u8 {
+    let told = Told { pos: shown.pos, yaw: shown.yaw, age: shown.age };
+    if fresh {
+        shown.chains = [Chain::new(told); STRIDES];
+        return 0;
+    }
+    // The same anchors as those of `Candidate::has_turn`.
+    let levels = ((number + u64::from(handle)).trailing_zeros() as usize + 1).min(STRIDES);
+    out.extend(shown.chains[..levels].iter_mut().enumerate().map(|(level, chain)| {
+        let jumped = shown.teleported.0 + (1 << level) > number;
+        chain.tell(told, jumped)
+    }));
+    levels as u8
 }
 
 fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {

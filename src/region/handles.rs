@@ -6,6 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::fold::{Surroundings, Version};
 use crate::codec::message::{AppState, Id};
+use crate::codec::row::Chain;
+use crate::limits::STRIDES;
 use crate::space::Pos;
 
 /// Dense numbers of entities, shared by the partitions that hold them, and what was last shown of each.
@@ -30,6 +32,8 @@ pub struct Shown {
     pub pos: Pos,
     /// Facing.
     pub yaw: u8,
+    /// Age, as rows tell it.
+    pub age: u8,
     /// Application state.
     pub state: AppState,
     /// The newest, and the version that brought it: a partition just entered may know an older one, or none.
@@ -42,6 +46,8 @@ pub struct Shown {
     pub renamed: u64,
     /// Last tick at which it jumped, and the version that did.
     pub teleported: (u64, Option<Version>),
+    /// By stride, 1, 2, 4 …: what viewers who were told at all its anchors hold.
+    pub chains: [Chain; STRIDES],
     /// The version with which it left the world, or expired, in one partition; another may hold it still.
     pub over: Option<Version>,
 }

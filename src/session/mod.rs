@@ -237,14 +237,14 @@ mod tests {
 
     struct Client {
         session: Session,
-        context: Context,
+        known: crate::codec::state::Known,
     }
 
     impl Client {
         /// A client that stands at the origin.
         fn placed() -> Client {
             let session = Session::new(1, 2, Encoding::MessagePack, Arc::new(WorldSettings::plaza()), NOW_US);
-            let mut client = Client { session, context: Context::default() };
+            let mut client = Client { session, known: crate::codec::state::Known::default() };
             client.say(In::Hello(Hello { world: "plaza".into(), ..Hello::default() }));
             let state = crate::codec::message::AppState::default();
             client.say(In::Move(Move { time: 0.0, pos: [0.0; 3], yaw: 0.0, state, seen: None, held_ms: None }));
@@ -276,7 +276,7 @@ mod tests {
             let payloads =
                 effects.iter().filter_map(|e| if let Effect::Send(payload) = e { Some(payload) } else { None });
             let mut name = |payload: &crate::codec::Payload| match Encoding::MessagePack
-                .decode_out(&mut self.context, payload.bytes())
+                .decode_out(&mut self.known, payload.bytes())
                 .expect("ours")
             {
                 Heard::Other(Out::Refuse(refuse)) => refuse.code.into_owned(),
@@ -314,13 +314,12 @@ mod tests {
             moved: number,
             changed: 1,
             renamed: 1,
-            state: crate::codec::message::AppState::default(),
-            profile: "".into(),
+            ..Entity::default()
         };
         let (scope, pos, data) = (Scope::Nearby, Pos::default(), "x".repeat(2_000));
         let event = |offset| Event { offset, from: 9, scope, pos, name: "x".into(), data: data.as_str().into() };
         let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
-        let frame = Frame { region: Region { x: 0, z: 0 }, spots: vec![spot], entities: vec![avatar] };
+        let frame = Frame { region: Region { x: 0, z: 0 }, spots: vec![spot], entities: vec![avatar], ..Frame::default() };
         Tick {
             number,
             grid: Grid { w: 1, h: 1 },

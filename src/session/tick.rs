@@ -68,19 +68,13 @@ impl Session {
         // Not kept from tick to tick: a thousand clients' would push each other out of the cache.
         let mut delta = Delta::default();
         let summary = self.view.step(turn, &mut delta);
-        let says_nothing = delta.leaves.is_empty()
-            && delta.enters.is_empty()
-            && delta.changes.is_empty()
-            && delta.updates.is_empty()
-            && !delta.full_begin
-            && !delta.full_end;
-        if !says_nothing || tick.number >= self.context.tick + EMPTY_STATE_TICKS {
+        if !delta.is_empty() || tick.number >= self.context.tick + EMPTY_STATE_TICKS {
             let payload = self.encoding.encode_state(&mut self.context, &delta);
             let number = self.context.number;
             let bytes = payload.framed_len();
             self.budget.spend(bytes);
             self.flow.spent(bytes);
-            let updates = delta.updates.len() as u64;
+            let updates = delta.updated() as u64;
             let sample_us = (tick.number * TICK_US).saturating_sub(summary.age_sum_us / updates.max(1));
             self.flow.sent(number, bytes, if updates > 0 { sample_us } else { 0 }, now_us);
             if number.is_multiple_of(DIGEST_EVERY) {
@@ -93,7 +87,7 @@ impl Session {
             out.push(Effect::Note(Note::State(StateNote {
                 bytes,
                 enters: delta.enters.len(),
-                updates: delta.updates.len(),
+                updates: delta.updated(),
                 leaves: delta.leaves.len(),
                 full: delta.full_begin,
                 summary,

@@ -6,8 +6,12 @@ pub mod interest;
 pub mod table;
 
 use crate::codec::Encoding;
+use crate::codec::bits::Bits;
 use crate::codec::message::Id;
-use crate::codec::state::{Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, Row};
+use crate::codec::row::{self, Told};
+use crate::codec::state::{
+    Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte,
+};
 use crate::codec::wire::json_len;
 use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M, TICK_US};
 use crate::region::frame::{Entity, Tick};
@@ -15,71 +19,75 @@ use crate::space::Pos;
 use interest::{Candidate, Plan};
 use table::{NO_SLOT, Table};
 
-/// Bytes that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding, and
-/// what rows usually cost, so that the plan uses it up.
+/// Bits that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding.
 #[derive(Clone, Copy, Debug)]
 struct Costs {
+    encoding: Encoding,
     envelope: usize,
     leave: usize,
-    row: usize,
     enter: usize,
     change: usize,
-    usual_envelope: usize,
+    /// What a row usually costs before any was told.
     usual_row: usize,
     /// Bytes that a text becomes.
     text: fn(&str) -> usize,
-    /// Bytes of application state grow by at most this.
+    /// Application state grows by at most this factor.
     growth: usize,
 }
+
+/// Bits of a row in JSON, at most.
+const JSON_ROW: usize = 8 * 64;
+/// Bits of the gap before a shared row, usually; what exceeds that is covered by the envelope's bound.
+const GAP: usize = 2;
+/// Bits before a row that is told to one client alone.
+const SINGLE_GAP: usize = 5;
 
 impl Costs {
     fn of(encoding: Encoding) -> Costs {
         match encoding {
             Encoding::MessagePack => Costs {
-                envelope: 40,
-                leave: 3,
-                row: ROW_BYTES,
-                enter: ROW_BYTES + 10,
-                change: 6,
-                usual_envelope: ENVELOPE_BYTES,
-                usual_row: ROW_BYTES,
+                encoding,
+                envelope: 8 * 40,
+                leave: 8 * 3,
+                enter: 8 * (ROW_BYTES + 12),
+                change: 8 * 6,
+                usual_row: 8 * 2,
                 text: str::len,
                 growth: 1,
             },
             Encoding::Json => Costs {
-                envelope: 130,
-                leave: 12,
-                row: 64,
-                enter: 64 + 30,
-                change: 30,
-                usual_envelope: 60,
-                usual_row: 44,
+                encoding,
+                envelope: 8 * 130,
+                leave: 8 * 12,
+                enter: JSON_ROW + 8 * 30,
+                change: 8 * 30,
+                usual_row: 8 * 44,
                 text: json_len,
                 growth: 2,
             },
         }
     }
 
-    /// Rows that usually fit so many bytes.
-    fn rows(&self, per_tick: usize) -> usize {
-        per_tick.saturating_sub(self.usual_envelope) / self.usual_row
-    }
-
     fn enter(&self, entity: &Entity) -> usize {
-        self.enter + (self.text)(&entity.profile) + self.growth * entity.state.bytes().len()
+        self.enter + 8 * ((self.text)(&entity.profile) + self.growth * entity.state.bytes().len())
     }
 
     fn change(&self, entity: &Entity, profile: bool, state: bool) -> usize {
         let profile = if profile { (self.text)(&entity.profile) } else { 0 };
         let state = if state { self.growth * entity.state.bytes().len() } else { 0 };
-        self.change + profile + state
+        self.change + 8 * (profile + state)
     }
 }
 
 /// As many of a crowd are held at most by a view that has so many bytes per tick.
 #[must_use]
 pub fn capacity(encoding: Encoding, per_tick: usize) -> usize {
-    interest::capacity(Costs::of(encoding).rows(per_tick))
+    interest::capacity(rows(per_tick, Costs::of(encoding).usual_row))
+}
+
+/// Rows of so many bits that fit so many bytes.
+fn rows(per_tick: usize, row: usize) -> usize {
+    8 * per_tick.saturating_sub(ENVELOPE_BYTES) / row
 }
 
 /// What one state did, for counting.
@@ -129,15 +137,35 @@ pub struct View {
     stepped: u64,
     /// By slot, a bit each: something was due and did not fit.
     deferred: Vec<u64>,
+    /// What a row cost lately, 1/16 bit.
+    row_bits: usize,
 }
 
-/// Who has news that is due, and what it costs to tell.
+/// Who has news that is due, and what it costs to tell, bits.
 struct Due {
     candidate: Candidate,
     /// The tick at which it was last told.
     told: u64,
     cost: usize,
+    news: News,
 }
+
+/// What is new of where somebody is.
+enum News {
+    /// Nothing.
+    Nothing,
+    /// It is told as it is.
+    Row,
+    /// As bits that others get, too, and what is expected of the next.
+    Shared(Bits, u8),
+    /// To this client alone, and what is expected of the next.
+    Single(u8),
+}
+
+/// No candidate holds a slot.
+const NOBODY: u32 = u32::MAX;
+/// Weight of the past in [`View::row_bits`], ticks.
+const ROW_MEMORY: usize = 16;
 
 impl View {
     /// An empty view; its first state begins a full one.
@@ -145,7 +173,8 @@ impl View {
     pub fn new(encoding: Encoding) -> View {
         let costs = Costs::of(encoding);
         let (table, origin) = (Table::default(), Pos::default());
-        View { costs, radius_m: RADIUS_M, table, origin, full: Some(true), stepped: 0, deferred: Vec::new() }
+        let row_bits = 16 * costs.usual_row;
+        View { costs, radius_m: RADIUS_M, table, origin, full: Some(true), stepped: 0, deferred: Vec::new(), row_bits }
     }
 
     /// Sees further or less far from now on.
@@ -193,37 +222,42 @@ impl View {
 
         let mut candidates = Vec::with_capacity(self.table.len() + 8);
         interest::gather(me, at, self.radius_m, tick, &self.table, &mut candidates);
-        let plan = Plan::new(&candidates, self.costs.rows(per_tick));
+        let plan = Plan::new(&candidates, rows(per_tick, self.row_bits.div_ceil(16)));
         let mut summary = Summary::default();
-        let (mut missing, mut near, mut far) = (Vec::new(), Vec::new(), Vec::new());
+        let mut missing = Vec::new();
+        let mut holders = vec![NOBODY; self.table.slots()];
         let mut stay = 0;
-        for candidate in &candidates {
-            match plan.stride(candidate) {
-                None => summary.crowded_out += 1,
-                Some(_) if candidate.slot == NO_SLOT => missing.push(*candidate),
-                Some(stride) => {
+        for (at, candidate) in candidates.iter().enumerate() {
+            match (plan.stride(candidate), candidate.slot) {
+                (None, _) => summary.crowded_out += 1,
+                (Some(_), NO_SLOT) => missing.push(*candidate),
+                (Some(_), slot) => {
                     stay += 1;
-                    let list = if plan.is_near(candidate) { &mut near } else { &mut far };
-                    if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
-                        list.extend(self.due(candidate, tick));
-                    }
+                    holders[usize::from(slot)] = at as u32;
                 }
             }
         }
-        let mut left = room.saturating_sub(self.costs.envelope);
+        let (mut near, mut far) = (Vec::with_capacity(stay), Vec::new());
+        for candidate in holders.iter().filter_map(|at| candidates.get(*at as usize)) {
+            let stride = plan.stride(candidate).unwrap_or(1);
+            if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
+                let list = if plan.is_near(candidate) { &mut near } else { &mut far };
+                list.extend(self.due(candidate, stride, tick));
+            }
+        }
+        let mut left = (8 * room).saturating_sub(self.costs.envelope);
         if stay < self.table.len() {
-            let stays = |c: &&Candidate| c.slot != NO_SLOT && plan.stride(c).is_some();
             // Those beyond stay held, and what is left then is too little for an enter: nobody enters who has yet to
             // leave under another handle.
             let most = left / self.costs.leave;
-            self.table.leave_others(candidates.iter().filter(stays).map(|c| c.slot), most, &mut out.leaves);
+            self.table.leave_others(|slot| holders[slot] != NOBODY, most, &mut out.leaves);
             left -= self.costs.leave * out.leaves.len();
         }
 
         self.deferred.clear();
         // Who is not there yet comes before who is far, but does not starve those; nor is it starved by the near, whose
         // profiles and states may cost more than the plan counts.
-        let near_room = if missing.is_empty() { left } else { left.min(per_tick * 3 / 4) };
+        let near_room = if missing.is_empty() { left } else { left.min(per_tick * 6) };
         left -= near_room - self.update(near, tick, near_room, out, &mut summary);
         let all_in = self.enter(missing, tick, left / 4, &mut left, out);
         if all_in && complete && self.full.is_some() {
@@ -232,9 +266,15 @@ impl View {
         }
         if !all_in {
             // The rest is saved up until the next one fits: a small budget gives less per tick than an enter costs.
-            left = left.min(per_tick / 8);
+            left = left.min(per_tick);
         }
+        let is_in_order = far.is_empty() && summary.deferred == 0;
         self.update(far, tick, left, out, &mut summary);
+        if !is_in_order {
+            out.rows.shared.sort_unstable_by_key(|(slot, _)| *slot);
+            out.rows.singles.sort_unstable_by_key(|single| single.slot);
+        }
+        self.learn(&out.rows);
         summary.held = self.table.len();
         self.stepped = tick.number;
         summary
@@ -252,20 +292,43 @@ impl View {
         self.deferred[word] |= 1 << (slot % 64);
     }
 
+    /// Learns what a row costs in this view.
+    fn learn(&mut self, rows: &Rows) {
+        let bits: usize = rows.shared.iter().map(|(_, bits)| GAP + bits.len() as usize).sum();
+        if let Some(mean) = (16 * bits).checked_div(rows.shared.len()) {
+            self.row_bits = (self.row_bits * (ROW_MEMORY - 1) + mean) / ROW_MEMORY;
+        }
+    }
+
     /// Whether there is something to tell of a candidate, and what it costs.
-    fn due(&self, candidate: &Candidate, tick: &Tick) -> Option<Due> {
+    fn due(&self, candidate: &Candidate, stride: u64, tick: &Tick) -> Option<Due> {
         let told = self.table.told(candidate.slot);
-        let frame = &tick.frames[usize::from(candidate.frame)];
-        if frame.spots[candidate.index as usize].touched <= told {
+        let (frame, index) = (&tick.frames[usize::from(candidate.frame)], candidate.index as usize);
+        if frame.spots[index].touched <= told {
             return None;
         }
-        let entity = &frame.entities[candidate.index as usize];
-        let row = if entity.moved > told { self.costs.row } else { 0 };
+        let entity = &frame.entities[index];
+        let (news, row) = match self.costs.encoding {
+            _ if entity.moved <= told => (News::Nothing, 0),
+            Encoding::Json => (News::Row, JSON_ROW),
+            Encoding::MessagePack => {
+                let trail = self.table.trail(candidate.slot);
+                let shared = frame.shared(index, stride.trailing_zeros());
+                let surprise = shared.map_or(trail.surprise, |shared| shared.surprise);
+                match shared.and_then(|shared| shared.for_trail(trail)) {
+                    Some(bits) => (News::Shared(bits, surprise), GAP + bits.len() as usize),
+                    None => {
+                        let told = frame.spots[index].told(entity);
+                        (News::Single(surprise), SINGLE_GAP + row::len(trail, &told, surprise))
+                    }
+                }
+            }
+        };
         let change = match (entity.renamed > told, entity.changed > told) {
             (false, false) => 0,
             (profile, state) => self.costs.change(entity, profile, state),
         };
-        Some(Due { candidate: *candidate, told, cost: row + change })
+        Some(Due { candidate: *candidate, told, cost: row + change, news })
     }
 
     /// Enters who is missing, nearest first, leaving `keep` bytes. Whether all are in.
@@ -287,7 +350,7 @@ impl View {
             }
             let Some(slot) = self.table.enter(spot, entity, tick.number) else { return false };
             *left -= cost;
-            let row = row(slot, spot.pos, entity, tick.number, false);
+            let row = row(slot, spot.told(entity), false);
             let enter = Enter { row, entity: spot.id, profile: entity.profile.clone(), state: entity.state };
             if crate::planted!(DoubledEnter) && spot.id.is_multiple_of(7) {
                 let twin = self.table.enter(spot, entity, tick.number);
@@ -311,8 +374,7 @@ impl View {
         if due.iter().map(|due| due.cost).sum::<usize>() > left {
             due.sort_unstable_by_key(|due| (due.told, due.candidate.rank));
         }
-        out.updates.reserve(due.len());
-        for Due { candidate, told, cost } in due {
+        for Due { candidate, told, cost, news } in due {
             if cost > left {
                 summary.deferred += 1;
                 self.defer(candidate.slot);
@@ -321,28 +383,44 @@ impl View {
             left -= cost;
             let frame = &tick.frames[usize::from(candidate.frame)];
             let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
-            let (slot, before) = self.table.tell(candidate.slot, spot, entity, tick.number);
-            summary.error_max2_cm = summary.error_max2_cm.max(before.distance2(spot.pos));
+            let slot = candidate.slot;
+            let name = self.table.name(slot);
+            let trail = *self.table.trail(slot);
+            summary.error_max2_cm = summary.error_max2_cm.max(trail.last.pos.distance2(spot.pos));
             let profile = (entity.renamed > told).then(|| entity.profile.clone());
             let state = (entity.changed > told).then_some(entity.state);
             if profile.is_some() || state.is_some() {
-                out.changes.push(Change { slot, profile, state });
+                out.changes.push(Change { slot: name, profile, state });
             }
-            if entity.moved > told {
-                let age_us = (tick.number * TICK_US).saturating_sub(entity.time_us);
-                summary.age_sum_us += age_us;
-                summary.age_max_us = summary.age_max_us.max(age_us);
-                out.updates.push(row(slot, spot.pos, entity, tick.number, entity.teleported > told));
-            }
+            self.table.tell(slot, entity, tick.number);
+            let (is_told, jumped) = (spot.told(entity), entity.teleported > told);
+            let surprise = match news {
+                News::Nothing => continue,
+                News::Row => {
+                    out.updates.push(row(name, is_told, jumped));
+                    trail.surprise
+                }
+                News::Shared(bits, surprise) => {
+                    out.rows.shared.push((slot, bits));
+                    surprise
+                }
+                News::Single(surprise) => {
+                    out.rows.singles.push(Single { slot, trail, told: is_told, surprise, jumped });
+                    surprise
+                }
+            };
+            self.table.go(slot, is_told, jumped, surprise);
+            let age_us = (tick.number * TICK_US).saturating_sub(entity.time_us);
+            summary.age_sum_us += age_us;
+            summary.age_max_us = summary.age_max_us.max(age_us);
         }
         left
     }
 }
 
-fn row(slot: crate::codec::state::Slot, pos: Pos, entity: &Entity, tick: u64, teleport: bool) -> Row {
-    let age_us = (tick * TICK_US).saturating_sub(entity.time_us);
-    let flags = if teleport { crate::codec::state::ROW_TELEPORT } else { 0 };
-    Row { slot, pos, yaw: entity.yaw, age_ms: u32::try_from(age_us / 1_000).unwrap_or(u32::MAX), flags }
+fn row(slot: Slot, told: Told, jumped: bool) -> Row {
+    let flags = if jumped { ROW_TELEPORT } else { 0 };
+    Row { slot, pos: told.pos, yaw: told.yaw, age_ms: age_from_byte(told.age), flags }
 }
 
 #[cfg(test)]
@@ -366,12 +444,12 @@ mod tests {
             moved: number,
             changed: number,
             renamed: number,
-            state: crate::codec::message::AppState::default(),
             profile: profile(i).into(),
+            ..Entity::default()
         };
         let spot = |i: u64| Spot { id: i + 1, touched: number, pos: pos(i), handle: i as u32, epoch: 1 };
         let spots = (0..n).map(spot).collect();
-        let frame = Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect() };
+        let frame = Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect(), ..Frame::default() };
         Tick {
             number,
             grid: Grid { w: 1, h: 1 },
@@ -386,7 +464,7 @@ mod tests {
         for encoding in Encoding::ALL {
             let (mut view, mut delta) = (View::new(encoding), Delta::default());
             let (mut mirror, mut context) = (Mirror::default(), crate::codec::state::Context::default());
-            let mut reader = crate::codec::state::Context::default();
+            let mut reader = crate::codec::state::Known::default();
             let mut step = |number: u64, n: u64, epoch: u16, room: usize| {
                 let mut tick = crowd(number, n);
                 let frame = Arc::get_mut(&mut tick.frames[0]).expect("just made");
@@ -400,7 +478,7 @@ mod tests {
                 };
                 mirror.apply(&read).expect("no contradiction");
                 assert_eq!((mirror.digest(), mirror.shown().count()), (view.digest(), held));
-                (delta.leaves.len(), delta.enters.len() + delta.updates.len(), held, payload.framed_len())
+                (delta.leaves.len(), delta.enters.len() + delta.updated(), held, payload.framed_len())
             };
             let (.., all, _) = step(1, 200, 1, 100_000);
             assert_eq!(all, 200);
@@ -432,8 +510,7 @@ mod tests {
                 let (tick, per_tick) = (&crowd(number, n), budget.per_tick());
                 let turn = Turn { tick, me: 99, at: Pos::default(), complete: true, room, per_tick };
                 view.step(turn, &mut delta);
-                let quiet = delta.enters.is_empty() && delta.updates.is_empty() && !delta.full_begin && !delta.full_end;
-                if !quiet {
+                if !delta.is_empty() {
                     budget.spend(encoding.encode_state(&mut context, &delta).framed_len());
                 }
             }
@@ -457,11 +534,11 @@ mod tests {
                 moved: number,
                 changed: number,
                 renamed: number,
-                state: crate::codec::message::AppState::default(),
                 profile: if is_last { "near" } else { "far" }.into(),
+                ..Entity::default()
             };
             let spot = Spot { id: i as u64 + 1, touched: number, pos, handle: i as u32, epoch: 1 };
-            Arc::new(Frame { region, spots: vec![spot], entities: vec![entity] })
+            Arc::new(Frame { region, spots: vec![spot], entities: vec![entity], ..Frame::default() })
         };
         let tick = |number: u64| Tick {
             number,
@@ -478,7 +555,7 @@ mod tests {
         let told: Vec<_> = delta.enters.iter().map(|e| (e.entity, &*e.profile, e.row.pos)).collect();
         assert_eq!(told, [(320, "near", here(1))]);
         step(&tick(2), &mut delta);
-        let moved: Vec<_> = delta.updates.iter().map(|row| row.pos).collect();
+        let moved: Vec<_> = delta.rows.singles.iter().map(|single| single.told.pos).collect();
         assert_eq!(moved, [here(2)]);
     }
 }

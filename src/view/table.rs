@@ -1,10 +1,10 @@
 //! The client's table, as it was last handed to the socket: which slot holds whom, and what it was last told of them.
 
 use crate::codec::message::{AppState, Id};
+use crate::codec::row::{Told, Trail};
 use crate::codec::state::Slot;
 use crate::limits::VIEW_ENTITIES_MAX;
 use crate::region::frame::{Entity, Spot};
-use crate::space::Pos;
 
 /// What the client was last told of one slot.
 #[derive(Clone, Debug, Default)]
@@ -14,8 +14,7 @@ struct Held {
     /// The tick at which it was told.
     told: u64,
     handle: u32,
-    pos: Pos,
-    yaw: u8,
+    trail: Trail,
     state: AppState,
     generation: u8,
 }
@@ -138,27 +137,45 @@ impl Table {
         };
         let held = &mut self.slots[usize::from(index)];
         let generation = held.generation;
-        let Spot { id, handle, pos, epoch, .. } = spot;
-        let (yaw, state) = (entity.yaw, entity.state);
-        *held = Held { id, told: tick, handle, pos, yaw, state, generation };
+        let Spot { id, handle, epoch, .. } = spot;
+        *held = Held { id, told: tick, handle, trail: Trail::new(spot.told(entity)), state: entity.state, generation };
         self.places.set(handle, Place { slot: index, epoch });
         Some(Slot { index, generation })
     }
 
-    /// Notes what is told of a slot's entity. Returns the slot's full name, and where it was when told before.
-    pub fn tell(&mut self, slot: u16, spot: Spot, entity: &Entity, tick: u64) -> (Slot, Pos) {
-        let held = &mut self.slots[usize::from(slot)];
-        let before = std::mem::replace(&mut held.pos, spot.pos);
-        (held.told, held.yaw, held.state) = (tick, entity.yaw, entity.state);
-        (Slot { index: slot, generation: held.generation }, before)
+    /// What a slot was told last, and before.
+    #[must_use]
+    pub fn trail(&self, slot: u16) -> &Trail {
+        &self.slots[usize::from(slot)].trail
     }
 
-    /// Frees slots that are not among those `kept`, `most` at most.
-    pub fn leave_others(&mut self, kept: impl Iterator<Item = u16>, most: usize, leaves: &mut Vec<Slot>) {
-        let mut stays = vec![false; self.slots.len()];
-        kept.for_each(|slot| stays[usize::from(slot)] = true);
+    /// The full name of a slot.
+    #[must_use]
+    pub fn name(&self, slot: u16) -> Slot {
+        Slot { index: slot, generation: self.slots[usize::from(slot)].generation }
+    }
+
+    /// Notes that a slot is told a position.
+    pub fn go(&mut self, slot: u16, told: Told, jumped: bool, surprise: u8) {
+        self.slots[usize::from(slot)].trail.go(told, jumped, surprise);
+    }
+
+    /// Notes that a slot is told all there is to tell.
+    pub fn tell(&mut self, slot: u16, entity: &Entity, tick: u64) {
+        let held = &mut self.slots[usize::from(slot)];
+        (held.told, held.state) = (tick, entity.state);
+    }
+
+    /// Slots, those that are free included.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Frees slots that are not to stay, `most` at most.
+    pub fn leave_others(&mut self, stays: impl Fn(usize) -> bool, most: usize, leaves: &mut Vec<Slot>) {
         for (index, held) in self.slots.iter_mut().enumerate() {
-            if held.id == 0 || stays[index] {
+            if held.id == 0 || stays(index) {
                 continue;
             }
             if leaves.len() >= most {
@@ -184,7 +201,7 @@ impl Table {
         let slots = self.slots.iter().enumerate().filter(|(_, held)| held.id != 0);
         slots.fold(0, |sum, (index, held)| {
             let slot = Slot { index: index as u16, generation: held.generation };
-            sum.wrapping_add(crate::codec::state::row_hash(slot, held.id, held.pos, held.yaw, &held.state))
+            sum.wrapping_add(crate::codec::state::row_hash(slot, held.id, held.trail.last.pos, held.trail.last.yaw, &held.state))
         })
     }
 }
@@ -192,6 +209,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::Pos;
     use proptest::prelude::*;
 
     proptest! {
@@ -205,7 +223,7 @@ mod tests {
                     held.entry(handle).or_insert_with(|| table.enter(spot, &entity, tick as u64).expect("room").index);
                 } else if held.remove(&handle).is_some() {
                     let mut leaves = Vec::new();
-                    table.leave_others(held.values().copied(), 1, &mut leaves);
+                    table.leave_others(|slot| held.values().any(|held| usize::from(*held) == slot), 1, &mut leaves);
                     prop_assert_eq!(leaves.len(), 1);
                 }
                 for handle in 0..200 {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use nearcast::client::Mirror;
 use nearcast::codec::message::{Act, AppState, ByeIn, Hello, Id, Move, Out, Profile, Report, Scope, Seen, View};
-use nearcast::codec::state::Context;
+use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard, In};
 use nearcast::limits::{MILLI_US, SECOND_US};
 
@@ -73,7 +73,7 @@ pub struct Conn {
     pub mirror: Mirror,
     /// Neither reads nor writes any more, and nobody knows.
     pub mute: bool,
-    context: Context,
+    known: Known,
     welcomed: bool,
     seen: u64,
     seen_us: u64,
@@ -186,7 +186,7 @@ impl Bot {
             link: Link::new(self.quality),
             mirror: Mirror::default(),
             mute: false,
-            context: Context::default(),
+            known: Known::default(),
             welcomed: false,
             seen: 0,
             seen_us: 0,
@@ -245,7 +245,7 @@ impl Bot {
     }
 
     fn hear(&mut self, conn: &mut Conn, bytes: &[u8], checker: &mut Checker, now_us: u64) -> bool {
-        let heard = match self.encoding.decode_out(&mut conn.context, bytes) {
+        let heard = match self.encoding.decode_out(&mut conn.known, bytes) {
             Ok(heard) => heard,
             Err(error) => {
                 checker.fail(format!("bot {} cannot read a message: {error}", self.number));

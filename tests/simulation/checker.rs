@@ -11,7 +11,7 @@ use nearcast::codec::Payload;
 use nearcast::codec::message::{Id, Out};
 use nearcast::codec::state::Delta;
 use nearcast::limits::{
-    EVENT_RING, EXPIRY_US, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US,
+    EVENT_RING, EXPIRY_US, FACING_SLACK, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US,
 };
 use nearcast::log::Source;
 use nearcast::region::{Submit, World};
@@ -77,6 +77,14 @@ pub struct Step {
     pub pos: Pos,
     /// Facing.
     pub yaw: u8,
+}
+
+impl Step {
+    /// Whether an avatar stands there and faces that way, as nearly as facing is told.
+    pub fn is_shown_by(&self, avatar: &nearcast::client::Avatar) -> bool {
+        let turn = self.yaw.wrapping_sub(avatar.yaw) as i8;
+        self.pos == avatar.pos && turn.unsigned_abs() <= FACING_SLACK
+    }
 }
 
 /// The truth about an avatar.
@@ -514,7 +522,7 @@ fn versions(
         return Some(format!("bot {bot} sees sample {counter} of {id:x}, which was never admitted"));
     };
     let step = life.steps[index];
-    if (step.pos, step.yaw) != (avatar.pos, avatar.yaw) {
+    if !step.is_shown_by(avatar) {
         return Some(format!("bot {bot} sees {id:x} at {:?}, sample {counter} says {:?}", avatar.pos, step.pos));
     }
     let same = life.gateway == viewer.who.gateway;

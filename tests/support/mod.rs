@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use nearcast::client::Mirror;
 use nearcast::codec::message::{Act, ByeOut, Hello, In, Move, Out, Report, Scope, Seen, Welcome};
-use nearcast::codec::state::Context;
+use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard, Payload};
 use nearcast::config::{Config, Flags};
 use nearcast::edge::Gateway;
@@ -52,7 +52,7 @@ pub async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
 pub struct Client {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     encoding: Encoding,
-    context: Context,
+    known: Known,
     started: std::time::Instant,
     /// What it holds.
     pub mirror: Mirror,
@@ -72,7 +72,7 @@ impl Client {
         Client {
             socket,
             encoding,
-            context: Context::default(),
+            known: Known::default(),
             started: std::time::Instant::now(),
             mirror: Mirror::default(),
             heard: Vec::new(),
@@ -137,7 +137,7 @@ impl Client {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Some(Ok(())),
             Message::Close(_) => return None,
         };
-        match self.encoding.decode_out(&mut self.context, bytes).expect("ours") {
+        match self.encoding.decode_out(&mut self.known, bytes).expect("ours") {
             Heard::State(delta) => {
                 if let Some((number, digest)) = self.mirror.apply(&delta).expect("no contradiction") {
                     self.say(&In::Report(Report { number, digest })).await;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use nearcast::client::Mirror;
 use nearcast::codec::Encoding;
 use nearcast::codec::message::{AppState, Hello, In, Move, View};
-use nearcast::codec::state::Context;
+use nearcast::codec::state::Known;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::socket::Socket;
@@ -52,7 +52,7 @@ pub(super) struct Bot {
     pub(super) leaving: bool,
     pub(super) inbox: VecDeque<Arrival>,
     pub(super) mirror: Mirror,
-    pub(super) context: Context,
+    pub(super) known: Known,
     pub(super) watch: Option<Watch>,
     /// Newest state and its receipt, not yet told.
     pub(super) unsaid: Option<(u64, u64)>,

@@ -268,7 +268,7 @@ impl Swarm {
             }
         });
         let bytes = first.await.map_err(|_| anyhow!("no `welcome` within 10 s"))?.context("instead of `welcome`")?;
-        let heard = plan.encoding.decode_out(&mut self.bots[number].borrow_mut().context, &bytes);
+        let heard = plan.encoding.decode_out(&mut self.bots[number].borrow_mut().known, &bytes);
         let Ok(Heard::Other(Out::Welcome(welcome))) = heard else {
             bail!("the first message is no `welcome`: {heard:?}");
         };

@@ -161,7 +161,7 @@ impl Swarm {
                 &mut self.tallies.borrow_mut()[self.plan.bots[number].group],
             );
         }
-        let heard = self.plan.encoding.decode_out(&mut bot.context, bytes).map_err(|e| format!("unreadable: {e}"))?;
+        let heard = self.plan.encoding.decode_out(&mut bot.known, bytes).map_err(|e| format!("unreadable: {e}"))?;
         match heard {
             Heard::State(delta) => return self.state(number, bot, &delta, *received_us),
             Heard::Other(Out::Pong(pong)) => {
