@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use nearcast::admit::{Close, Refusal};
 use nearcast::client::Mirror;
-use nearcast::codec::Encoding;
+use nearcast::codec::bits::Bits;
 use nearcast::codec::message::*;
 use nearcast::codec::record::{self, Action, Note, Record, Sample, Stamp};
-use nearcast::codec::state::{
-    self, Context, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, ROW_TELEPORT, Row, Slot, row_hash,
-};
+use nearcast::codec::row::{self, Told, Trail};
+use nearcast::codec::state::{self, Context, Delta, Enter, ROW_BYTES, ROW_TELEPORT, Row, Single, Slot, row_hash};
+use nearcast::codec::{Encoding, Heard};
 use nearcast::limits;
 use nearcast::space::Pos;
 use schemars::generate::SchemaSettings;
@@ -293,7 +293,7 @@ fn the_prose_states_the_limits_in_force() {
 // --- worked examples --------------------------------------------------------------------------------------------------
 
 /// Two states: Ann and Bob enter; then Ann walks, Carol enters, Bob changes his state and jumps.
-fn example_states() -> [Delta; 2] {
+fn example_states() -> [Delta; 4] {
     let row = |index, generation, (x, y, z), yaw, age_ms, flags| Row {
         slot: Slot { index, generation },
         pos: Pos { x, y, z },
@@ -329,10 +329,29 @@ fn example_states() -> [Delta; 2] {
             profile: None,
             state: AppState::new(&[7]),
         }],
-        updates: vec![row(0, 0, (3_150, 0, -250), 64, 21, ROW_TELEPORT)],
         ..Delta::default()
     };
-    [first, second]
+    // Ann walks on from there; the last step is told in bits that others get as well.
+    let told = |x, z, age| Told { pos: Pos { x, y: 0, z }, yaw: 64, age };
+    let mut trail = Trail::new(told(3_150, -225, 20));
+    let mut step = |mut delta: Delta, told: Told, jumped, surprise| {
+        let flags = if jumped { ROW_TELEPORT } else { 0 };
+        delta.updates = vec![row(0, 0, (told.pos.x, told.pos.y, told.pos.z), told.yaw, u32::from(told.age), flags)];
+        let (slot, mut bits) = (0, Bits::NONE);
+        row::put(&mut bits, &trail, &told, surprise);
+        if delta.tick < 35_800_000_003 {
+            delta.rows.singles = vec![Single { slot, trail, told, surprise, jumped }];
+        } else {
+            delta.rows.shared = vec![(slot, bits)];
+        }
+        trail.go(told, jumped, surprise);
+        delta
+    };
+    let walk = |tick| Delta { tick, origin, ..Delta::default() };
+    let second = step(second, told(3_150, -250, 21), true, 2);
+    let third = step(walk(35_800_000_002), told(3_156, -249, 21), false, 1);
+    let fourth = step(walk(35_800_000_003), told(3_163, -249, 21), false, 1);
+    [first, second, third, fourth]
 }
 
 /// The body of the fenced block whose first line is "```" and `label`.
@@ -356,10 +375,14 @@ fn check_hex(file: &str, label: &str, expected: &[u8]) {
 
 #[test]
 fn the_shown_bytes_of_states_are_those_written() {
-    let mut context = Context::default();
-    for (label, delta) in ["hex state 1", "hex state 2"].iter().zip(example_states()) {
+    let (mut context, mut known) = (Context::default(), state::Known::default());
+    for (number, delta) in (1..).zip(example_states()) {
         let payload = Encoding::MessagePack.encode_state(&mut context, &delta);
-        check_hex("protocol.md", label, payload.bytes());
+        check_hex("protocol.md", &format!("hex state {number}"), payload.bytes());
+        let Ok(Heard::State(read)) = Encoding::MessagePack.decode_out(&mut known, payload.bytes()) else {
+            panic!("state {number} is not read again")
+        };
+        assert_eq!(read.updates, delta.updates, "state {number}");
     }
 }
 
@@ -367,8 +390,9 @@ fn the_shown_bytes_of_states_are_those_written() {
 fn the_shown_json_of_states_is_that_written() {
     let prose = read("protocol.md");
     let mut context = Context::default();
-    for (label, delta) in ["json state 1", "json state 2"].iter().zip(example_states()) {
-        let shown: Value = serde_json::from_str(block(&prose, label)).expect("JSON");
+    for (number, delta) in (1..).zip(example_states()) {
+        let label = format!("json state {number}");
+        let shown: Value = serde_json::from_str(block(&prose, &label)).expect("JSON");
         let written = serde_json::to_value(Out::State(state::to_json(&mut context, &delta))).expect("finite");
         assert_eq!(shown, written, "{label}: {written}");
     }
@@ -387,7 +411,7 @@ fn the_shown_digests_are_those_of_the_table() {
         let hash = row_hash(enter.row.slot, enter.entity, enter.row.pos, enter.row.yaw, &enter.state);
         contains(format!("{}: `{hash:08x}`", enter.profile));
     }
-    contains(format!("{ENVELOPE_BYTES} + {ROW_BYTES} × rows"));
+    contains(format!("{ROW_BYTES} bytes"));
 }
 
 #[test]

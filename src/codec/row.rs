@@ -163,7 +163,7 @@ impl Chain {
     #[must_use]
     pub fn new(told: Told) -> Chain {
         let trail = Trail::new(told);
-        Chain { trail, mean: (RISES + FALLS) / 2 << trail.surprise }
+        Chain { trail, mean: ((RISES + FALLS) / 2) << trail.surprise }
     }
 
     /// Goes on to a sample; the bits for those who hold what it held. A sample that is where the last one was, and faces

@@ -671,7 +671,8 @@ mod tests {
             self.tick += ticks;
             let full_begin = flags[0] && self.tick > 5;
             let [_, full_end, partial] = *flags;
-            let mut delta = Delta { tick: self.tick, full_begin, full_end, partial, origin: ORIGIN, ..Delta::default() };
+            let mut delta =
+                Delta { tick: self.tick, full_begin, full_end, partial, origin: ORIGIN, ..Delta::default() };
             if full_begin {
                 self.trails.fill(None);
             }
@@ -799,7 +800,8 @@ mod tests {
         };
         let mut chains: Vec<Chain> = (0..50).map(|i| Chain::new(place(i, 1))).collect();
         let mut trails: Vec<Trail> = (0..50).map(|i| Trail::new(place(i, 1))).collect();
-        let mut states = vec![Delta { tick: 1, full_begin: true, enters: (0..50).map(enter).collect(), ..Delta::default() }];
+        let mut states =
+            vec![Delta { tick: 1, full_begin: true, enters: (0..50).map(enter).collect(), ..Delta::default() }];
         for tick in 2..60 {
             let mut rows = Rows::default();
             for ((i, trail), chain) in (0..50).zip(&mut trails).zip(&mut chains) {

@@ -6,8 +6,8 @@ use rustc_hash::FxHashMap;
 
 use super::fold::{Held, Leaver};
 use super::frame::{Entity, Frame, PartitionStatus, Spot, Tick};
-use super::world::{Part, World};
 use super::handles::Shown;
+use super::world::{Part, World};
 use crate::codec::message::Id;
 use crate::codec::row::{Chain, Shared, Told};
 use crate::codec::state::{age_from_byte, age_to_byte};

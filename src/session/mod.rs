@@ -319,7 +319,8 @@ mod tests {
         let (scope, pos, data) = (Scope::Nearby, Pos::default(), "x".repeat(2_000));
         let event = |offset| Event { offset, from: 9, scope, pos, name: "x".into(), data: data.as_str().into() };
         let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
-        let frame = Frame { region: Region { x: 0, z: 0 }, spots: vec![spot], entities: vec![avatar], ..Frame::default() };
+        let frame =
+            Frame { region: Region { x: 0, z: 0 }, spots: vec![spot], entities: vec![avatar], ..Frame::default() };
         Tick {
             number,
             grid: Grid { w: 1, h: 1 },

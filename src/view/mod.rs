@@ -449,7 +449,8 @@ mod tests {
         };
         let spot = |i: u64| Spot { id: i + 1, touched: number, pos: pos(i), handle: i as u32, epoch: 1 };
         let spots = (0..n).map(spot).collect();
-        let frame = Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect(), ..Frame::default() };
+        let frame =
+            Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect(), ..Frame::default() };
         Tick {
             number,
             grid: Grid { w: 1, h: 1 },

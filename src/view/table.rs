@@ -201,7 +201,13 @@ impl Table {
         let slots = self.slots.iter().enumerate().filter(|(_, held)| held.id != 0);
         slots.fold(0, |sum, (index, held)| {
             let slot = Slot { index: index as u16, generation: held.generation };
-            sum.wrapping_add(crate::codec::state::row_hash(slot, held.id, held.trail.last.pos, held.trail.last.yaw, &held.state))
+            sum.wrapping_add(crate::codec::state::row_hash(
+                slot,
+                held.id,
+                held.trail.last.pos,
+                held.trail.last.yaw,
+                &held.state,
+            ))
         })
     }
 }

@@ -67,9 +67,7 @@ fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> 
         let Some(avatar) = shown else { continue };
         let step = life.steps.last().expect("it has a place");
         let (_, profile) = life.profiles.last().expect("hello brought one");
-        if !step.is_shown_by(avatar)
-            || avatar.state.bytes() != step.counter.to_le_bytes()
-            || avatar.profile != *profile
+        if !step.is_shown_by(avatar) || avatar.state.bytes() != step.counter.to_le_bytes() || avatar.profile != *profile
         {
             faults.push(format!("holds {avatar:?}, the truth is {step:?} {profile}"));
         }
