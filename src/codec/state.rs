@@ -475,10 +475,12 @@ fn get_rows(
     }
     let parameter = bits.get(GAP_PARAMETER_BITS)?;
     let mut next = 0;
-    while !bits.is_at_end() {
+    loop {
         row(&mut bits, &mut next, parameter, false)?;
+        if bits.is_at_end() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 fn zigzag(value: u64) -> u64 {
