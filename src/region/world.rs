@@ -277,15 +277,13 @@ impl World {
 
     fn on_motion(&mut self, partition: u16, stamp: Stamp, samples: &[Sample], now_us: u64) {
         self.on_stamp(stamp, now_us);
-        if stamp.gateway == self.gateway {
-            // They were folded when they were submitted. One is looked at, to notice a stranger with our number.
-            let is_newer = |s: &&Sample| self.owned.get(&s.entity).is_some_and(|owned| s.sequence > owned.sequence());
-            self.facts.echo_mismatch += u64::from(samples.first().filter(is_newer).is_some());
-            return;
-        }
-        let offset_us = self.peers.offset_us(stamp.gateway).unwrap_or(0);
+        let own = stamp.gateway == self.gateway;
+        let offset_us = if own { 0 } else { self.peers.offset_us(stamp.gateway).unwrap_or(0) };
         let Some(part) = self.parts[usize::from(partition)].as_mut() else { return };
         for sample in samples {
+            if own && self.owned.get(&sample.entity).is_some_and(|o| sample.sequence > o.sequence()) {
+                self.facts.echo_mismatch += 1;
+            }
             let time_us = sample.time_us.saturating_add_signed(offset_us).min(now_us);
             self.facts.full += u64::from(part.fold.fold(sample, time_us, &mut self.handles) == Folded::Full);
         }
