@@ -21,8 +21,8 @@ pub struct Told {
 pub struct Trail {
     /// The newest sample.
     pub last: Told,
-    /// Where the one before was; none after an enter or a jump.
-    pub before: Option<Pos>,
+    /// The step to it, x y z in cm; none after an enter, a jump, or a step of more than 327 m.
+    pub step: Option<[i16; 3]>,
     /// Rice parameter of the next distance: how much its entity surprises.
     pub surprise: u8,
 }
@@ -40,21 +40,22 @@ impl Trail {
     /// Begins with a sample.
     #[must_use]
     pub fn new(told: Told) -> Trail {
-        Trail { last: told, before: None, surprise: SURPRISE_AT_FIRST }
+        Trail { last: told, step: None, surprise: SURPRISE_AT_FIRST }
     }
 
     /// Goes on to a sample.
     pub fn go(&mut self, told: Told, jumped: bool, surprise: u8) {
-        let before = (!jumped).then_some(self.last.pos);
-        *self = Trail { last: told, before, surprise };
+        let (to, from) = (told.pos, self.last.pos);
+        let axis = |to: i32, from: i32| i16::try_from(to.wrapping_sub(from)).ok();
+        let step = || Some([axis(to.x, from.x)?, axis(to.y, from.y)?, axis(to.z, from.z)?]);
+        *self = Trail { last: told, step: if jumped { None } else { step() }, surprise };
     }
 
     /// Where the next sample is expected: the same step on.
     fn expected(&self) -> Pos {
         let Pos { x, y, z } = self.last.pos;
-        let Some(before) = self.before else { return self.last.pos };
-        let on = |last: i32, before: i32| last.wrapping_add(last.wrapping_sub(before));
-        Pos { x: on(x, before.x), y: on(y, before.y), z: on(z, before.z) }
+        let [dx, dy, dz] = self.step.unwrap_or_default().map(i32::from);
+        Pos { x: x.wrapping_add(dx), y: y.wrapping_add(dy), z: z.wrapping_add(dz) }
     }
 }
 
@@ -273,16 +274,15 @@ mod tests {
         let mut chain = Chain::new(told(0));
         chain.tell(told(1), false);
         let shared = chain.tell(told(2), false);
-        let holds = |before, last, surprise| {
-            let trail = Trail { last: told(last), before, surprise };
+        let holds = |step: Option<i16>, last, surprise| {
+            let trail = Trail { last: told(last), step: step.map(|x| [x, 0, 0]), surprise };
             shared.for_trail(&trail).is_some()
         };
-        let at = |x| Some(told(x).pos);
-        assert!(holds(at(0), 1, SURPRISE_AT_FIRST));
-        assert!(!holds(at(0), 0, SURPRISE_AT_FIRST), "missed one");
+        assert!(holds(Some(1), 1, SURPRISE_AT_FIRST));
+        assert!(!holds(Some(1), 0, SURPRISE_AT_FIRST), "missed one");
         assert!(!holds(None, 1, SURPRISE_AT_FIRST), "has just entered");
-        assert!(!holds(at(-1), 1, SURPRISE_AT_FIRST), "missed one before");
-        assert!(!holds(at(0), 1, SURPRISE_AT_FIRST + 1));
+        assert!(!holds(Some(2), 1, SURPRISE_AT_FIRST), "missed one before");
+        assert!(!holds(Some(1), 1, SURPRISE_AT_FIRST + 1));
         assert!(chain.tell(told(3), true).bits.is_empty(), "a jump is told to each alone");
     }
 }

@@ -238,6 +238,9 @@ impl Flow {
 
     fn turn_bins(&mut self, now_us: u64) {
         let (bin, rtt_bin) = (now_us / BIN_US, now_us / RTT_BIN_US);
+        if (bin, rtt_bin) == (self.bin, self.rtt_bin) {
+            return;
+        }
         for b in (self.bin + 1..=bin).rev().take(BINS) {
             self.bins[b as usize % BINS] = 0;
         }

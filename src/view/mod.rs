@@ -5,6 +5,8 @@ pub mod budget;
 pub mod interest;
 pub mod table;
 
+use std::cell::Cell;
+
 use crate::codec::Encoding;
 use crate::codec::bits::Bits;
 use crate::codec::message::Id;
@@ -162,6 +164,21 @@ enum News {
     Single(u8),
 }
 
+/// What a step needs for a while: the same memory for all views of a thread, so that it stays in the cache.
+#[derive(Default)]
+struct Scratch {
+    candidates: Vec<Candidate>,
+    /// By slot: which candidate holds it, or [`NOBODY`].
+    holders: Vec<u32>,
+    missing: Vec<Candidate>,
+    near: Vec<Due>,
+    far: Vec<Due>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
 /// No candidate holds a slot.
 const NOBODY: u32 = u32::MAX;
 /// Weight of the past in [`View::row_bits`], ticks.
@@ -220,12 +237,14 @@ impl View {
         out.origin = self.origin;
         out.partial = !complete;
 
-        let mut candidates = Vec::with_capacity(self.table.len() + 8);
-        interest::gather(me, at, self.radius_m, tick, &self.table, &mut candidates);
-        let plan = Plan::new(&candidates, rows(per_tick, self.row_bits.div_ceil(16)));
+        let mut scratch = SCRATCH.take();
+        let Scratch { candidates, holders, missing, near, far } = &mut scratch;
+        candidates.clear();
+        interest::gather(me, at, self.radius_m, tick, &self.table, candidates);
+        let plan = Plan::new(candidates, rows(per_tick, self.row_bits.div_ceil(16)));
         let mut summary = Summary::default();
-        let mut missing = Vec::new();
-        let mut holders = vec![NOBODY; self.table.slots()];
+        holders.clear();
+        holders.resize(self.table.slots(), NOBODY);
         let mut stay = 0;
         for (at, candidate) in candidates.iter().enumerate() {
             match (plan.stride(candidate), candidate.slot) {
@@ -237,11 +256,10 @@ impl View {
                 }
             }
         }
-        let (mut near, mut far) = (Vec::with_capacity(stay), Vec::new());
         for candidate in holders.iter().filter_map(|at| candidates.get(*at as usize)) {
             let stride = plan.stride(candidate).unwrap_or(1);
             if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
-                let list = if plan.is_near(candidate) { &mut near } else { &mut far };
+                let list = if plan.is_near(candidate) { &mut *near } else { &mut *far };
                 list.extend(self.due(candidate, stride, tick));
             }
         }
@@ -275,6 +293,7 @@ impl View {
             out.rows.singles.sort_unstable_by_key(|single| single.slot);
         }
         self.learn(&out.rows);
+        SCRATCH.set(scratch);
         summary.held = self.table.len();
         self.stepped = tick.number;
         summary
@@ -334,14 +353,14 @@ impl View {
     /// Enters who is missing, nearest first, leaving `keep` bytes. Whether all are in.
     fn enter(
         &mut self,
-        mut missing: Vec<Candidate>,
+        missing: &mut Vec<Candidate>,
         tick: &Tick,
         keep: usize,
         left: &mut usize,
         out: &mut Delta,
     ) -> bool {
         missing.sort_unstable_by_key(|c| c.rank);
-        for candidate in missing {
+        for candidate in missing.drain(..) {
             let frame = &tick.frames[usize::from(candidate.frame)];
             let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
             let cost = self.costs.enter(entity);
@@ -365,7 +384,7 @@ impl View {
     /// Returns the bytes left.
     fn update(
         &mut self,
-        mut due: Vec<Due>,
+        due: &mut Vec<Due>,
         tick: &Tick,
         mut left: usize,
         out: &mut Delta,
@@ -374,7 +393,7 @@ impl View {
         if due.iter().map(|due| due.cost).sum::<usize>() > left {
             due.sort_unstable_by_key(|due| (due.told, due.candidate.rank));
         }
-        for Due { candidate, told, cost, news } in due {
+        for Due { candidate, told, cost, news } in due.drain(..) {
             if cost > left {
                 summary.deferred += 1;
                 self.defer(candidate.slot);
@@ -384,20 +403,20 @@ impl View {
             let frame = &tick.frames[usize::from(candidate.frame)];
             let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
             let slot = candidate.slot;
-            let name = self.table.name(slot);
             let trail = *self.table.trail(slot);
             summary.error_max2_cm = summary.error_max2_cm.max(trail.last.pos.distance2(spot.pos));
-            let profile = (entity.renamed > told).then(|| entity.profile.clone());
-            let state = (entity.changed > told).then_some(entity.state);
-            if profile.is_some() || state.is_some() {
-                out.changes.push(Change { slot: name, profile, state });
+            if entity.renamed > told || entity.changed > told {
+                let profile = (entity.renamed > told).then(|| entity.profile.clone());
+                let state = (entity.changed > told).then_some(entity.state);
+                state.into_iter().for_each(|state| self.table.change(slot, state));
+                out.changes.push(Change { slot: self.table.name(slot), profile, state });
             }
-            self.table.tell(slot, entity, tick.number);
+            self.table.tell(slot, tick.number);
             let (is_told, jumped) = (spot.told(entity), entity.teleported > told);
             let surprise = match news {
                 News::Nothing => continue,
                 News::Row => {
-                    out.updates.push(row(name, is_told, jumped));
+                    out.updates.push(row(self.table.name(slot), is_told, jumped));
                     trail.surprise
                 }
                 News::Shared(bits, surprise) => {

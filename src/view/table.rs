@@ -6,15 +6,20 @@ use crate::codec::state::Slot;
 use crate::limits::VIEW_ENTITIES_MAX;
 use crate::region::frame::{Entity, Spot};
 
-/// What the client was last told of one slot.
+/// What a slot was told of where its entity is. Every state looks at those of all who move: two fit a cache line.
+#[derive(Clone, Copy, Debug, Default)]
+struct Hot {
+    /// When, ticks since the table's first.
+    told: u32,
+    trail: Trail,
+}
+
+/// What else a slot holds.
 #[derive(Clone, Debug, Default)]
 struct Held {
     /// Who; 0 when the slot is free.
     id: Id,
-    /// The tick at which it was told.
-    told: u64,
     handle: u32,
-    trail: Trail,
     state: AppState,
     generation: u8,
 }
@@ -80,7 +85,12 @@ impl Pages {
 /// The table.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// By slot.
+    hot: Vec<Hot>,
+    /// By slot.
     slots: Vec<Held>,
+    /// The tick that `told` counts from.
+    first: u64,
     free: Vec<u16>,
     places: Pages,
 }
@@ -108,7 +118,7 @@ impl Table {
     /// The tick at which a slot was last told.
     #[must_use]
     pub fn told(&self, slot: u16) -> u64 {
-        self.slots[usize::from(slot)].told
+        self.first + u64::from(self.hot[usize::from(slot)].told)
     }
 
     /// Ids of who is held, in order of slots.
@@ -127,10 +137,14 @@ impl Table {
 
     /// Puts an entity into a free slot. `None` when there is none.
     pub fn enter(&mut self, spot: Spot, entity: &Entity, tick: u64) -> Option<Slot> {
+        if self.is_empty() {
+            self.first = tick;
+        }
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.slots.len() < VIEW_ENTITIES_MAX => {
                 self.slots.push(Held::default());
+                self.hot.push(Hot::default());
                 (self.slots.len() - 1) as u16
             }
             None => return None,
@@ -138,7 +152,9 @@ impl Table {
         let held = &mut self.slots[usize::from(index)];
         let generation = held.generation;
         let Spot { id, handle, epoch, .. } = spot;
-        *held = Held { id, told: tick, handle, trail: Trail::new(spot.told(entity)), state: entity.state, generation };
+        *held = Held { id, handle, state: entity.state, generation };
+        let hot = &mut self.hot[usize::from(index)];
+        *hot = Hot { told: ticks(self.first, tick), trail: Trail::new(spot.told(entity)) };
         self.places.set(handle, Place { slot: index, epoch });
         Some(Slot { index, generation })
     }
@@ -146,7 +162,7 @@ impl Table {
     /// What a slot was told last, and before.
     #[must_use]
     pub fn trail(&self, slot: u16) -> &Trail {
-        &self.slots[usize::from(slot)].trail
+        &self.hot[usize::from(slot)].trail
     }
 
     /// The full name of a slot.
@@ -157,13 +173,17 @@ impl Table {
 
     /// Notes that a slot is told a position.
     pub fn go(&mut self, slot: u16, told: Told, jumped: bool, surprise: u8) {
-        self.slots[usize::from(slot)].trail.go(told, jumped, surprise);
+        self.hot[usize::from(slot)].trail.go(told, jumped, surprise);
     }
 
     /// Notes that a slot is told all there is to tell.
-    pub fn tell(&mut self, slot: u16, entity: &Entity, tick: u64) {
-        let held = &mut self.slots[usize::from(slot)];
-        (held.told, held.state) = (tick, entity.state);
+    pub fn tell(&mut self, slot: u16, tick: u64) {
+        self.hot[usize::from(slot)].told = ticks(self.first, tick);
+    }
+
+    /// Notes that a slot is told another application state.
+    pub fn change(&mut self, slot: u16, state: AppState) {
+        self.slots[usize::from(slot)].state = state;
     }
 
     /// Slots, those that are free included.
@@ -201,15 +221,15 @@ impl Table {
         let slots = self.slots.iter().enumerate().filter(|(_, held)| held.id != 0);
         slots.fold(0, |sum, (index, held)| {
             let slot = Slot { index: index as u16, generation: held.generation };
-            sum.wrapping_add(crate::codec::state::row_hash(
-                slot,
-                held.id,
-                held.trail.last.pos,
-                held.trail.last.yaw,
-                &held.state,
-            ))
+            let Told { pos, yaw, .. } = self.hot[index].trail.last;
+            sum.wrapping_add(crate::codec::state::row_hash(slot, held.id, pos, yaw, &held.state))
         })
     }
+}
+
+/// Ticks since the first; a session that lasts for more than six years is told everything anew.
+fn ticks(first: u64, tick: u64) -> u32 {
+    u32::try_from(tick - first).unwrap_or(0)
 }
 
 #[cfg(test)]
