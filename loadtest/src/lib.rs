@@ -18,6 +18,7 @@ pub mod clock;
 pub mod crowd;
 pub mod cut;
 pub mod demo;
+pub mod floor;
 pub mod gateway;
 pub mod relay;
 pub mod scenario;

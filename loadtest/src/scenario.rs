@@ -11,6 +11,7 @@ use crate::crowd::{Crowd, Layout};
 use crate::relay::Link;
 use crate::scene::Scene;
 use crate::sheet::Wanted;
+use crate::swarm::dialect::Dialect;
 
 /// Bots whose views are judged, of a crowd in tiles.
 const AUDITED: usize = 50;
@@ -42,7 +43,7 @@ pub struct Scenario {
     /// Where they stand.
     pub place: Place,
     /// How they write and read.
-    pub encoding: Encoding,
+    pub dialect: Dialect,
     /// From the last joining to the window.
     pub settle: Duration,
     /// Length of the window.
@@ -61,8 +62,8 @@ pub struct Scenario {
 
 impl Scenario {
     /// All names.
-    pub const NAMES: [&'static str; 7] =
-        ["plaza500", "spot1000", "spot1000json", "slow5k", "rtt300", "churn", "kafka2"];
+    pub const NAMES: [&'static str; 8] =
+        ["plaza500", "floor500", "spot1000", "spot1000json", "slow5k", "rtt300", "churn", "kafka2"];
 
     /// The scenario of a name.
     ///
@@ -71,6 +72,7 @@ impl Scenario {
     pub fn named(name: &str) -> Result<Scenario> {
         Ok(match name {
             "plaza500" => Scenario::plaza(500),
+            "floor500" => Scenario::floor(500),
             "spot1000" => Scenario::spot(Encoding::MessagePack),
             "spot1000json" => Scenario::spot(Encoding::Json),
             "slow5k" => Scenario::slow(),
@@ -89,7 +91,7 @@ impl Scenario {
             about: "500 bots, about 50 others in radius, embedded log",
             bots,
             place: Place::Tiles,
-            encoding: Encoding::MessagePack,
+            dialect: Dialect::Nearcast(Encoding::MessagePack),
             settle: Duration::from_secs(3),
             seconds: 20,
             bad_every: None,
@@ -97,6 +99,17 @@ impl Scenario {
             life: None,
             gateways: 1,
             wanted: objectives(19.8, 1.0),
+        }
+    }
+
+    /// As [`Scenario::plaza`], on a server that does the least: what the machine costs by itself.
+    fn floor(bots: usize) -> Scenario {
+        Scenario {
+            name: "floor500",
+            about: "the same crowd on the floor: one thread that reads, finds who is near, and sends it all",
+            dialect: Dialect::Floor,
+            wanted: Vec::new(),
+            ..Scenario::plaza(bots)
         }
     }
 
@@ -126,7 +139,7 @@ impl Scenario {
             about: "1,000 bots in one spot at 24 KiB/s",
             bots: 1_000,
             place: Place::Spot,
-            encoding,
+            dialect: Dialect::Nearcast(encoding),
             settle: Duration::from_secs(9),
             wanted: budget.iter().chain(more).copied().collect(),
             ..Scenario::plaza(0)
@@ -214,7 +227,8 @@ impl Scenario {
     pub fn is_audited(&self, bot: usize) -> bool {
         let audited = if self.place == Place::Spot { AUDITED_IN_SPOT } else { AUDITED };
         let every = (self.bots / audited).max(1);
-        bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1))
+        let is_judged = bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1));
+        is_judged && self.dialect != Dialect::Floor
     }
 
     /// Budget asked for, bytes per second.
@@ -234,7 +248,10 @@ impl Scenario {
     #[must_use]
     pub fn holds(&self) -> usize {
         let per_tick = u64::from(self.budget()) * TICK_US / SECOND_US;
-        capacity(self.encoding, per_tick as usize) * 9 / 10
+        match self.dialect {
+            Dialect::Nearcast(encoding) => capacity(encoding, per_tick as usize) * 9 / 10,
+            Dialect::Floor => usize::MAX,
+        }
     }
 }
 
@@ -264,7 +281,8 @@ mod tests {
             assert_eq!(scenario.name, name);
             let crowd = scenario.crowd(&Scene::plaza()).expect("the plaza fits");
             assert_eq!(crowd.agents.len(), scenario.bots);
-            assert!((0..scenario.bots).any(|bot| scenario.is_audited(bot)));
+            let is_judged = (0..scenario.bots).any(|bot| scenario.is_audited(bot));
+            assert_eq!(is_judged, scenario.dialect != Dialect::Floor);
         }
         assert!(Scenario::named("none").is_err());
     }

@@ -14,6 +14,7 @@ use crate::scenario::{JOINS_PER_S, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
+use crate::swarm::dialect::Dialect;
 use crate::swarm::{BotPlan, Counts, Swarm, SwarmPlan, Window};
 
 /// A swarm later than this at p99 measures itself: the window is void, ms.
@@ -71,7 +72,9 @@ impl Trial {
         let mut gateways = Vec::new();
         let to_start = if setup.url.is_some() { 0 } else { scenario.gateways };
         for number in 0..to_start {
-            let Setup { program, placing, .. } = *setup;
+            let Setup { placing, .. } = *setup;
+            let floor = std::env::current_exe()?.with_file_name("nearcast-floor");
+            let program = if scenario.dialect == Dialect::Floor { &floor } else { setup.program };
             let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
             gateways.push(Gateway::start(Start { program, number, kafka, prefix: &prefix, placing }).await?);
         }
@@ -98,7 +101,7 @@ impl Trial {
         let plan = SwarmPlan {
             bots: bots.collect(),
             gateways: good.len(),
-            encoding: scenario.encoding,
+            dialect: scenario.dialect,
             world: WORLD.to_owned(),
             radius_m: scenario.radius_m(),
             budget: scenario.budget(),
@@ -227,9 +230,11 @@ fn put_swarm(sheet: &mut Sheet, window: &Window) {
     let [good, bad] = [0, 1].map(|group| rates(group, |counts| Some(counts.states)));
     let served = |counts: &Counts| counts.audited.then_some(counts.states + counts.quiet);
     let [good_served, bad_served] = [0, 1].map(|group| rates(group, served));
-    if let (Some(lowest), Some(served)) = (good.first(), good_served.first()) {
+    if let Some(lowest) = good.first() {
         sheet.put("states_per_s_median", median(&good), "1/s");
         sheet.put("states_per_s_min", *lowest, "1/s");
+    }
+    if let Some(served) = good_served.first() {
         sheet.put("served_per_s_min", *served, "1/s");
         put_audit(sheet, &tallies[0]);
     }
@@ -251,6 +256,8 @@ fn put_swarm(sheet: &mut Sheet, window: &Window) {
     let whole = bots.iter().filter(|counts| counts.whole).count().max(1) as f64;
     let bytes: u64 = bots.iter().filter(|counts| counts.whole).map(|counts| counts.bytes).sum();
     sheet.put("bytes_per_client_s", bytes as f64 / seconds / whole, "bytes/s");
+    let updates: u64 = bots.iter().filter(|counts| counts.whole).map(|counts| counts.updates).sum();
+    sheet.put("updates_per_client_s", updates as f64 / seconds / whole, "1/s");
     sheet.put("held_mean", held.iter().sum::<usize>() as f64 / held.len().max(1) as f64, "entities");
     sheet.put("ticks_per_s", counters.ticks as f64 / seconds, "1/s");
     let gaps: u64 = bots.iter().zip(groups).filter(|(_, of)| **of == 0).map(|(counts, _)| counts.gaps).sum();

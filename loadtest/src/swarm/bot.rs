@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use nearcast::client::Mirror;
-use nearcast::codec::Encoding;
 use nearcast::codec::message::{AppState, Hello, In, Move, View};
 use nearcast::codec::state::Known;
 use tokio_tungstenite::tungstenite::Bytes;
 
+use super::dialect::Dialect;
 use super::socket::Socket;
 use crate::audit::Watch;
 use crate::scene::{Agent, Sample};
@@ -64,6 +64,8 @@ pub(super) struct Bot {
 pub struct Counts {
     /// States received.
     pub states: u64,
+    /// Positions in them, enters included.
+    pub updates: u64,
     /// Bytes received, with the framing of WebSocket.
     pub bytes: u64,
     /// Ticks between states that no state came for.
@@ -111,7 +113,7 @@ pub struct SwarmPlan {
     /// Gateways they speak to.
     pub gateways: usize,
     /// How they write and read.
-    pub encoding: Encoding,
+    pub dialect: Dialect,
     /// The world they enter.
     pub world: String,
     /// Radius they ask for, metres.

@@ -3,6 +3,7 @@
 //! somebody else was being decoded, and what was late nevertheless is counted.
 
 mod bot;
+pub mod dialect;
 mod schedule;
 mod socket;
 mod work;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use nearcast::client::Mirror;
-use nearcast::codec::message::{In, Out, View, Welcome};
+use nearcast::codec::message::{Id, In, Out, View};
 use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 use tokio::sync::Notify;
@@ -27,6 +28,7 @@ use crate::audit::tally::{Tally, histogram};
 use crate::audit::{Hole, LATE_KEPT, Player, Roster, Watch};
 use crate::clock::{Clock, Offset};
 use bot::{Arrival, Bot, INBOX_MAX, hello};
+use dialect::Dialect;
 use schedule::{Due, Duty, Schedule};
 use socket::{Alarm, Read, Socket};
 
@@ -251,10 +253,12 @@ impl Swarm {
     async fn join(&self, number: usize) -> Result<()> {
         let plan = &self.plan;
         self.bots[number].borrow_mut().renew();
-        let mut socket = Socket::open(plan.bots[number].addr, plan.encoding).await?;
+        let mut socket = Socket::open(plan.bots[number].addr, plan.dialect).await?;
         let view = View { radius: Some(plan.radius_m), budget: Some(plan.budget) };
         let sent_us = self.clock.now_us();
-        if !socket.write(plan.encoding.encode_in(&hello(number, &plan.world, view))) {
+        if let Some(hello) = plan.dialect.encode(&hello(number, &plan.world, view))
+            && !socket.write(hello)
+        {
             bail!("the socket does not take `hello`");
         }
         let alarm = Alarm::new(self.clock);
@@ -268,18 +272,24 @@ impl Swarm {
             }
         });
         let bytes = first.await.map_err(|_| anyhow!("no `welcome` within 10 s"))?.context("instead of `welcome`")?;
-        let heard = plan.encoding.decode_out(&mut self.bots[number].borrow_mut().known, &bytes);
+        let Dialect::Nearcast(encoding) = plan.dialect else {
+            let entity = number as u64 + 1;
+            self.welcome(number, socket, entity, framed_len(bytes.len()));
+            return Ok(());
+        };
+        let heard = encoding.decode_out(&mut self.bots[number].borrow_mut().known, &bytes);
         let Ok(Heard::Other(Out::Welcome(welcome))) = heard else {
             bail!("the first message is no `welcome`: {heard:?}");
         };
-        self.welcome(number, socket, &welcome, sent_us, framed_len(bytes.len()));
+        let gateway = plan.bots[number].gateway;
+        self.offsets.borrow_mut()[gateway].measured(sent_us, self.clock.now_us(), welcome.time * 1e3);
+        self.welcome(number, socket, welcome.entity, framed_len(bytes.len()));
         Ok(())
     }
 
-    fn welcome(&self, number: usize, socket: Socket, welcome: &Welcome, sent_us: u64, bytes: usize) {
+    fn welcome(&self, number: usize, socket: Socket, entity: Id, bytes: usize) {
         let now_us = self.clock.now_us();
         let plan = &self.plan.bots[number];
-        self.offsets.borrow_mut()[plan.gateway].measured(sent_us, now_us, welcome.time * 1e3);
         let mut bot = self.bots[number].borrow_mut();
         bot.socket = Some(socket);
         let session = bot.session;
@@ -287,9 +297,9 @@ impl Swarm {
         let first_us = now_us.saturating_sub(phase_us).next_multiple_of(TICK_US) + phase_us;
         {
             let mut roster = self.roster.borrow_mut();
-            roster.by_entity.insert(welcome.entity, number as u32);
+            roster.by_entity.insert(entity, number as u32);
             let player = &mut roster.players[number];
-            (player.entity, player.phase_us, player.said) = (Some(welcome.entity), first_us, None);
+            (player.entity, player.phase_us, player.said) = (Some(entity), first_us, None);
         }
         let due = |at_us, duty| Due { at_us, bot: number as u32, session, duty };
         let mut schedule = self.schedule.borrow_mut();
@@ -342,8 +352,8 @@ impl Swarm {
     fn leave(&self, number: usize) {
         let mut bot = self.bots[number].borrow_mut();
         bot.leaving = true;
-        let bye = self.plan.encoding.encode_in(&In::Bye(nearcast::codec::message::ByeIn {}));
-        if let Some(socket) = &mut bot.socket {
+        let bye = self.plan.dialect.encode(&In::Bye(nearcast::codec::message::ByeIn {}));
+        if let (Some(socket), Some(bye)) = (&mut bot.socket, bye) {
             socket.write(bye);
             self.roster.borrow_mut().players[number].entity = None;
         }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use futures_util::{Sink, Stream};
-use nearcast::codec::Encoding;
 use nearcast::codec::wire::Payload;
 use std::pin::Pin;
 use tokio::net::TcpStream;
@@ -19,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
+use super::dialect::Dialect;
 use crate::clock::Clock;
 
 /// The whole opening, TCP and WebSocket, may take this long.
@@ -51,13 +51,14 @@ pub(super) struct Socket {
 
 impl Socket {
     /// Connects, with Nagle's delay off and a read buffer as small as the gateway's.
-    pub(super) async fn open(addr: SocketAddr, encoding: Encoding) -> Result<Socket> {
+    pub(super) async fn open(addr: SocketAddr, dialect: Dialect) -> Result<Socket> {
         let opening = async {
             let tcp = TcpStream::connect(addr).await.with_context(|| format!("cannot connect to {addr}"))?;
             tcp.set_nodelay(true).context("cannot set TCP_NODELAY")?;
             let mut request = format!("ws://{addr}/v1").into_client_request().context("cannot make a request")?;
-            let protocol = encoding.subprotocol();
-            request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            if let Some(protocol) = dialect.subprotocol() {
+                request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+            }
             let config = WebSocketConfig::default()
                 .read_buffer_size(READ_BUFFER_BYTES)
                 .write_buffer_size(0)
@@ -66,7 +67,7 @@ impl Socket {
                 .await
                 .with_context(|| format!("{addr} does not open a WebSocket at /v1"))?;
             let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
-            ensure!(chosen == Some(protocol.as_bytes()), "{addr} does not speak {protocol}");
+            ensure!(chosen == dialect.subprotocol().map(str::as_bytes), "{addr} does not speak {dialect:?}");
             Ok(Socket { stream, unflushed: false, reader: Waker::noop().clone() })
         };
         match tokio::time::timeout(OPEN_WITHIN, opening).await {
@@ -171,6 +172,8 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
+    use nearcast::codec::Encoding;
+
     const ENCODING: Encoding = Encoding::Json;
 
     #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the type of tungstenite's callback")]
@@ -195,7 +198,7 @@ mod tests {
             }
         };
         let bot = async {
-            let mut socket = Socket::open(addr, ENCODING).await.expect("it opens");
+            let mut socket = Socket::open(addr, Dialect::Nearcast(ENCODING)).await.expect("it opens");
             let mut written = 0;
             while !socket.unflushed {
                 assert!(socket.write(Payload::Text("x".repeat(60_000))), "dead after {written}");

@@ -8,6 +8,7 @@ use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 
 use super::bot::{Arrival, Bot};
+use super::dialect::Dialect;
 use super::schedule::{Due, Duty};
 use super::{PING_EVERY_US, Swarm};
 use crate::audit::{Client, Hole};
@@ -86,7 +87,8 @@ impl Swarm {
 
     /// Whether the socket took it.
     fn send(&self, bot: &mut Bot, message: &In) -> bool {
-        let taken = bot.socket.as_mut().is_some_and(|socket| socket.write(self.plan.encoding.encode_in(message)));
+        let Some(payload) = self.plan.dialect.encode(message) else { return true };
+        let taken = bot.socket.as_mut().is_some_and(|socket| socket.write(payload));
         self.counters.borrow_mut().blocked += u64::from(!taken);
         taken
     }
@@ -161,7 +163,13 @@ impl Swarm {
                 &mut self.tallies.borrow_mut()[self.plan.bots[number].group],
             );
         }
-        let heard = self.plan.encoding.decode_out(&mut bot.known, bytes).map_err(|e| format!("unreadable: {e}"))?;
+        let Dialect::Nearcast(encoding) = self.plan.dialect else {
+            bot.counts.states += 1;
+            bot.counts.updates += self.plan.dialect.counted(bytes).unwrap_or(0);
+            self.counters.borrow_mut().ticks += u64::from(number == 0);
+            return Ok(());
+        };
+        let heard = encoding.decode_out(&mut bot.known, bytes).map_err(|e| format!("unreadable: {e}"))?;
         match heard {
             Heard::State(delta) => return self.state(number, bot, &delta, *received_us),
             Heard::Other(Out::Pong(pong)) => {
@@ -205,6 +213,7 @@ impl Swarm {
         let digest = bot.mirror.apply(delta).map_err(|e| format!("a state contradicts the one before: {e}"))?;
         bot.unsaid = Some((bot.mirror.number(), received_us));
         bot.counts.states += 1;
+        bot.counts.updates += (delta.updates.len() + delta.enters.len()) as u64;
         if before > 0 {
             bot.counts.gaps += delta.tick.saturating_sub(before + 1);
             let mut counters = self.counters.borrow_mut();
