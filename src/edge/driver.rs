@@ -35,6 +35,8 @@ use crate::session::{Effect, Input, Session, ping_payload};
 const CARE_US: u64 = 250 * MILLI_US;
 /// So many buffers of one connection are read in one turn.
 const READS_MAX: usize = 4;
+/// So many views are computed before their sockets are written.
+const BATCH: usize = 64;
 const BOUNDS: Bounds = Bounds { bytes: MESSAGE_BYTES_MAX, fragments: FRAGMENTS_MAX };
 
 /// What a driver is told.
@@ -124,6 +126,7 @@ impl Opening {
             owed: Vec::new(),
             buffer: vec![0; READ_BYTES_MAX],
             out: Vec::new(),
+            outs: vec![Vec::new(); BATCH],
             effects: Vec::new(),
         };
         thread::Builder::new().name("driver".to_owned()).spawn(move || driver.run())
@@ -197,6 +200,8 @@ struct Driver {
     buffer: Vec<u8>,
     /// Frames for the connection at hand.
     out: Vec<u8>,
+    /// The same for those of a batch.
+    outs: Vec<Vec<u8>>,
     effects: Vec<Effect>,
 }
 
@@ -260,12 +265,15 @@ impl Driver {
     /// Does something with a connection, writes what came of it, and ends the connection if it is over. A mistake of
     /// ours ends that connection only.
     fn with(&mut self, index: usize, work: impl FnOnce(&mut Driver, &mut Connection) -> Next) {
-        let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
         self.out.clear();
-        let next = catch_unwind(AssertUnwindSafe(|| match work(self, &mut connection) {
-            Next::Stays => self.flush(&mut connection),
-            Next::Lost => Next::Lost,
-        }));
+        self.on(index, work);
+        self.on(index, Driver::flush);
+    }
+
+    /// As [`Driver::with`], but what came of it stays in `out`.
+    fn on(&mut self, index: usize, work: impl FnOnce(&mut Driver, &mut Connection) -> Next) {
+        let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
+        let next = catch_unwind(AssertUnwindSafe(|| work(self, &mut connection)));
         match next {
             Ok(Next::Stays) => self.connections[index] = Some(connection),
             Ok(Next::Lost) => {
@@ -430,17 +438,28 @@ impl Driver {
         }
     }
 
-    /// Feeds all sessions of a world; those whose socket takes nothing miss it.
+    /// Feeds all sessions of a world; those whose socket takes nothing miss it. The views of a batch are computed first,
+    /// then its sockets are written: each in turn would push the other's code and data out of the cache.
     fn each<'a>(&mut self, hall: usize, input: &dyn Fn() -> Input<'a>) {
-        for index in 0..self.connections.len() {
-            let here = |c: &Connection| c.seat.as_ref().is_some_and(|seat| seat.hall == hall) && c.unsent.is_empty();
-            if self.connections[index].as_ref().is_some_and(|connection| here(connection)) {
-                self.with(index, |driver, connection| {
+        let here = |c: &Connection| c.seat.as_ref().is_some_and(|seat| seat.hall == hall) && c.unsent.is_empty();
+        let is_here = |c: &Option<Box<Connection>>| c.as_ref().is_some_and(|connection| here(connection));
+        let all: Vec<usize> = (0..self.connections.len()).filter(|index| is_here(&self.connections[*index])).collect();
+        let mut outs = std::mem::take(&mut self.outs);
+        for batch in all.chunks(BATCH) {
+            for (index, out) in batch.iter().zip(&mut outs) {
+                self.out.clear();
+                self.on(*index, |driver, connection| {
                     driver.feed(connection, input());
                     Next::Stays
                 });
+                std::mem::swap(&mut self.out, out);
+            }
+            for (index, out) in batch.iter().zip(&mut outs) {
+                std::mem::swap(&mut self.out, out);
+                self.on(*index, Driver::flush);
             }
         }
+        self.outs = outs;
     }
 
     fn mail(&mut self, token: Token, session: Id, mail: Mail) {
