@@ -1,5 +1,6 @@
-//! Bytes ↔ messages: what clients say and hear (`message`, `wire`), the binary form of `state` (`state`), and what
-//! the log carries (`record`). Pure; the two directions of each format stand side by side. Knows no session.
+//! Bytes ↔ messages: what clients say and hear (`message`, `wire`), the binary form of `state` (`state`; its rows are
+//! `row`, written in `bits`), and what the log carries (`record`). Pure; the two directions of each format stand side by
+//! side. Knows no session.
 
 pub mod bits;
 pub mod message;
