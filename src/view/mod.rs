@@ -413,19 +413,20 @@ impl View {
             }
             self.table.tell(slot, tick.number);
             let (is_told, jumped) = (spot.told(entity), entity.teleported > told);
-            let surprise = match news {
+            let (surprise, jumped) = match news {
                 News::Nothing => continue,
                 News::Row => {
                     out.updates.push(row(self.table.name(slot), is_told, jumped));
-                    trail.surprise
+                    (trail.surprise, jumped)
                 }
                 News::Shared(bits, surprise) => {
                     out.rows.shared.push((slot, bits));
-                    surprise
+                    // These bits say nothing of a jump: one that ended where it began is not told.
+                    (surprise, false)
                 }
                 News::Single(surprise) => {
                     out.rows.singles.push(Single { slot, trail, told: is_told, surprise, jumped });
-                    surprise
+                    (surprise, jumped)
                 }
             };
             self.table.go(slot, is_told, jumped, surprise);
