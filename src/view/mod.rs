@@ -39,8 +39,10 @@ struct Costs {
 
 /// Bits of a row in JSON, at most.
 const JSON_ROW: usize = 8 * 64;
-/// Bits of the gap before a shared row, usually; what exceeds that is covered by the envelope's bound.
+/// Bits of the gap before a shared row, where most have news.
 const GAP: usize = 2;
+/// Where few have, gaps take more: in all at most a bit for so many slots, and what the envelope's bound leaves.
+const SLOTS_PER_GAP_BIT: usize = 3;
 /// Bits before a row that is told to one client alone.
 const SINGLE_GAP: usize = 5;
 
@@ -263,7 +265,8 @@ impl View {
                 list.extend(self.due(candidate, stride, tick));
             }
         }
-        let mut left = (8 * room).saturating_sub(self.costs.envelope);
+        let around = self.costs.envelope + self.table.slots() / SLOTS_PER_GAP_BIT;
+        let mut left = (8 * room).saturating_sub(around);
         if stay < self.table.len() {
             // Those beyond stay held, and what is left then is too little for an enter: nobody enters who has yet to
             // leave under another handle.
@@ -275,7 +278,7 @@ impl View {
         self.deferred.clear();
         // Who is not there yet comes before who is far, but does not starve those; nor is it starved by the near, whose
         // profiles and states may cost more than the plan counts.
-        let near_room = if missing.is_empty() { left } else { left.min(per_tick * 6) };
+        let near_room = if missing.is_empty() { left } else { left.min(8 * per_tick * 3 / 4) };
         left -= near_room - self.update(near, tick, near_room, out, &mut summary);
         let all_in = self.enter(missing, tick, left / 4, &mut left, out);
         if all_in && complete && self.full.is_some() {
@@ -284,6 +287,7 @@ impl View {
         }
         if !all_in {
             // The rest is saved up until the next one fits: a small budget gives less per tick than an enter costs.
+            // An eighth of a tick's bytes.
             left = left.min(per_tick);
         }
         let is_in_order = far.is_empty() && summary.deferred == 0;
@@ -447,10 +451,12 @@ fn row(slot: Slot, told: Told, jumped: bool) -> Row {
 mod tests {
     use super::*;
     use crate::client::Mirror;
+    use crate::codec::bits::Put;
     use crate::limits::BUDGET_MIN;
     use crate::region::frame::{Frame, PartitionStatus, Spot};
     use crate::space::{Grid, Region};
     use budget::Budget;
+    use proptest::prelude::*;
     use std::sync::Arc;
 
     /// A tick at which `n` stand in a row and have just moved and changed; the last has a long profile.
@@ -516,6 +522,22 @@ mod tests {
             }
             assert!(number > 5, "{encoding:?}: a state or two had them all");
             assert_eq!(step(number, 200, 2, 100_000).2, 200);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn gaps_keep_to_what_is_counted(slots in 1..1_000_u16, share in 0.0..1.0_f64, seed: [u8; 32]) {
+            use proptest::test_runner::{RngAlgorithm, TestRng};
+            let mut random = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+            let mut bits = Bits::NONE;
+            bits.put(0, 3);
+            let chosen = (0..slots).filter(|_| f64::from(random.next_u32()) < share * f64::from(u32::MAX));
+            let delta = Delta { rows: Rows { shared: chosen.map(|slot| (slot, bits)).collect(), singles: Vec::new() }, ..Delta::default() };
+            let rows = delta.rows.shared.len();
+            let bytes = Encoding::MessagePack.encode_state(&mut crate::codec::state::Context::default(), &delta).framed_len();
+            let counted = Costs::of(Encoding::MessagePack).envelope + usize::from(slots) / SLOTS_PER_GAP_BIT + rows * (GAP + 3);
+            prop_assert!(8 * bytes <= counted, "{rows} of {slots} take {bytes} bytes");
         }
     }
 
