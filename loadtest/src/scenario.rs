@@ -233,6 +233,13 @@ impl Scenario {
         is_judged && self.dialect != Dialect::Floor
     }
 
+    /// Whether all bots keep a table of what they receive, or the audited ones only: in one spot, tables of all would be
+    /// more than one core of a swarm can keep.
+    #[must_use]
+    pub fn all_keep(&self) -> bool {
+        self.place != Place::Spot
+    }
+
     /// Budget asked for, bytes per second.
     #[must_use]
     pub fn budget(&self) -> u32 {

@@ -94,6 +94,7 @@ impl Trial {
                 addr: if is_bad { bad[gateway] } else { good[gateway] },
                 one_way_us: if is_bad { scenario.link.delay.as_micros() as u64 } else { 0 },
                 audited,
+                keeps: audited || scenario.all_keep(),
                 group: usize::from(is_bad),
                 life_us: scenario.life.filter(|_| !audited).map(life),
             }
@@ -256,8 +257,9 @@ fn put_swarm(sheet: &mut Sheet, window: &Window) {
     let whole = bots.iter().filter(|counts| counts.whole).count().max(1) as f64;
     let bytes: u64 = bots.iter().filter(|counts| counts.whole).map(|counts| counts.bytes).sum();
     sheet.put("bytes_per_client_s", bytes as f64 / seconds / whole, "bytes/s");
-    let updates: u64 = bots.iter().filter(|counts| counts.whole).map(|counts| counts.updates).sum();
-    sheet.put("updates_per_client_s", updates as f64 / seconds / whole, "1/s");
+    let updates: Vec<u64> = bots.iter().filter(|bot| bot.whole && bot.keeps).map(|bot| bot.updates).collect();
+    let updates_mean = updates.iter().sum::<u64>() as f64 / updates.len().max(1) as f64;
+    sheet.put("updates_per_client_s", updates_mean / seconds, "1/s");
     sheet.put("held_mean", held.iter().sum::<usize>() as f64 / held.len().max(1) as f64, "entities");
     sheet.put("ticks_per_s", counters.ticks as f64 / seconds, "1/s");
     let gaps: u64 = bots.iter().zip(groups).filter(|(_, of)| **of == 0).map(|(counts, _)| counts.gaps).sum();

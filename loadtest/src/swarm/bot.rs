@@ -29,6 +29,9 @@ pub struct BotPlan {
     pub one_way_us: u64,
     /// Whether what it receives is judged.
     pub audited: bool,
+    /// Whether it keeps a table of what it receives. Else it reads a state's number and tick only: what one core of a
+    /// swarm can do in a dense crowd. Who is audited must keep one.
+    pub keeps: bool,
     /// Figures are kept apart by group.
     pub group: usize,
     /// It leaves after this long and comes back a second later, again and again, µs.
@@ -64,7 +67,7 @@ pub(super) struct Bot {
 pub struct Counts {
     /// States received.
     pub states: u64,
-    /// Positions in them, enters included.
+    /// Positions in them, enters included; of those who keep a table.
     pub updates: u64,
     /// Bytes received, with the framing of WebSocket.
     pub bytes: u64,
@@ -74,6 +77,8 @@ pub struct Counts {
     pub quiet: u64,
     /// Whether it is audited.
     pub audited: bool,
+    /// Whether it keeps a table.
+    pub keeps: bool,
     /// Whether it has been in session for the whole window.
     pub whole: bool,
 }

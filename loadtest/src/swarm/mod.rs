@@ -196,23 +196,29 @@ impl Swarm {
             seconds: self.clock.now_us().saturating_sub(self.window_us.get()) as f64 / 1e6,
             bots: (0..self.bots.len()).map(|number| self.counts(number)).collect(),
             groups: self.plan.bots.iter().map(|plan| plan.group).collect(),
-            held: self.bots.iter().map(|bot| bot.borrow().mirror.len()).collect(),
+            held: self.keeping().map(|bot| bot.borrow().mirror.len()).collect(),
             counters: self.counters.borrow().clone(),
             tallies: self.tallies.borrow().clone(),
         }
     }
 
+    /// Those who keep a table.
+    fn keeping(&self) -> impl Iterator<Item = &RefCell<Bot>> {
+        self.bots.iter().zip(&self.plan.bots).filter_map(|(bot, plan)| plan.keeps.then_some(bot))
+    }
+
     /// A bot's counts, with the ticks since its last state. Those that may still be on their way to it are left out.
     fn counts(&self, number: usize) -> Counts {
         let bot = self.bots[number].borrow();
+        let counts = Counts { keeps: self.plan.bots[number].keeps, ..bot.counts };
         let way_ticks = self.plan.bots[number].one_way_us.div_ceil(TICK_US);
         let newest = self.counters.borrow().last_tick.saturating_sub(way_ticks);
         if bot.watch.is_none() {
-            return bot.counts;
+            return counts;
         }
         let shown = bot.mirror.tick().max(self.window_tick.get());
         let hole = Hole::between(shown, newest, &bot.mirror, &self.client(number), &self.roster.borrow());
-        Counts { quiet: bot.counts.quiet + hole.quiet, audited: true, ..bot.counts }
+        Counts { quiet: bot.counts.quiet + hole.quiet, audited: true, ..counts }
     }
 
     /// All bots say bye; returns when the gateway has had time to answer.

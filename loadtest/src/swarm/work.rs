@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nearcast::codec::message::{ByeIn, In, Out, Ping, Report};
-use nearcast::codec::state::Delta;
+use nearcast::codec::state::{self, Delta};
 use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 
@@ -169,6 +169,14 @@ impl Swarm {
             self.counters.borrow_mut().ticks += u64::from(number == 0);
             return Ok(());
         };
+        if !self.plan.bots[number].keeps
+            && let Some(body) = state::body(bytes)
+        {
+            let before = bot.known.tick();
+            state::skim(&mut bot.known, body).map_err(|e| format!("unreadable: {e}"))?;
+            self.shown(bot, before, *received_us);
+            return Ok(());
+        }
         let heard = encoding.decode_out(&mut bot.known, bytes).map_err(|e| format!("unreadable: {e}"))?;
         match heard {
             Heard::State(delta) => return self.state(number, bot, &delta, *received_us),
@@ -211,15 +219,8 @@ impl Swarm {
             self.tallies.borrow_mut()[group].missed_states += hole.missed;
         }
         let digest = bot.mirror.apply(delta).map_err(|e| format!("a state contradicts the one before: {e}"))?;
-        bot.unsaid = Some((bot.mirror.number(), received_us));
-        bot.counts.states += 1;
         bot.counts.updates += (delta.updates.len() + delta.enters.len()) as u64;
-        if before > 0 {
-            bot.counts.gaps += delta.tick.saturating_sub(before + 1);
-            let mut counters = self.counters.borrow_mut();
-            (before + 1..delta.tick).take(GAP_MAX).for_each(|tick| *counters.gaps.entry(tick).or_default() += 1);
-        }
-        self.counters.borrow_mut().tick(delta.tick);
+        self.shown(bot, before, received_us);
         if let Some(watch) = &mut bot.watch {
             let (roster, tallies) = (self.roster.borrow(), &mut self.tallies.borrow_mut());
             watch.state(delta, &bot.mirror, &client, &roster, received_us, &mut tallies[group]);
@@ -228,6 +229,19 @@ impl Swarm {
             self.send(bot, &In::Report(Report { number, digest }));
         }
         Ok(())
+    }
+
+    /// A state was read; the one before it showed `before`, 0 if there was none.
+    fn shown(&self, bot: &mut Bot, before: u64, received_us: u64) {
+        let tick = bot.known.tick();
+        bot.unsaid = Some((bot.known.number(), received_us));
+        bot.counts.states += 1;
+        let mut counters = self.counters.borrow_mut();
+        if before > 0 {
+            bot.counts.gaps += tick.saturating_sub(before + 1);
+            (before + 1..tick).take(GAP_MAX).for_each(|tick| *counters.gaps.entry(tick).or_default() += 1);
+        }
+        counters.tick(tick);
     }
 }
 

@@ -1,5 +1,3 @@
-//! The difference between what a client holds and what it should hold ([`Delta`]), as bytes and as JSON.
-//!
 //! A `state` in MessagePack is `{"s": bin}`. The binary field, little-endian (`schemas/protocol.md` has the table):
 //!
 //! ```text
@@ -18,17 +16,15 @@
 //! gap = slots between this one and the last
 //! sample = as `row::put` writes it
 //! ```
-
-use std::sync::Arc;
-
 use bytes::Bytes;
 
-use super::bits::{BitReader, Bits, Put, Writer};
-use super::message::{AppState, ChangeRow, EnterRow, Id, State, UpdateRow};
-use super::reader::{Malformed, Reader, put_short, put_varint};
-use super::row::{self, Told, Trail};
+use super::{Change, Context, Delta, Enter, ROW_TELEPORT, Row, Rows, Slot, age_from_byte, age_to_byte};
+use crate::codec::bits::{BitReader, Put, Writer};
+use crate::codec::message::AppState;
+use crate::codec::reader::{Malformed, Reader, put_short, put_varint};
+use crate::codec::row::{self, Told, Trail};
 use crate::limits::{APP_STATE_BYTES_MAX, PROFILE_BYTES_MAX};
-use crate::space::{Pos, yaw_degrees, yaw_from_degrees};
+use crate::space::Pos;
 
 /// Bytes of the row of an enter.
 pub const ROW_BYTES: usize = 11;
@@ -60,191 +56,25 @@ const GAP_PARAMETER_BITS: u32 = 3;
 const CHANGE_PROFILE: u8 = 1;
 const CHANGE_STATE: u8 = 2;
 
-/// The row's entity did not walk here: draw no line from its last position.
-pub const ROW_TELEPORT: u8 = 1;
-
-/// How a client's table names an entity: the generation tells a reused slot from its predecessor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot {
-    /// Index into the client's table.
-    pub index: u16,
-    /// Counts the uses of the index, wrapping.
-    pub generation: u8,
-}
-
-/// Where an entity is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Whom it is about.
-    pub slot: Slot,
-    /// Position.
-    pub pos: Pos,
-    /// Facing, 1/256 turn.
-    pub yaw: u8,
-    /// Milliseconds between the sample and the tick. The binary form keeps 1 ms up to 127, then 8 ms, at most 1136;
-    /// 255 there, and [`AGE_OLD_MS`] here, mean older.
-    pub age_ms: u32,
-    /// [`ROW_TELEPORT`]; other bits are reserved and ignored.
-    pub flags: u8,
-}
-
-/// An entity that the client is to hold from now on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Enter {
-    /// Slot and position.
-    pub row: Row,
-    /// Its number.
-    pub entity: Id,
-    /// Its profile.
-    pub profile: Arc<str>,
-    /// Its application state.
-    pub state: AppState,
-}
-
-/// What changed of an entity besides its position.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Whom it is about.
-    pub slot: Slot,
-    /// The new profile, if it changed.
-    pub profile: Option<Arc<str>>,
-    /// The new application state, if it changed.
-    pub state: Option<AppState>,
-}
-
-/// One state's content, the same for both encodings. Applied in the order of the fields.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delta {
-    /// The tick it shows.
-    pub tick: u64,
-    /// Start a new table first.
-    pub full_begin: bool,
-    /// The new table is whole after this.
-    pub full_end: bool,
-    /// Part of the view is still being read.
-    pub partial: bool,
-    /// Origin that the rows of a binary state are relative to; positions here are absolute.
-    pub origin: Pos,
-    /// Slots that are free from now on.
-    pub leaves: Vec<Slot>,
-    /// New entities.
-    pub enters: Vec<Enter>,
-    /// Changed profiles and states.
-    pub changes: Vec<Change>,
-    /// New positions, as JSON tells them and as they were read.
-    pub updates: Vec<Row>,
-    /// New positions, as a binary state tells them.
-    pub rows: Rows,
-}
-
-/// New positions on their way into a binary state. Slots rise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rows {
-    /// Told to this client alone.
-    pub singles: Vec<Single>,
-    /// By slot: bits that other viewers get as well.
-    pub shared: Vec<(u16, Bits)>,
-}
-
-/// A new position that is told to one client alone, because it does not hold what the shared bits are relative to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Single {
-    /// Whom it is about.
-    pub slot: u16,
-    /// What the client holds.
-    pub trail: Trail,
-    /// The new sample.
-    pub told: Told,
-    /// What is expected of the next one.
-    pub surprise: u8,
-    /// Its entity did not walk here.
-    pub jumped: bool,
-}
-
-impl Delta {
-    /// How many new positions it tells, in whichever form.
-    #[must_use]
-    pub fn updated(&self) -> usize {
-        self.updates.len() + self.rows.singles.len() + self.rows.shared.len()
-    }
-
-    /// Whether it tells nothing but its tick.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        let lists = self.leaves.len() + self.enters.len() + self.changes.len() + self.updated();
-        lists == 0 && !self.full_begin && !self.full_end
-    }
-
-    /// Empties it, keeping its memory.
-    pub fn clear(&mut self) {
-        let Delta { tick, full_begin, full_end, partial, origin: _, leaves, enters, changes, updates, rows } = self;
-        *tick = 0;
-        (*full_begin, *full_end, *partial) = (false, false, false);
-        leaves.clear();
-        enters.clear();
-        changes.clear();
-        updates.clear();
-        rows.singles.clear();
-        rows.shared.clear();
-    }
-}
-
-/// Hash of one slot of a table: FNV-1a, 32 bits, over slot u16, generation u8, entity u64, x y z 3 × i32 cm, yaw u8 and
-/// the application state's bytes, little-endian. A view's digest is the wrapping sum over its slots.
-#[must_use]
-pub fn row_hash(slot: Slot, entity: Id, pos: Pos, yaw: u8, state: &AppState) -> u32 {
-    let mut hash = 0x811c_9dc5_u32;
-    let mut eat = |bytes: &[u8]| bytes.iter().for_each(|b| hash = (hash ^ u32::from(*b)).wrapping_mul(0x0100_0193));
-    eat(&slot.index.to_le_bytes());
-    eat(&[slot.generation]);
-    eat(&entity.to_le_bytes());
-    [pos.x, pos.y, pos.z].iter().for_each(|axis| eat(&axis.to_le_bytes()));
-    eat(&[yaw]);
-    eat(state.bytes());
-    hash
-}
-
-/// What both ends remember from state to state, so that it need not travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Context {
-    /// Number of the last state.
-    pub number: u64,
-    /// Tick of the last state.
-    pub tick: u64,
-    /// Origin of the last binary state.
-    pub origin: Pos,
-    /// Who entered last by a binary state: ids of one gateway are near each other.
-    pub entity: Id,
-}
-
 /// What a reader remembers: besides the context, by slot, its generation and the samples that the next one is told
 /// relative to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    pub(super) context: Context,
+    pub(in crate::codec) context: Context,
     trails: Vec<Option<(u8, Trail)>>,
 }
 
-/// Age of a sample that is too old to say how old, ms.
-pub const AGE_OLD_MS: u32 = 1144;
-
-/// An age in one byte: 1 ms steps up to 127, then 8 ms steps (rounded down), 255 for older.
-#[must_use]
-pub fn age_to_byte(age_ms: u32) -> u8 {
-    match age_ms {
-        0..128 => age_ms as u8,
-        128..AGE_OLD_MS => (128 + (age_ms - 128) / 8) as u8,
-        _ => 255,
+impl Known {
+    /// Number of the last state.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.context.number
     }
-}
 
-/// The inverse of [`age_to_byte`]; ages from 128 ms on come back as the start of their step.
-#[must_use]
-pub fn age_from_byte(byte: u8) -> u32 {
-    match byte {
-        0..128 => u32::from(byte),
-        128..255 => 128 + (u32::from(byte) - 128) * 8,
-        255 => AGE_OLD_MS,
+    /// Tick of the last state.
+    #[must_use]
+    pub fn tick(&self) -> u64 {
+        self.context.tick
     }
 }
 
@@ -376,21 +206,44 @@ fn put_rows(out: Vec<u8>, rows: &Rows) -> Vec<u8> {
     bits.end()
 }
 
-/// Reads a state's binary field; checks and moves `context` on.
+struct Head {
+    what: u8,
+    tick: u64,
+}
+
+fn head(context: &Context, reader: &mut Reader<'_>) -> Result<Head, Malformed> {
+    let head = reader.u8()?;
+    if head >> NUMBER_SHIFT != (context.number + 1) as u8 & (0xff >> NUMBER_SHIFT) {
+        return Err(Malformed::Bad("state number"));
+    }
+    let what = if head & HEAD_WHAT == 0 { 0 } else { reader.u8()? };
+    let tick = if head & HEAD_NEXT == 0 { reader.varint()? } else { 1 };
+    let is_absolute = what & FULL_BEGIN != 0;
+    let tick = if is_absolute { tick } else { context.tick.checked_add(tick).ok_or(Malformed::Bad("tick"))? };
+    Ok(Head { what, tick })
+}
+
+/// Reads no more of a state's binary field than its number and tick, which `known` then has. For who wants nothing
+/// else: the next can only be skimmed as well.
+///
+/// # Errors
+/// When it is none, or not the next after the last.
+pub fn skim(known: &mut Known, body: &[u8]) -> Result<(), Malformed> {
+    let context = &mut known.context;
+    let Head { tick, .. } = head(context, &mut Reader::new(body))?;
+    (context.number, context.tick) = (context.number + 1, tick);
+    Ok(())
+}
+
+/// Reads a state's binary field; checks and moves `known` on.
 ///
 /// # Errors
 /// When it is none, or not the next after the last; nothing can be read after that.
 pub fn decode(known: &mut Known, body: &[u8]) -> Result<Delta, Malformed> {
     let mut reader = Reader::new(body);
     let Known { context, trails } = known;
-    let head = reader.u8()?;
-    if head >> NUMBER_SHIFT != (context.number + 1) as u8 & (0xff >> NUMBER_SHIFT) {
-        return Err(Malformed::Bad("state number"));
-    }
-    let what = if head & HEAD_WHAT == 0 { 0 } else { reader.u8()? };
+    let Head { what, tick } = head(context, &mut reader)?;
     let has = |bit: u8| what & bit != 0;
-    let tick = if head & HEAD_NEXT == 0 { reader.varint()? } else { 1 };
-    let tick = if has(FULL_BEGIN) { tick } else { context.tick.checked_add(tick).ok_or(Malformed::Bad("tick"))? };
     let origin =
         if has(ORIGIN) { Pos { x: reader.i32()?, y: reader.i32()?, z: reader.i32()? } } else { context.origin };
     let mut delta = Delta {
@@ -536,102 +389,12 @@ fn app_state(reader: &mut Reader<'_>) -> Result<AppState, Malformed> {
     let bytes = reader.short_bytes(APP_STATE_BYTES_MAX, "application state")?;
     AppState::new(bytes).ok_or(Malformed::Bad("application state"))
 }
-
-/// A `state` for JSON; numbers it, and moves `context` on.
-#[must_use]
-pub fn to_json(context: &mut Context, delta: &Delta) -> State {
-    context.number += 1;
-    context.tick = delta.tick;
-    let row = |row: &Row| {
-        let [x, y, z] = row.pos.metres();
-        UpdateRow(row.slot.index, row.slot.generation, x, y, z, yaw_degrees(row.yaw), row.age_ms, row.flags)
-    };
-    State {
-        number: context.number,
-        tick: delta.tick,
-        full_begin: delta.full_begin,
-        full_end: delta.full_end,
-        partial: delta.partial,
-        leave: delta.leaves.iter().map(|slot| (slot.index, slot.generation)).collect(),
-        enter: delta
-            .enters
-            .iter()
-            .map(|enter| {
-                let UpdateRow(slot, generation, x, y, z, yaw, age, flags) = row(&enter.row);
-                EnterRow(
-                    slot,
-                    generation,
-                    x,
-                    y,
-                    z,
-                    yaw,
-                    age,
-                    flags,
-                    enter.entity,
-                    enter.profile.to_string(),
-                    enter.state,
-                )
-            })
-            .collect(),
-        change: delta
-            .changes
-            .iter()
-            .map(|c| ChangeRow(c.slot.index, c.slot.generation, c.profile.as_deref().map(str::to_owned), c.state))
-            .collect(),
-        update: delta.updates.iter().map(row).collect(),
-    }
-}
-
-/// Reads a JSON `state`; checks and moves `context` on.
-pub fn from_json(context: &mut Context, state: State) -> Result<Delta, Malformed> {
-    if state.number != context.number + 1 {
-        return Err(Malformed::Bad("state number"));
-    }
-    let row = |UpdateRow(index, generation, x, y, z, yaw, age_ms, flags)| {
-        Ok::<Row, Malformed>(Row {
-            slot: Slot { index, generation },
-            pos: Pos::from_metres([x, y, z]).ok_or(Malformed::Bad("position"))?,
-            yaw: yaw_from_degrees(yaw).ok_or(Malformed::Bad("yaw"))?,
-            age_ms,
-            flags,
-        })
-    };
-    let delta = Delta {
-        tick: state.tick,
-        full_begin: state.full_begin,
-        full_end: state.full_end,
-        partial: state.partial,
-        origin: context.origin,
-        leaves: state.leave.iter().map(|&(index, generation)| Slot { index, generation }).collect(),
-        enters: state
-            .enter
-            .into_iter()
-            .map(|EnterRow(slot, generation, x, y, z, yaw, age, flags, entity, profile, state)| {
-                let row = row(UpdateRow(slot, generation, x, y, z, yaw, age, flags))?;
-                Ok(Enter { row, entity, profile: profile.into(), state })
-            })
-            .collect::<Result<_, Malformed>>()?,
-        changes: state
-            .change
-            .into_iter()
-            .map(|ChangeRow(index, generation, profile, state)| Change {
-                slot: Slot { index, generation },
-                profile: profile.map(Into::into),
-                state,
-            })
-            .collect(),
-        updates: state.update.into_iter().map(row).collect::<Result<_, Malformed>>()?,
-        rows: Rows::default(),
-    };
-    context.number += 1;
-    context.tick = state.tick;
-    Ok(delta)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::bits::Bits;
     use crate::codec::row::Chain;
+    use crate::codec::state::{AGE_OLD_MS, Single};
     use crate::codec::wire::{Encoding, Heard};
     use proptest::prelude::*;
 
