@@ -6,7 +6,7 @@ use std::time::Instant;
 use nearcast::codec::Encoding;
 use nearcast::codec::message::AppState;
 use nearcast::codec::state::{Context, Delta};
-use nearcast::limits::TICK_US;
+use nearcast::limits::{ROWS_MAX, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::frame::Tick;
 use nearcast::region::owned::Place;
@@ -93,7 +93,9 @@ fn main() {
             for (i, viewer) in viewers.iter_mut().enumerate() {
                 let (i, room) = (i as u64, viewer.budget.room(number * TICK_US));
                 let (tick, at, per_tick) = (&tick, pos(i, number), viewer.budget.per_tick());
-                viewer.view.step(Turn { tick, me: i + 1, at, complete: true, room, per_tick }, &mut delta);
+                viewer
+                    .view
+                    .step(Turn { tick, me: i + 1, at, complete: true, room, per_tick, rows_max: ROWS_MAX }, &mut delta);
                 let payload = Encoding::MessagePack.encode_state(&mut viewer.context, &delta);
                 viewer.budget.spend(payload.framed_len());
                 sent += payload.framed_len();

@@ -234,6 +234,10 @@ pub const VIEW_ENTITIES_MAX: usize = 4_096;
 pub const NEAREST: usize = 50;
 /// Margin on [`NEAREST`], so that a rank that changes within a quarter of a second costs no update.
 pub const NEAREST_MARGIN: usize = 6;
+/// Rows of a state at most, about: everybody that a client holds, where the gateway has time for it.
+pub const ROWS_MAX: usize = VIEW_ENTITIES_MAX;
+/// And where it has not: still as many as let the nearest move at the full rate, which get three fifths.
+pub const ROWS_MIN: usize = (NEAREST + NEAREST_MARGIN) * 5 / 3 + 1;
 /// Coarsest stride: every 32nd tick, 1.6 s.
 pub const STRIDE_MAX: u64 = 32;
 /// Strides that there are: 1, 2, 4 … [`STRIDE_MAX`].

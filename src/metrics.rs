@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use prometheus::local::LocalHistogram;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -82,15 +83,49 @@ const BYTES: [f64; 12] =
     [16.0, 64.0, 128.0, 256.0, 512.0, 768.0, 1_024.0, 1_536.0, 2_048.0, 4_096.0, 8_192.0, 32_768.0];
 const COUNTS: [f64; 11] = [0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
 
+/// The histograms that every message and state is counted in.
+struct Often<H> {
+    hops: Vec<H>,
+    view_age: H,
+    view_error: H,
+    remote_age: H,
+    state_bytes: H,
+    state_entities: [H; 3],
+    in_view: H,
+}
+
+impl Often<Histogram> {
+    fn local(&self) -> Often<LocalHistogram> {
+        let Often { hops, view_age, view_error, remote_age, state_bytes, state_entities, in_view } = self;
+        Often {
+            hops: hops.iter().map(Histogram::local).collect(),
+            view_age: view_age.local(),
+            view_error: view_error.local(),
+            remote_age: remote_age.local(),
+            state_bytes: state_bytes.local(),
+            state_entities: state_entities.each_ref().map(Histogram::local),
+            in_view: in_view.local(),
+        }
+    }
+}
+
+thread_local! {
+    /// What this thread has counted and not [settled](settle) yet: a thousand additions of one thread are one of all.
+    static LOCAL: Often<LocalHistogram> = METRICS.often.local();
+}
+
+/// Adds what this thread has counted to what operators see. Each loop that counts does so once a turn.
+pub fn settle() {
+    LOCAL.with(|local| {
+        let Often { hops, view_age, view_error, remote_age, state_bytes, state_entities, in_view } = local;
+        let ones = [view_age, view_error, remote_age, state_bytes, in_view];
+        ones.into_iter().chain(hops).chain(state_entities).for_each(LocalHistogram::flush);
+    });
+}
+
 struct Metrics {
     registry: Registry,
-    hops: Vec<Histogram>,
-    view_age: Histogram,
-    view_error: Histogram,
-    remote_age: Histogram,
-    state_bytes: Histogram,
-    state_entities: [Histogram; 3],
-    in_view: Histogram,
+    often: Often<Histogram>,
     tick_delay: Histogram,
     ticks_missed: IntCounter,
     ticks_skipped: IntCounter,
@@ -120,6 +155,7 @@ struct Metrics {
     connections: IntGauge,
     clock_offset: GaugeVec,
     clock_error: GaugeVec,
+    rows_max: IntGauge,
     lingers_cut: IntCounter,
 }
 
@@ -145,25 +181,27 @@ impl Metrics {
         let info = register(r, GaugeVec::new(Opts::new("nearcast_info", "Version of this gateway."), &["version"]));
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         Metrics {
-            hops: Hop::ALL.iter().map(|hop| hops.with_label_values(&[hop.label()])).collect(),
-            view_age: histogram(
-                "nearcast_view_age_seconds",
-                "Mean age at the tick of the samples in one state.",
-                &SECONDS,
-            ),
-            view_error: histogram(
-                "nearcast_view_error_meters",
-                "Largest distance between what a client held and where the entity was, before its state.",
-                &METRES,
-            ),
-            remote_age: histogram(
-                "nearcast_remote_age_seconds",
-                "Age at the tick of samples that came from other gateways; see nearcast_peer_clock_error_seconds.",
-                &SECONDS,
-            ),
-            state_bytes: histogram("nearcast_state_bytes", "Bytes of one state on the socket.", &BYTES),
-            state_entities: ["enter", "update", "leave"].map(|kind| entities.with_label_values(&[kind])),
-            in_view: histogram("nearcast_view_entities", "Entities that a client holds, at each state.", &COUNTS),
+            often: Often {
+                hops: Hop::ALL.iter().map(|hop| hops.with_label_values(&[hop.label()])).collect(),
+                view_age: histogram(
+                    "nearcast_view_age_seconds",
+                    "Mean age at the tick of the samples in one state.",
+                    &SECONDS,
+                ),
+                view_error: histogram(
+                    "nearcast_view_error_meters",
+                    "Largest distance between what a client held and where the entity was, before its state.",
+                    &METRES,
+                ),
+                remote_age: histogram(
+                    "nearcast_remote_age_seconds",
+                    "Age at the tick of samples that came from other gateways; see nearcast_peer_clock_error_seconds.",
+                    &SECONDS,
+                ),
+                state_bytes: histogram("nearcast_state_bytes", "Bytes of one state on the socket.", &BYTES),
+                state_entities: ["enter", "update", "leave"].map(|kind| entities.with_label_values(&[kind])),
+                in_view: histogram("nearcast_view_entities", "Entities that a client holds, at each state.", &COUNTS),
+            },
             tick_delay: histogram("nearcast_tick_delay_seconds", "From a tick's time to its frames.", &SECONDS),
             ticks_missed: counter("nearcast_ticks_missed_total", "Ticks that the world was too late for."),
             ticks_skipped: counter("nearcast_ticks_skipped_total", "States not sent, as too much was on its way."),
@@ -206,6 +244,10 @@ impl Metrics {
                 "Largest clock difference to another gateway.",
             ),
             clock_error: measures("nearcast_peer_clock_error_seconds", "How wrong that difference may be."),
+            rows_max: register(
+                r,
+                IntGauge::new("nearcast_state_rows_max", "Rows that a state may have; fewer while ticks take long."),
+            ),
             lingers_cut: counter("nearcast_lingers_cut_total", "Avatars that left at once: too many linger."),
             registry,
         }
@@ -234,11 +276,11 @@ fn seconds(us: u64) -> f64 {
 
 /// A hop took so long.
 pub fn hop(hop: Hop, took: Duration) {
-    METRICS.hops[hop as usize].observe(took.as_secs_f64());
+    LOCAL.with(|local| local.hops[hop as usize].observe(took.as_secs_f64()));
 }
 
 fn hop_us(hop: Hop, us: u64) {
-    METRICS.hops[hop as usize].observe(seconds(us));
+    LOCAL.with(|local| local.hops[hop as usize].observe(seconds(us)));
 }
 
 /// What a session noted.
@@ -265,19 +307,26 @@ fn refused(reason: Refusal) {
 }
 
 fn state_sent(state: &StateNote) {
+    LOCAL.with(|local| {
+        local.state_bytes.observe(state.bytes as f64);
+        for (histogram, count) in local.state_entities.iter().zip([state.enters, state.updates, state.leaves]) {
+            histogram.observe(count as f64);
+        }
+        local.in_view.observe(state.summary.held as f64);
+        if state.updates > 0 {
+            local.view_age.observe(seconds(state.summary.age_sum_us / state.updates as u64));
+        }
+        local.view_error.observe((state.summary.error_max2_cm as f64).sqrt() / 100.0);
+    });
     let m = &*METRICS;
-    m.state_bytes.observe(state.bytes as f64);
-    for (histogram, count) in m.state_entities.iter().zip([state.enters, state.updates, state.leaves]) {
-        histogram.observe(count as f64);
-    }
-    m.in_view.observe(state.summary.held as f64);
-    if state.updates > 0 {
-        m.view_age.observe(seconds(state.summary.age_sum_us / state.updates as u64));
-    }
-    m.view_error.observe((state.summary.error_max2_cm as f64).sqrt() / 100.0);
     m.deferred.inc_by(state.summary.deferred as u64);
     m.crowded_out.inc_by(state.summary.crowded_out as u64);
     m.full_views.inc_by(u64::from(state.full));
+}
+
+/// States may have so many rows now.
+pub fn rows_max(rows: usize) {
+    METRICS.rows_max.set(rows as i64);
 }
 
 /// What the world noted since the last time.
@@ -286,7 +335,7 @@ pub fn world_facts(facts: &Facts) {
     facts.batch_wait_us.iter().for_each(|us| hop_us(Hop::BatchWait, *us));
     facts.log_round_trip_us.iter().for_each(|us| hop_us(Hop::LogRoundTrip, *us));
     facts.fold_to_tick_us.iter().for_each(|us| hop_us(Hop::FoldToTick, *us));
-    facts.remote_age_us.iter().for_each(|us| m.remote_age.observe(seconds(*us)));
+    LOCAL.with(|local| facts.remote_age_us.iter().for_each(|us| local.remote_age.observe(seconds(*us))));
     m.outcomes.iter().zip(facts.outcomes).for_each(|(counter, n)| counter.inc_by(n));
     m.foreign.inc_by(facts.foreign);
     m.echo_mismatch.inc_by(facts.echo_mismatch);

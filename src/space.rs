@@ -96,6 +96,13 @@ impl Region {
         range(pos.x).flat_map(move |x| range(pos.z).map(move |z| Region { x, z }))
     }
 
+    /// The first and the last of them.
+    fn corners(pos: Pos, reach_m: f64) -> (Region, Region) {
+        let reach = (reach_m * 100.0).ceil() as i32;
+        let corner = |by: i32| Region { x: (pos.x + by).div_euclid(REGION_CM), z: (pos.z + by).div_euclid(REGION_CM) };
+        (corner(-reach), corner(reach))
+    }
+
     /// The stream name of the region's events.
     #[must_use]
     pub fn stream(self) -> String {
@@ -135,6 +142,29 @@ impl Grid {
         all.sort_unstable();
         all.dedup();
         all
+    }
+}
+
+/// The partitions around somebody who moves: found anew only where others come into reach.
+#[derive(Clone, Debug, Default)]
+pub struct Around {
+    corners: Option<(Region, Region)>,
+    partitions: Vec<u16>,
+}
+
+impl Around {
+    /// Goes on to a place. A world keeps its grid.
+    pub fn go(&mut self, grid: Grid, pos: Pos, reach_m: f64) {
+        let corners = Some(Region::corners(pos, reach_m));
+        if self.corners != corners {
+            *self = Around { corners, partitions: grid.partitions_around(pos, reach_m) };
+        }
+    }
+
+    /// As [`Grid::partitions_around`].
+    #[must_use]
+    pub fn partitions(&self) -> &[u16] {
+        &self.partitions
     }
 }
 

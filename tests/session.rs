@@ -8,7 +8,7 @@ use nearcast::client::Mirror;
 use nearcast::codec::message::{Act, Event, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard};
-use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, SECOND_US, TICK_US};
+use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::{Tick, World};
 use nearcast::session::{Effect, Input, Note, Session};
@@ -125,7 +125,7 @@ impl Room {
         }
         let tick = self.world.freeze(number, self.now_us);
         for who in 0..self.people.len() {
-            self.input(who, Input::Tick(&tick));
+            self.input(who, Input::Tick(&tick, ROWS_MAX));
         }
         tick
     }
@@ -319,7 +319,7 @@ fn who_opens_a_partition_has_missed_nothing() {
     room.world = World::new(room.settings.grid, 2);
     let bob = room.join(Encoding::Json, View::default(), 1.0, 0.0);
     let tick = room.world.freeze(room.now_us / TICK_US, room.now_us);
-    room.input(bob, Input::Tick(&tick));
+    room.input(bob, Input::Tick(&tick, ROWS_MAX));
     room.ticks(2);
     wave(&mut room, bob, 1);
     let resets = |who: usize| room.people[who].heard.iter().filter(|out| matches!(out, Out::Reset(_))).count();

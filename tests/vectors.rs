@@ -11,7 +11,7 @@ use nearcast::client::Mirror;
 use nearcast::codec::message::{AppState, Out};
 use nearcast::codec::state::{Context, Delta, Known, to_json};
 use nearcast::codec::{Encoding, Heard};
-use nearcast::limits::TICK_US;
+use nearcast::limits::{ROWS_MAX, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::owned::Place;
 use nearcast::region::{Submit, World};
@@ -135,7 +135,10 @@ impl Crowd {
             return None;
         }
         let (mut delta, at) = (Delta::default(), Pos::default());
-        self.view.step(Turn { tick: &tick, me: VIEWER, at, complete: true, room, per_tick: 1_000 }, &mut delta);
+        self.view.step(
+            Turn { tick: &tick, me: VIEWER, at, complete: true, room, per_tick: 1_000, rows_max: ROWS_MAX },
+            &mut delta,
+        );
         Some(delta)
     }
 }

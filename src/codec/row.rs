@@ -172,7 +172,7 @@ impl Chain {
     pub fn tell(&mut self, told: Told, jumped: bool) -> Shared {
         let trail = self.trail;
         if (trail.last.pos, trail.last.yaw) == (told.pos, told.yaw) {
-            return Shared { trail, bits: Bits::NONE, surprise: trail.surprise };
+            return Shared { trail, next: trail, bits: Bits::NONE };
         }
         let at = trail.expected();
         let size = |to: i32, from: i32| zigzag(to.wrapping_sub(from)).min(MEAN_MAX);
@@ -188,7 +188,7 @@ impl Chain {
             put(&mut bits, &trail, &told, surprise);
         }
         self.trail.go(told, jumped, surprise);
-        Shared { trail, bits, surprise }
+        Shared { trail, next: self.trail, bits }
     }
 }
 
@@ -197,17 +197,17 @@ impl Chain {
 pub struct Shared {
     /// What it is told relative to.
     trail: Trail,
+    /// What those hold who were told.
+    pub next: Trail,
     /// The bits; none if they would be too many, or there is nothing new.
-    bits: Bits,
-    /// What is expected of the next one.
-    pub surprise: u8,
+    pub bits: Bits,
 }
 
 impl Shared {
-    /// The bits, for a client that holds this trail.
+    /// Whether its bits are for a client that holds this trail.
     #[must_use]
-    pub fn for_trail(&self, trail: &Trail) -> Option<Bits> {
-        (!self.bits.is_empty() && self.trail == *trail).then_some(self.bits)
+    pub fn is_for(&self, trail: &Trail) -> bool {
+        !self.bits.is_empty() && self.trail == *trail
     }
 }
 
@@ -251,8 +251,10 @@ mod tests {
         for step in steps {
             told.pos.x += step;
             let shared = chain.tell(told, false);
-            last = shared.for_trail(&trail).expect("the same trail").len();
-            trail.go(told, false, shared.surprise);
+            assert!(shared.is_for(&trail));
+            last = shared.bits.len();
+            trail.go(told, false, shared.next.surprise);
+            assert_eq!(trail, shared.next);
         }
         last
     }
@@ -276,7 +278,7 @@ mod tests {
         let shared = chain.tell(told(2), false);
         let holds = |step: Option<i16>, last, surprise| {
             let trail = Trail { last: told(last), step: step.map(|x| [x, 0, 0]), surprise };
-            shared.for_trail(&trail).is_some()
+            shared.is_for(&trail)
         };
         assert!(holds(Some(1), 1, SURPRISE_AT_FIRST));
         assert!(!holds(Some(1), 0, SURPRISE_AT_FIRST), "missed one");

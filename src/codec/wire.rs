@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use serde::Deserialize as _;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::message::{In, Out};
@@ -184,11 +185,14 @@ pub enum Heard {
 }
 
 fn from_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let mut rest = bytes;
-    let mut deserializer = rmp_serde::Deserializer::new(&mut rest);
+    let mut deserializer = rmp_serde::Deserializer::from_read_ref(bytes);
     deserializer.set_max_depth(DEPTH_MAX);
     let value = T::deserialize(&mut deserializer).map_err(|e| e.to_string())?;
-    if rest.is_empty() { Ok(value) } else { Err(format!("{} bytes after the message", rest.len())) }
+    // What borrows its bytes does not say how many are left; only at their end is there no marker to read.
+    match bool::deserialize(&mut deserializer) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        Ok(_) | Err(_) => Err("there are bytes after the message".to_owned()),
+    }
 }
 
 #[cfg(test)]

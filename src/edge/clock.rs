@@ -21,7 +21,13 @@ impl Clock {
     /// Now, µs since 1970.
     #[must_use]
     pub fn now_us(&self) -> u64 {
-        self.started_us + self.started.elapsed().as_micros() as u64
+        self.at_us(Instant::now())
+    }
+
+    /// The time of an instant, µs since 1970.
+    #[must_use]
+    pub fn at_us(&self, at: Instant) -> u64 {
+        self.started_us + at.saturating_duration_since(self.started).as_micros() as u64
     }
 
     /// The instant of a time on this clock, for timers.

@@ -19,6 +19,7 @@ use tracing::{debug, error};
 use super::clock::Clock;
 use super::framing::{self, Bounds, Framing, Heard, Opcode};
 use super::http::Place;
+use super::pace::Pace;
 use super::world::{Hall, Mail};
 use crate::admit::Close;
 use crate::codec::message::{Id, In};
@@ -29,7 +30,7 @@ use crate::limits::{
 };
 use crate::metrics::{self, Hop};
 use crate::region::{Submit, Tick};
-use crate::session::{Effect, Input, Session, ping_payload};
+use crate::session::{Effect, Input, Note, Session, ping_payload};
 
 /// Deadlines are looked at this often.
 const CARE_US: u64 = 250 * MILLI_US;
@@ -128,6 +129,9 @@ impl Opening {
             out: Vec::new(),
             outs: vec![Vec::new(); BATCH],
             effects: Vec::new(),
+            lap: Instant::now(),
+            pace: Pace::default(),
+            rows_most: 0,
         };
         thread::Builder::new().name("driver".to_owned()).spawn(move || driver.run())
     }
@@ -203,6 +207,11 @@ struct Driver {
     /// The same for those of a batch.
     outs: Vec<Vec<u8>>,
     effects: Vec<Effect>,
+    /// When the last thing that is timed ended, and the next began.
+    lap: Instant,
+    pace: Pace,
+    /// Rows of the largest state of the tick at hand.
+    rows_most: usize,
 }
 
 impl Driver {
@@ -222,6 +231,7 @@ impl Driver {
                 self.care(now_us);
             }
             (0..self.halls.len()).for_each(|hall| self.meet_tick(hall));
+            metrics::settle();
             let wait_us = read_us.saturating_sub(self.clock.now_us());
             match self.commands.recv_timeout(Duration::from_micros(wait_us)) {
                 Ok(Command::Open(newcomer)) => self.take(*newcomer),
@@ -260,6 +270,13 @@ impl Driver {
             closing_us: None,
         }));
         self.with(index, |driver, connection| driver.heard(index, connection, &mut early));
+    }
+
+    /// The time since the last lap ended is this hop's.
+    fn lap(&mut self, hop: Hop) {
+        let now = Instant::now();
+        metrics::hop(hop, now - self.lap);
+        self.lap = now;
     }
 
     /// Does something with a connection, writes what came of it, and ends the connection if it is over. A mistake of
@@ -348,6 +365,7 @@ impl Driver {
             match connection.socket.read(&mut buffer) {
                 Ok(0) => next = Next::Lost,
                 Ok(len) => {
+                    self.lap = Instant::now();
                     next = self.heard(index, connection, &mut buffer[..len]);
                     reads += 1;
                     if len < buffer.len() && !to_the_end {
@@ -430,7 +448,12 @@ impl Driver {
         match self.ticks[hall].has_changed() {
             Ok(true) => {
                 let tick = self.ticks[hall].borrow_and_update().clone();
-                self.each(hall, &|| Input::Tick(&tick));
+                let (begun, rows_max) = (Instant::now(), self.pace.rows());
+                self.lap = begun;
+                self.rows_most = 0;
+                self.each(hall, &|| Input::Tick(&tick, rows_max));
+                self.pace.took((self.lap - begun).as_micros() as u64, self.rows_most);
+                metrics::rows_max(self.pace.rows());
             }
             Ok(false) => {}
             // The world's task is gone: a mistake of ours, or the end of the process.
@@ -481,7 +504,7 @@ impl Driver {
     fn feed(&mut self, connection: &mut Connection, input: Input<'_>) {
         let hop = match input {
             Input::Message(_) => Some(Hop::DecodeAdmit),
-            Input::Tick(_) => Some(Hop::ViewEncode),
+            Input::Tick(..) => Some(Hop::ViewEncode),
             Input::Ping(_)
             | Input::Pong(_)
             | Input::Answered(..)
@@ -491,11 +514,12 @@ impl Driver {
             | Input::Gone => None,
         };
         let Some(seat) = &mut connection.seat else { return };
-        let started = Instant::now();
         let mut effects = std::mem::take(&mut self.effects);
-        seat.session.on(input, self.clock.now_us(), &mut effects);
+        // What is timed began just now.
+        let now_us = if hop.is_some() { self.clock.at_us(self.lap) } else { self.clock.now_us() };
+        seat.session.on(input, now_us, &mut effects);
         if let Some(hop) = hop {
-            metrics::hop(hop, started.elapsed());
+            self.lap(hop);
         }
         let hall = seat.hall;
         let mut busy = Vec::new();
@@ -504,7 +528,7 @@ impl Driver {
             self.perform(effect, hall, &mut busy, &mut close);
         }
         for n in busy {
-            seat.session.on(Input::Busy(n), self.clock.now_us(), &mut effects);
+            seat.session.on(Input::Busy(n), now_us, &mut effects);
         }
         for effect in effects.drain(..) {
             self.perform(effect, hall, &mut Vec::new(), &mut close);
@@ -525,7 +549,12 @@ impl Driver {
             Effect::Ping(number) => framing::write(&mut self.out, Opcode::Ping, &ping_payload(number)),
             Effect::Pong(payload) => framing::write(&mut self.out, Opcode::Pong, &payload),
             Effect::Submit(submit) => self.submit(hall, submit, busy),
-            Effect::Note(note) => metrics::noted(&note),
+            Effect::Note(note) => {
+                if let Note::State(state) = &note {
+                    self.rows_most = self.rows_most.max(state.updates);
+                }
+                metrics::noted(&note);
+            }
             Effect::Close(why) => *close = Some(why),
         }
     }
@@ -585,7 +614,6 @@ impl Driver {
         if bytes.is_empty() {
             return Next::Stays;
         }
-        let started = Instant::now();
         while !bytes.is_empty() {
             match connection.socket.write(bytes) {
                 Ok(0) => return Next::Lost,
@@ -595,7 +623,9 @@ impl Driver {
                 Err(_) => return Next::Lost,
             }
         }
-        metrics::hop(Hop::SocketWrite, started.elapsed());
+        let now = Instant::now();
+        metrics::hop(Hop::SocketWrite, now - self.lap);
+        self.lap = now;
         let left = bytes.len();
         if left > WRITE_BUFFER_BYTES_MAX {
             return Next::Lost;

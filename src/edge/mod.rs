@@ -6,6 +6,7 @@ pub mod driver;
 pub mod framing;
 pub mod http;
 pub mod ids;
+mod pace;
 pub mod world;
 
 use std::collections::BTreeSet;

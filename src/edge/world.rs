@@ -171,6 +171,7 @@ async fn run(
         }
         facts.number.into_iter().for_each(|number| hall.ids.offer(number));
         metrics::world_facts(&facts);
+        metrics::settle();
         world.facts = cleared(facts);
         if stopping {
             world.close(&mut log, now_us);

@@ -53,11 +53,12 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The bits of an entity for viewers of a stride, 2^`level`; they are for those who hold what they start from.
+    /// Where in `shared` the bits of an entity are for viewers of a stride, 2^`level`; they are for those who hold what
+    /// they start from.
     #[must_use]
-    pub fn shared(&self, index: usize, level: u32) -> Option<&Shared> {
+    pub fn shared_at(&self, index: usize, level: u32) -> Option<u32> {
         let Entity { shared_at, levels, .. } = self.entities[index];
-        (level < u32::from(levels)).then(|| &self.shared[(shared_at + level) as usize])
+        (level < u32::from(levels)).then_some(shared_at + level)
     }
 }
 

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::fold::{Held, Leaver};
 use super::frame::{Entity, Frame, PartitionStatus, Spot, Tick};
 use super::handles::Shown;
+use super::submit::Facts;
 use super::world::{Part, World};
 use crate::codec::message::Id;
 use crate::codec::row::{Chain, Shared, Told};
@@ -94,18 +95,10 @@ impl World {
                 state: held.state,
                 profile: shown.profile.1.clone(),
             });
-            match self.owned.get_mut(&shown.id) {
-                Some(owned) if owned.admitted_us > 0 => {
-                    self.facts.fold_to_tick_us.push(now_us.saturating_sub(owned.admitted_us));
-                    owned.admitted_us = 0;
-                }
-                Some(_) => {}
-                None if shown.moved == number => {
-                    self.facts.remote_age_us.push(tick_us.saturating_sub(held.time_us));
-                }
-                None => {}
-            }
         }
+        let Facts { fold_to_tick_us, remote_age_us, .. } = &mut self.facts;
+        fold_to_tick_us.extend(self.admitted_us.drain(..).map(|at_us| now_us.saturating_sub(at_us)));
+        remote_age_us.extend(self.arrived_us.drain(..).map(|at_us| tick_us.saturating_sub(at_us)));
         frames.sort_unstable_by_key(|frame| frame.region);
         Tick {
             number,

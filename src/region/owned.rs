@@ -38,8 +38,6 @@ pub struct Owned {
     pub session: Id,
     /// How far its viewer sees, metres.
     pub radius_m: f64,
-    /// When its newest sample was admitted, µs; 0 once a tick has shown it.
-    pub admitted_us: u64,
     /// When its newest sample was queued for the log; `None` when nothing waits.
     pub queued_us: Option<u64>,
     entity: Id,
@@ -62,7 +60,6 @@ impl Owned {
         Owned {
             session,
             radius_m: RADIUS_M,
-            admitted_us: 0,
             queued_us: None,
             entity,
             profile,
@@ -94,8 +91,9 @@ impl Owned {
         self.sequence
     }
 
-    /// Moves it. The samples to fold here and now, with their partitions: its own first, then a partition just left.
-    pub fn moved(&mut self, place: Place, grid: Grid, now_us: u64) -> Vec<(u16, Sample)> {
+    /// Moves it. Appends the samples to fold here and now, with their partitions: its own first, then a partition just
+    /// left.
+    pub fn moved(&mut self, place: Place, grid: Grid, now_us: u64, out: &mut Vec<(u16, Sample)>) {
         let region = match self.at {
             Some((_, region, _)) => region.held(place.pos),
             None => Region::of(place.pos),
@@ -105,7 +103,6 @@ impl Owned {
         self.at = Some((place, region, partition));
         self.jumped |= place.jumped;
         self.sequence += 1;
-        self.admitted_us = now_us;
         if before != Some(partition) {
             (self.keyframe_us, self.whole_due) = (now_us, true);
             self.handovers.retain(|h| h.from != partition);
@@ -117,11 +114,10 @@ impl Owned {
             }
         }
         // Whole where it is new: that partition does not know the profile yet, and the log may take long to tell it.
-        let mut samples: Vec<_> = self.sample(before != Some(partition)).into_iter().collect();
+        out.extend(self.sample(before != Some(partition)));
         if before.is_some_and(|from| from != partition) {
-            samples.extend(self.handover(before.unwrap_or_default()));
+            out.extend(self.handover(before.unwrap_or_default()));
         }
-        samples
     }
 
     /// Gives it another profile, told with the next flush.
@@ -211,6 +207,12 @@ mod tests {
 
     const GRID: Grid = Grid { w: 4, h: 4 };
 
+    fn moved(owned: &mut Owned, place: Place, now_us: u64) -> Vec<(u16, Sample)> {
+        let mut samples = Vec::new();
+        owned.moved(place, GRID, now_us, &mut samples);
+        samples
+    }
+
     fn place(x: f64, time_us: u64) -> Place {
         let pos = Pos::from_metres([x, 0.0, 0.0]).expect("finite");
         Place { time_us, pos, yaw: 0, state: AppState::default(), jumped: false }
@@ -219,9 +221,9 @@ mod tests {
     #[test]
     fn a_jump_is_told_by_the_next_flush_and_by_no_other() {
         let mut owned = Owned::new(1, 2, "Ann".into());
-        owned.moved(place(0.0, 0), GRID, 0);
-        owned.moved(Place { jumped: true, ..place(90.0, 1) }, GRID, 1);
-        owned.moved(place(90.5, 2), GRID, 2);
+        moved(&mut owned, place(0.0, 0), 0);
+        moved(&mut owned, Place { jumped: true, ..place(90.0, 1) }, 1);
+        moved(&mut owned, place(90.5, 2), 2);
         let mut out = Vec::new();
         owned.flush(5 * MILLI_US, &mut out);
         owned.flush(10 * MILLI_US, &mut out);
@@ -235,16 +237,16 @@ mod tests {
         let profiles = |samples: Vec<(u16, Sample)>| -> Vec<(u16, bool)> {
             samples.iter().map(|(partition, sample)| (*partition, sample.profile.is_some())).collect()
         };
-        assert_eq!(profiles(owned.moved(place(500.0, 0), GRID, 0)), [(0, true)]);
-        assert_eq!(profiles(owned.moved(place(510.0, 1), GRID, 1)), [(0, false)]);
-        assert_eq!(profiles(owned.moved(place(520.0, 2), GRID, 2)), [(4, true), (0, true)]);
+        assert_eq!(profiles(moved(&mut owned, place(500.0, 0), 0)), [(0, true)]);
+        assert_eq!(profiles(moved(&mut owned, place(510.0, 1), 1)), [(0, false)]);
+        assert_eq!(profiles(moved(&mut owned, place(520.0, 2), 2)), [(4, true), (0, true)]);
     }
 
     #[test]
     fn a_keyframe_is_written_however_late_the_flush_comes() {
         let mut owned = Owned::new(1, 2, "Ann".into());
         let mut out = Vec::new();
-        owned.moved(place(0.0, 0), GRID, 0);
+        moved(&mut owned, place(0.0, 0), 0);
         owned.flush(60 * MILLI_US, &mut out);
         assert!(owned.keyframe_due(6 * SECOND_US));
         owned.flush(6 * SECOND_US + 9 * MILLI_US, &mut out);

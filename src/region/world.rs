@@ -44,6 +44,11 @@ pub struct World {
     queued: Vec<Id>,
     flush_us: u64,
     samples: Vec<(u16, Sample)>,
+    /// Those of one move.
+    moved: Vec<(u16, Sample)>,
+    /// When the samples of our own that no tick has shown yet were admitted, and those of others were taken, µs.
+    pub(super) admitted_us: Vec<u64>,
+    pub(super) arrived_us: Vec<u64>,
     pending: Pending,
     peers: Peers,
     polled: Vec<Polled>,
@@ -100,6 +105,9 @@ impl World {
             queued: Vec::new(),
             flush_us: 0,
             samples: Vec::new(),
+            moved: Vec::new(),
+            admitted_us: Vec::new(),
+            arrived_us: Vec::new(),
             pending: Pending::default(),
             peers: Peers::default(),
             polled: Vec::new(),
@@ -122,12 +130,19 @@ impl World {
                 let grid = self.grid;
                 let Some(owned) = self.owned.get_mut(&entity) else { return };
                 let before = owned.partition();
-                let samples = owned.moved(place, grid, now_us);
+                let mut samples = std::mem::take(&mut self.moved);
+                owned.moved(place, grid, now_us, &mut samples);
+                if owned.queued_us.is_none() {
+                    owned.queued_us = Some(now_us);
+                    self.queued.push(entity);
+                }
                 if owned.partition() != before {
                     self.want(entity, log, now_us);
                 }
                 self.fold_own(&samples);
-                self.queue(entity, now_us);
+                samples.clear();
+                self.moved = samples;
+                self.admitted_us.push(now_us);
             }
             Submit::Profile { entity, profile } => {
                 let Some(owned) = self.owned.get_mut(&entity) else { return };
@@ -285,7 +300,11 @@ impl World {
                 self.facts.echo_mismatch += 1;
             }
             let time_us = sample.time_us.saturating_add_signed(offset_us).min(now_us);
-            self.facts.full += u64::from(part.fold.fold(sample, time_us, &mut self.handles) == Folded::Full);
+            match part.fold.fold(sample, time_us, &mut self.handles) {
+                Folded::New if !own => self.arrived_us.push(time_us),
+                Folded::New | Folded::Old => {}
+                Folded::Full => self.facts.full += 1,
+            }
         }
     }
 

@@ -25,7 +25,7 @@ impl Cursors {
     pub fn pull(
         &mut self,
         tick: &Tick,
-        mut partitions: Vec<u16>,
+        partitions: &[u16],
         (at, radius_m): (Pos, f64),
         (room, depth): (usize, usize),
         out: &mut Vec<Out>,
@@ -33,10 +33,9 @@ impl Cursors {
         self.next.retain(|(partition, _)| partitions.binary_search(partition).is_ok());
         // No partition is always last: a backlog of one does not keep out the others. Each is first for an even turn.
         let first = (tick.number / (2 * TURN_TICKS)) as usize % partitions.len();
-        partitions.rotate_left(first);
         let mut room = room;
         let mut waits = false;
-        for partition in partitions {
+        for &partition in partitions[first..].iter().chain(&partitions[..first]) {
             let Some(ring) = &tick.events[usize::from(partition)] else { continue };
             let at_cursor = match self.next.binary_search_by_key(&partition, |(p, _)| *p) {
                 Ok(found) => found,
@@ -115,7 +114,7 @@ mod tests {
         let mut cursors = Cursors::default();
         let mut pull = |tick: &Tick, room, depth| {
             let mut out = Vec::new();
-            let waits = cursors.pull(tick, vec![0], (Pos::default(), 10.0), (room, depth), &mut out);
+            let waits = cursors.pull(tick, &[0], (Pos::default(), 10.0), (room, depth), &mut out);
             (waits, out.len())
         };
         assert_eq!(pull(&tick, 1_000, 1_000), (false, 0));
@@ -149,7 +148,7 @@ mod tests {
                 events: vec![ring.clone()],
             };
             let mut out = Vec::new();
-            cursors.pull(&tick, vec![0], (Pos::default(), 10.0), (1_000, 1_000), &mut out);
+            cursors.pull(&tick, &[0], (Pos::default(), 10.0), (1_000, 1_000), &mut out);
             let told: Vec<_> =
                 out.iter().map(|out| if let Out::Reset(reset) = out { Some(reset.offset) } else { None }).collect();
             assert_eq!(told, reset.map(Some).into_iter().collect::<Vec<_>>(), "{ring:?}");
@@ -173,13 +172,13 @@ mod tests {
         };
         let (mut cursors, mut budget, mut out) = (Cursors::default(), Budget::new(0), Vec::new());
         budget.ask(BUDGET_MIN);
-        cursors.pull(&tick, vec![0, 1], (at, 10.0), (0, 1), &mut out);
+        cursors.pull(&tick, &[0, 1], (at, 10.0), (0, 1), &mut out);
         tick.events = vec![ring(51_100, 500), ring(51_300, 1)];
         for number in 1..=4 * TURN_TICKS {
             tick.number = number;
             let room = (budget.room(number * TICK_US), budget.depth_bytes());
             let told = out.len();
-            cursors.pull(&tick, vec![0, 1], (at, 10.0), room, &mut out);
+            cursors.pull(&tick, &[0, 1], (at, 10.0), room, &mut out);
             budget.spend((out.len() - told) * 2_100);
         }
         let other = |told: &Out| matches!(told, Out::Event(event) if event.pos[0] > 512.0);

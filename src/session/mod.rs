@@ -21,6 +21,7 @@ use crate::region::frame::Tick;
 use crate::region::owned::Place;
 use crate::region::{Answer, Submit};
 use crate::settings::WorldSettings;
+use crate::space::Around;
 use crate::view::View;
 use crate::view::budget::Budget;
 
@@ -38,8 +39,8 @@ pub enum Input<'a> {
     Ping(&'a [u8]),
     /// A WebSocket pong came, with what the ping carried.
     Pong(&'a [u8]),
-    /// The world shows a new tick.
-    Tick(&'a Tick),
+    /// The world shows a new tick; a state may have so many rows.
+    Tick(&'a Tick, usize),
     /// An action has its answer.
     Answered(u64, Answer),
     /// An action could not be handed on: the world has too much to do.
@@ -80,6 +81,7 @@ pub struct Session {
     context: Context,
     digests: VecDeque<(u64, u32)>,
     repaired_us: u64,
+    around: Around,
     cursors: Cursors,
     /// Some events did not fit at the last tick.
     events_wait: bool,
@@ -124,6 +126,7 @@ impl Session {
             context: Context::default(),
             digests: VecDeque::new(),
             repaired_us: 0,
+            around: Around::default(),
             cursors: Cursors::default(),
             events_wait: false,
             stale: false,
@@ -160,7 +163,7 @@ impl Session {
             Input::Message(bytes) => self.on_bytes(bytes, now_us, out),
             Input::Ping(payload) => self.on_ping(payload, now_us, out),
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
-            Input::Tick(tick) => self.on_tick(tick, now_us, out),
+            Input::Tick(tick, rows_max) => self.on_tick(tick, rows_max, now_us, out),
             Input::Answered(n, answer) => self.on_answer(n, answer, out),
             // Its first sending may yet take effect.
             Input::Busy(n) if self.open_acts.get(&n) == Some(&true) => self.send(&Out::Unknown(Unknown { n }), out),
@@ -229,7 +232,7 @@ mod tests {
     use super::*;
     use crate::codec::Heard;
     use crate::codec::message::{Act, Hello, In, Move, Scope, View as ViewWish};
-    use crate::limits::{SECOND_US, TICK_US};
+    use crate::limits::{ROWS_MAX, SECOND_US, TICK_US};
     use crate::region::frame::{Entity, Event, Frame, PartitionStatus, Ring, Spot};
     use crate::space::{Grid, Pos, Region};
 
@@ -337,7 +340,7 @@ mod tests {
         let mut sent = 0;
         for number in first..first + 200 {
             let now_us = number * TICK_US;
-            let effects = client.input_at(Input::Tick(&busy(number, 0)), now_us);
+            let effects = client.input_at(Input::Tick(&busy(number, 0), ROWS_MAX), now_us);
             sent = effects.iter().filter(|e| matches!(e, Effect::Note(Note::State(_)))).count();
             // It says `seen` for five seconds; then, as the browsers of all, it answers pings only.
             if number < first + 100 {
@@ -362,7 +365,7 @@ mod tests {
         for number in first..first + 60 * 20 {
             let n = if number < first + 40 { 0 } else { 10 };
             let now_us = number * TICK_US;
-            for effect in client.input_at(Input::Tick(&busy(number, n)), now_us) {
+            for effect in client.input_at(Input::Tick(&busy(number, n), ROWS_MAX), now_us) {
                 match effect {
                     Effect::Note(Note::State(state)) if state.updates + state.enters > 0 => shown = number,
                     Effect::Send(payload) => told += usize::from(payload.bytes().len() > 1_900),

@@ -1,5 +1,7 @@
 //! What a tick means for one session: deadlines, then events and a state as far as budget and link allow.
 
+use std::cell::Cell;
+
 use super::events::TURN_TICKS;
 use super::flow::Verdict;
 use super::{Effect, Note, Phase, Session, StateNote};
@@ -17,8 +19,13 @@ use crate::view::Turn;
 /// Without a difference to tell, a state is still sent this often, so that the client knows the world lives.
 const EMPTY_STATE_TICKS: u64 = 10;
 
+thread_local! {
+    /// The delta at hand: one for all sessions of a thread, so that it stays in the cache.
+    static DELTA: Cell<Delta> = Cell::default();
+}
+
 impl Session {
-    pub(super) fn on_tick(&mut self, tick: &Tick, now_us: u64, out: &mut Vec<Effect>) {
+    pub(super) fn on_tick(&mut self, tick: &Tick, rows_max: usize, now_us: u64, out: &mut Vec<Effect>) {
         if self.phase == Phase::New {
             if now_us.saturating_sub(self.opened_us) >= HELLO_WITHIN_US {
                 self.close(Close::NoHello, out);
@@ -44,20 +51,22 @@ impl Session {
             Some(Verdict::Climb) => self.budget.climb(),
             Some(Verdict::Stay) | None => {}
         }
-        let around = tick.grid.partitions_around(at, self.radius_m * HYSTERESIS);
+        self.around.go(tick.grid, at, self.radius_m * HYSTERESIS);
+        let around = self.around.partitions();
         let status = |partition: &u16| tick.partitions[usize::from(*partition)];
-        self.tell_stale(around.iter().any(|partition| status(partition).stale), out);
+        let stale = around.iter().any(|partition| status(partition).stale);
         let complete = around.iter().all(|partition| status(partition).complete);
+        self.tell_stale(stale, out);
         let mut told = Vec::new();
         // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
         let turn_of_events = (tick.number / TURN_TICKS).is_multiple_of(2);
         let room = if self.events_wait && !turn_of_events { 0 } else { self.budget.room(now_us) };
         let room = (room, self.budget.depth_bytes());
-        self.events_wait = self.cursors.pull(tick, around, (at, self.radius_m), room, &mut told);
+        self.events_wait = self.cursors.pull(tick, self.around.partitions(), (at, self.radius_m), room, &mut told);
         told.iter().for_each(|message| self.send(message, out));
         let share = if self.events_wait && turn_of_events { 0 } else { STATE_BYTES_MAX };
         let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());
-        self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick }, now_us, out);
+        self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick, rows_max }, now_us, out);
     }
 
     fn tell_state(&mut self, turn: Turn<'_>, now_us: u64, out: &mut Vec<Effect>) {
@@ -65,8 +74,7 @@ impl Session {
             return out.push(Effect::Note(Note::Skipped));
         }
         let tick = turn.tick;
-        // Not kept from tick to tick: a thousand clients' would push each other out of the cache.
-        let mut delta = Delta::default();
+        let mut delta = DELTA.take();
         let summary = self.view.step(turn, &mut delta);
         if !delta.is_empty() || tick.number >= self.context.tick + EMPTY_STATE_TICKS {
             let payload = self.encoding.encode_state(&mut self.context, &delta);
@@ -93,6 +101,7 @@ impl Session {
                 summary,
             })));
         }
+        DELTA.set(delta);
     }
 
     fn tell_stale(&mut self, stale: bool, out: &mut Vec<Effect>) {

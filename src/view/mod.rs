@@ -8,9 +8,8 @@ pub mod table;
 use std::cell::Cell;
 
 use crate::codec::Encoding;
-use crate::codec::bits::Bits;
 use crate::codec::message::Id;
-use crate::codec::row::{self, Told};
+use crate::codec::row::{self, Shared, Told};
 use crate::codec::state::{
     Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte,
 };
@@ -126,6 +125,8 @@ pub struct Turn<'a> {
     pub room: usize,
     /// Bytes that the budget gives per tick in the long run.
     pub per_tick: usize,
+    /// Rows that a state is to have at most, about, whatever the budget: they cost the gateway time.
+    pub rows_max: usize,
 }
 
 /// One client's view.
@@ -160,8 +161,8 @@ enum News {
     Nothing,
     /// It is told as it is.
     Row,
-    /// As bits that others get, too, and what is expected of the next.
-    Shared(Bits, u8),
+    /// As bits that others get, too: those at this place of its frame.
+    Shared(u32),
     /// To this client alone, and what is expected of the next.
     Single(u8),
 }
@@ -225,7 +226,7 @@ impl View {
 
     /// Writes into `out` what to tell the client. What it tells counts as held from then on.
     pub fn step(&mut self, turn: Turn<'_>, out: &mut Delta) -> Summary {
-        let Turn { tick, me, at, complete, room, per_tick } = turn;
+        let Turn { tick, me, at, complete, room, per_tick, rows_max } = turn;
         out.clear();
         out.tick = tick.number;
         if self.full == Some(true) {
@@ -243,7 +244,7 @@ impl View {
         let Scratch { candidates, holders, missing, near, far } = &mut scratch;
         candidates.clear();
         interest::gather(me, at, self.radius_m, tick, &self.table, candidates);
-        let plan = Plan::new(candidates, rows(per_tick, self.row_bits.div_ceil(16)));
+        let plan = Plan::new(candidates, rows(per_tick, self.row_bits.div_ceil(16)).min(rows_max));
         let mut summary = Summary::default();
         holders.clear();
         holders.resize(self.table.slots(), NOBODY);
@@ -336,10 +337,11 @@ impl View {
             Encoding::Json => (News::Row, JSON_ROW),
             Encoding::MessagePack => {
                 let trail = self.table.trail(candidate.slot);
-                let shared = frame.shared(index, stride.trailing_zeros());
-                let surprise = shared.map_or(trail.surprise, |shared| shared.surprise);
-                match shared.and_then(|shared| shared.for_trail(trail)) {
-                    Some(bits) => (News::Shared(bits, surprise), GAP + bits.len() as usize),
+                let shared_at = frame.shared_at(index, stride.trailing_zeros());
+                let shared = shared_at.map(|at| &frame.shared[at as usize]);
+                let surprise = shared.map_or(trail.surprise, |shared| shared.next.surprise);
+                match shared_at.zip(shared.filter(|shared| shared.is_for(trail))) {
+                    Some((at, shared)) => (News::Shared(at), GAP + shared.bits.len() as usize),
                     None => {
                         let told = frame.spots[index].told(entity);
                         (News::Single(surprise), SINGLE_GAP + row::len(trail, &told, surprise))
@@ -407,7 +409,7 @@ impl View {
             let frame = &tick.frames[usize::from(candidate.frame)];
             let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
             let slot = candidate.slot;
-            let trail = *self.table.trail(slot);
+            let trail = self.table.trail(slot);
             summary.error_max2_cm = summary.error_max2_cm.max(trail.last.pos.distance2(spot.pos));
             if entity.renamed > told || entity.changed > told {
                 let profile = (entity.renamed > told).then(|| entity.profile.clone());
@@ -416,24 +418,25 @@ impl View {
                 out.changes.push(Change { slot: self.table.name(slot), profile, state });
             }
             self.table.tell(slot, tick.number);
-            let (is_told, jumped) = (spot.told(entity), entity.teleported > told);
-            let (surprise, jumped) = match news {
+            match news {
                 News::Nothing => continue,
                 News::Row => {
-                    out.updates.push(row(self.table.name(slot), is_told, jumped));
-                    (trail.surprise, jumped)
+                    let (told, jumped) = (spot.told(entity), entity.teleported > told);
+                    out.updates.push(row(self.table.name(slot), told, jumped));
+                    self.table.go(slot, told, jumped, 0);
                 }
-                News::Shared(bits, surprise) => {
-                    out.rows.shared.push((slot, bits));
+                News::Shared(at) => {
                     // These bits say nothing of a jump: one that ended where it began is not told.
-                    (surprise, false)
+                    let Shared { bits, next, .. } = &frame.shared[at as usize];
+                    out.rows.shared.push((slot, *bits));
+                    self.table.go_to(slot, next);
                 }
                 News::Single(surprise) => {
-                    out.rows.singles.push(Single { slot, trail, told: is_told, surprise, jumped });
-                    (surprise, jumped)
+                    let (trail, told, jumped) = (*self.table.trail(slot), spot.told(entity), entity.teleported > told);
+                    out.rows.singles.push(Single { slot, trail, told, surprise, jumped });
+                    self.table.go(slot, told, jumped, surprise);
                 }
-            };
-            self.table.go(slot, is_told, jumped, surprise);
+            }
             let age_us = (tick.number * TICK_US).saturating_sub(entity.time_us);
             summary.age_sum_us += age_us;
             summary.age_max_us = summary.age_max_us.max(age_us);
@@ -451,8 +454,8 @@ fn row(slot: Slot, told: Told, jumped: bool) -> Row {
 mod tests {
     use super::*;
     use crate::client::Mirror;
-    use crate::codec::bits::Put;
-    use crate::limits::BUDGET_MIN;
+    use crate::codec::bits::{Bits, Put};
+    use crate::limits::{BUDGET_MIN, ROWS_MAX};
     use crate::region::frame::{Frame, PartitionStatus, Spot};
     use crate::space::{Grid, Region};
     use budget::Budget;
@@ -496,7 +499,15 @@ mod tests {
                 let mut tick = crowd(number, n);
                 let frame = Arc::get_mut(&mut tick.frames[0]).expect("just made");
                 frame.spots.iter_mut().for_each(|spot| spot.epoch = epoch);
-                let turn = Turn { tick: &tick, me: 999, at: Pos::default(), complete: true, room, per_tick: 10_000 };
+                let turn = Turn {
+                    tick: &tick,
+                    me: 999,
+                    at: Pos::default(),
+                    complete: true,
+                    room,
+                    per_tick: 10_000,
+                    rows_max: ROWS_MAX,
+                };
                 let held = view.step(turn, &mut delta).held;
                 let payload = encoding.encode_state(&mut context, &delta);
                 let crate::codec::Heard::State(read) = encoding.decode_out(&mut reader, payload.bytes()).expect("ours")
@@ -551,7 +562,8 @@ mod tests {
                 let room = budget.room(number * TICK_US);
                 let n = if number < 100 { 20 } else { 21 };
                 let (tick, per_tick) = (&crowd(number, n), budget.per_tick());
-                let turn = Turn { tick, me: 99, at: Pos::default(), complete: true, room, per_tick };
+                let turn =
+                    Turn { tick, me: 99, at: Pos::default(), complete: true, room, per_tick, rows_max: ROWS_MAX };
                 view.step(turn, &mut delta);
                 if !delta.is_empty() {
                     budget.spend(encoding.encode_state(&mut context, &delta).framed_len());
@@ -592,7 +604,10 @@ mod tests {
         };
         let (mut view, mut delta) = (View::new(Encoding::MessagePack), Delta::default());
         let mut step = |tick: &Tick, delta: &mut Delta| {
-            view.step(Turn { tick, me: 999, at: here(0), complete: true, room: 10_000, per_tick: 1_000 }, delta);
+            view.step(
+                Turn { tick, me: 999, at: here(0), complete: true, room: 10_000, per_tick: 1_000, rows_max: ROWS_MAX },
+                delta,
+            );
         };
         step(&tick(1), &mut delta);
         let told: Vec<_> = delta.enters.iter().map(|e| (e.entity, &*e.profile, e.row.pos)).collect();

@@ -176,6 +176,11 @@ impl Table {
         self.hot[usize::from(slot)].trail.go(told, jumped, surprise);
     }
 
+    /// Notes that a slot is told what leads to this.
+    pub fn go_to(&mut self, slot: u16, next: &Trail) {
+        self.hot[usize::from(slot)].trail = *next;
+    }
+
     /// Notes that a slot is told all there is to tell.
     pub fn tell(&mut self, slot: u16, tick: u64) {
         self.hot[usize::from(slot)].told = ticks(self.first, tick);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nearcast::codec::message::Id;
 use nearcast::codec::record::{Record, Stamp, encode};
-use nearcast::limits::{MILLI_US, SECOND_US, TICK_US};
+use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic};
 use nearcast::region::{Answered, Submit, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
@@ -241,7 +241,7 @@ impl Cluster {
         if let Some(tick) = tick {
             self.checker.ticked(place_name(&self.gateways, place), tick.number);
             for session in self.sessions(place) {
-                self.input(place, session, Input::Tick(&tick));
+                self.input(place, session, Input::Tick(&tick, ROWS_MAX));
             }
         }
     }
