@@ -31,14 +31,15 @@ impl Pos {
         [f64::from(self.x) / 100.0, f64::from(self.y) / 100.0, f64::from(self.z) / 100.0]
     }
 
-    /// Square of the distance, cm². Exact: positions stay within ±2^29 cm.
+    /// Square of the distance, cm². Exact: positions stay within ±2^29 cm, so nothing wraps.
     #[must_use]
+    #[inline]
     pub fn distance2(self, other: Pos) -> u64 {
         let axis = |a: i32, b: i32| {
-            let d = i64::from(a) - i64::from(b);
-            (d * d) as u64
+            let d = i64::from(a).wrapping_sub(i64::from(b));
+            d.wrapping_mul(d) as u64
         };
-        axis(self.x, other.x) + axis(self.y, other.y) + axis(self.z, other.z)
+        axis(self.x, other.x).wrapping_add(axis(self.y, other.y)).wrapping_add(axis(self.z, other.z))
     }
 
     /// Distance in metres.

@@ -12,13 +12,16 @@ pub trait Put {
     /// Puts the lowest `len` bits of `value`, 32 at most; the others are zero.
     fn put(&mut self, value: u32, len: u32);
 
-    /// Puts a number in the Rice code of parameter `k` (R. F. Rice, 1979): its quotient by 2^k in ones and a zero, then
-    /// its `k` lowest bits.
+    /// Puts a number in the Rice code of parameter `k`, 19 at most (R. F. Rice, 1979): its quotient by 2^k in ones and a
+    /// zero, then its `k` lowest bits.
+    #[inline]
     fn put_rice(&mut self, value: u32, k: u32) {
-        let quotient = value >> k;
+        // Checks of shifts that cannot overflow would be most of the work.
+        let quotient = value.wrapping_shr(k);
         if quotient < QUOTIENT_MAX {
-            self.put((1 << quotient) - 1, quotient + 1);
-            self.put(value & ((1 << k) - 1), k);
+            let ones = 1_u32.wrapping_shl(quotient) - 1;
+            let low = value & (1_u32.wrapping_shl(k) - 1);
+            self.put(ones | low.wrapping_shl(quotient + 1), quotient + 1 + k);
         } else {
             self.put((1 << QUOTIENT_MAX) - 1, QUOTIENT_MAX);
             self.put(value, RAW_BITS);
@@ -48,7 +51,7 @@ impl Bits {
     /// None yet.
     pub const NONE: Bits = Bits { bits: 0, len: 0 };
     /// As many fit.
-    const MAX: u32 = u64::BITS;
+    pub const MAX: u32 = u64::BITS;
 
     /// How many.
     #[must_use]
@@ -92,9 +95,10 @@ impl Writer {
     }
 
     /// Appends bits that are ready.
+    #[inline]
     pub fn put_bits(&mut self, bits: Bits) {
         let low = bits.len().min(32);
-        self.put((bits.bits & ((1 << low) - 1)) as u32, low);
+        self.put(bits.bits as u32, low);
         if bits.len() > 32 {
             self.put((bits.bits >> 32) as u32, bits.len() - 32);
         }
@@ -111,8 +115,9 @@ impl Writer {
 }
 
 impl Put for Writer {
+    #[inline]
     fn put(&mut self, value: u32, len: u32) {
-        self.waiting |= u64::from(value) << self.len;
+        self.waiting |= u64::from(value).wrapping_shl(self.len);
         self.len += len;
         if self.len >= 32 {
             self.out.extend_from_slice(&(self.waiting as u32).to_le_bytes());

@@ -4,6 +4,7 @@
 
 pub mod bits;
 pub mod message;
+mod quick;
 pub mod reader;
 pub mod record;
 pub mod row;

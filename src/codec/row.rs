@@ -21,8 +21,8 @@ pub struct Told {
 pub struct Trail {
     /// The newest sample.
     pub last: Told,
-    /// The step to it, x y z in cm; none after an enter, a jump, or a step of more than 327 m.
-    pub step: Option<[i16; 3]>,
+    /// The step to it, x y z in cm; 0 after an enter, a jump, or a step of more than 327 m.
+    pub step: [i16; 3],
     /// Rice parameter of the next distance: how much its entity surprises.
     pub surprise: u8,
 }
@@ -40,7 +40,7 @@ impl Trail {
     /// Begins with a sample.
     #[must_use]
     pub fn new(told: Told) -> Trail {
-        Trail { last: told, step: None, surprise: SURPRISE_AT_FIRST }
+        Trail { last: told, step: [0; 3], surprise: SURPRISE_AT_FIRST }
     }
 
     /// Goes on to a sample.
@@ -48,13 +48,14 @@ impl Trail {
         let (to, from) = (told.pos, self.last.pos);
         let axis = |to: i32, from: i32| i16::try_from(to.wrapping_sub(from)).ok();
         let step = || Some([axis(to.x, from.x)?, axis(to.y, from.y)?, axis(to.z, from.z)?]);
-        *self = Trail { last: told, step: if jumped { None } else { step() }, surprise };
+        let step = if jumped { None } else { step() };
+        *self = Trail { last: told, step: step.unwrap_or_default(), surprise };
     }
 
     /// Where the next sample is expected: the same step on.
     fn expected(&self) -> Pos {
         let Pos { x, y, z } = self.last.pos;
-        let [dx, dy, dz] = self.step.unwrap_or_default().map(i32::from);
+        let [dx, dy, dz] = self.step.map(i32::from);
         Pos { x: x.wrapping_add(dx), y: y.wrapping_add(dy), z: z.wrapping_add(dz) }
     }
 }
@@ -172,7 +173,7 @@ impl Chain {
     pub fn tell(&mut self, told: Told, jumped: bool) -> Shared {
         let trail = self.trail;
         if (trail.last.pos, trail.last.yaw) == (told.pos, told.yaw) {
-            return Shared { trail, next: trail, bits: Bits::NONE };
+            return Shared { trail, next: trail, ..Shared::default() };
         }
         let at = trail.expected();
         let size = |to: i32, from: i32| zigzag(to.wrapping_sub(from)).min(MEAN_MAX);
@@ -188,7 +189,7 @@ impl Chain {
             put(&mut bits, &trail, &told, surprise);
         }
         self.trail.go(told, jumped, surprise);
-        Shared { trail, next: self.trail, bits }
+        Shared { trail, next: self.trail, bits, way2_cm: trail.last.pos.distance2(told.pos) }
     }
 }
 
@@ -201,6 +202,8 @@ pub struct Shared {
     pub next: Trail,
     /// The bits; none if they would be too many, or there is nothing new.
     pub bits: Bits,
+    /// Square of the distance that they tell, cm².
+    pub way2_cm: u64,
 }
 
 impl Shared {
@@ -276,15 +279,15 @@ mod tests {
         let mut chain = Chain::new(told(0));
         chain.tell(told(1), false);
         let shared = chain.tell(told(2), false);
-        let holds = |step: Option<i16>, last, surprise| {
-            let trail = Trail { last: told(last), step: step.map(|x| [x, 0, 0]), surprise };
+        let holds = |step: i16, last, surprise| {
+            let trail = Trail { last: told(last), step: [step, 0, 0], surprise };
             shared.is_for(&trail)
         };
-        assert!(holds(Some(1), 1, SURPRISE_AT_FIRST));
-        assert!(!holds(Some(1), 0, SURPRISE_AT_FIRST), "missed one");
-        assert!(!holds(None, 1, SURPRISE_AT_FIRST), "has just entered");
-        assert!(!holds(Some(2), 1, SURPRISE_AT_FIRST), "missed one before");
-        assert!(!holds(Some(1), 1, SURPRISE_AT_FIRST + 1));
+        assert!(holds(1, 1, SURPRISE_AT_FIRST));
+        assert!(!holds(1, 0, SURPRISE_AT_FIRST), "missed one");
+        assert!(!holds(0, 1, SURPRISE_AT_FIRST), "has just entered");
+        assert!(!holds(2, 1, SURPRISE_AT_FIRST), "missed one before");
+        assert!(!holds(1, 1, SURPRISE_AT_FIRST + 1));
         assert!(chain.tell(told(3), true).bits.is_empty(), "a jump is told to each alone");
     }
 }

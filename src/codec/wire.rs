@@ -7,6 +7,7 @@ use serde::Deserialize as _;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::message::{In, Out};
+use super::quick;
 use super::state::{self, Context, Delta, Known};
 
 /// How a client writes and reads.
@@ -100,6 +101,11 @@ impl Encoding {
 
     /// Reads a client's message.
     pub fn decode(self, bytes: &[u8]) -> Result<In, Unreadable> {
+        if self == Encoding::MessagePack
+            && let Some(step) = quick::step(bytes)
+        {
+            return Ok(In::Move(step));
+        }
         let error = match self {
             Encoding::Json => match serde_json::from_slice(bytes) {
                 Ok(message) => return Ok(message),

@@ -39,7 +39,7 @@ pub struct PartitionStatus {
     pub stale: bool,
 }
 
-/// The entities of one region at one tick. `spots` and `entities` run in parallel.
+/// The entities of one region at one tick. `spots`, `entities` and `shared` run in parallel.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// Which region.
@@ -48,33 +48,41 @@ pub struct Frame {
     pub spots: Vec<Spot>,
     /// The rest, looked at for those who are near.
     pub entities: Vec<Entity>,
-    /// Samples in bits, made once for all viewers: of each entity, for stride 1, 2, 4 … as far as the tick is an anchor.
+    /// Samples in bits, made once for all viewers, for stride 1.
     pub shared: Vec<Shared>,
+    /// The same for stride 2, 4 … of each entity, as far as the tick is an anchor.
+    pub strided: Vec<Shared>,
 }
 
 impl Frame {
-    /// Where in `shared` the bits of an entity are for viewers of a stride, 2^`level`; they are for those who hold what
-    /// they start from.
+    /// The bits of an entity for viewers of a stride, 2^`level`; they are for those who hold what they start from.
     #[must_use]
-    pub fn shared_at(&self, index: usize, level: u32) -> Option<u32> {
-        let Entity { shared_at, levels, .. } = self.entities[index];
-        (level < u32::from(levels)).then_some(shared_at + level)
+    pub fn shared(&self, index: usize, level: u32) -> Option<&Shared> {
+        let Entity { strided_at, strides, .. } = self.entities[index];
+        match level.checked_sub(1) {
+            None => self.shared.get(index),
+            Some(level) => (level < u32::from(strides)).then(|| &self.strided[(strided_at + level) as usize]),
+        }
     }
 }
 
 /// Who is where: all that every viewer in reach looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spot {
     /// Its number.
     pub id: Id,
-    /// Last tick at which anything of it changed.
+    /// Last tick at which anything of it changed,
     pub touched: u64,
+    /// and anything but position and facing.
+    pub altered: u64,
     /// Position.
     pub pos: Pos,
     /// The gateway's own dense number of the entity; used again after it is gone.
     pub handle: u32,
     /// Counts the uses of the handle, wrapping.
     pub epoch: u16,
+    /// How much older than the tick the sample is, µs; at most 71 minutes.
+    pub age_us: u32,
 }
 
 impl Spot {
@@ -88,16 +96,14 @@ impl Spot {
 /// What else is shown of an entity. Ticks say when something last became different from the tick before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entity {
-    /// When it was there, µs on this gateway's clock.
-    pub time_us: u64,
     /// Facing as it is shown, 1/256 turn: within [`crate::limits::FACING_SLACK`] of the sample's.
     pub yaw: u8,
     /// Age as it is shown, see [`crate::codec::state::age_from_byte`]: within [`crate::limits::AGE_SLACK_MS`].
     pub age: u8,
-    /// Where its bits begin in [`Frame::shared`], and for how many strides there are any.
-    pub shared_at: u32,
+    /// Where its bits begin in [`Frame::strided`], and for how many strides there are any.
+    pub strided_at: u32,
     /// See above.
-    pub levels: u8,
+    pub strides: u8,
     /// Last tick at which it jumped without walking.
     pub teleported: u64,
     /// Last tick at which position or facing changed.

@@ -70,24 +70,27 @@ impl World {
             shown.tick = number;
             let region = Region::of(held.pos);
             let cell = *cells.entry(region).or_insert_with(|| {
-                frames.push(Frame { region, spots: Vec::new(), entities: Vec::new(), shared: Vec::new() });
+                frames.push(Frame { region, ..Frame::default() });
                 frames.len() - 1
             });
-            let shared_at = frames[cell].shared.len() as u32;
-            let levels = share(shown, handle as u32, number, fresh, &mut frames[cell].shared);
-            frames[cell].spots.push(Spot {
+            let frame = &mut frames[cell];
+            let strided_at = frame.strided.len() as u32;
+            frame.shared.push(share(shown, handle as u32, number, fresh, &mut frame.strided));
+            let altered = shown.changed.max(shown.renamed);
+            frame.spots.push(Spot {
                 id: shown.id,
-                touched: shown.moved.max(shown.changed).max(shown.renamed),
+                touched: shown.moved.max(altered),
+                altered,
                 pos: held.pos,
                 handle: handle as u32,
                 epoch: shown.epoch,
+                age_us: u32::try_from(tick_us.saturating_sub(held.time_us)).unwrap_or(u32::MAX),
             });
-            frames[cell].entities.push(Entity {
-                time_us: held.time_us.min(tick_us),
+            frame.entities.push(Entity {
                 yaw: shown.yaw,
                 age: shown.age,
-                shared_at,
-                levels,
+                strided_at,
+                strides: (frame.strided.len() - strided_at as usize) as u8,
                 teleported: shown.teleported.0,
                 moved: shown.moved,
                 changed: shown.changed,
@@ -121,20 +124,23 @@ impl World {
 }
 
 /// Makes the bits that tell an entity's newest sample to all who hold what they were told at the anchors before, for
-/// each stride of which this tick is an anchor. For how many strides.
-fn share(shown: &mut Shown, handle: u32, number: u64, fresh: bool, out: &mut Vec<Shared>) -> u8 {
+/// each stride of which this tick is an anchor: those for stride 1, and appended to `out` the others.
+fn share(shown: &mut Shown, handle: u32, number: u64, fresh: bool, out: &mut Vec<Shared>) -> Shared {
     let told = Told { pos: shown.pos, yaw: shown.yaw, age: shown.age };
     if fresh {
         shown.chains = [Chain::new(told); STRIDES];
-        return 0;
+        return Shared::default();
     }
     // The same anchors as those of `Candidate::has_turn`.
     let levels = ((number + u64::from(handle)).trailing_zeros() as usize + 1).min(STRIDES);
-    out.extend(shown.chains[..levels].iter_mut().enumerate().map(|(level, chain)| {
-        let jumped = shown.teleported.0 + (1 << level) > number;
+    let teleported = shown.teleported.0;
+    let mut all = shown.chains[..levels].iter_mut().enumerate().map(|(level, chain)| {
+        let jumped = teleported + (1 << level) > number;
         chain.tell(told, jumped)
-    }));
-    levels as u8
+    });
+    let first = all.next().unwrap_or_default();
+    out.extend(all);
+    first
 }
 
 fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {

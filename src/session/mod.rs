@@ -308,17 +308,14 @@ mod tests {
 
     /// A tick at which one avatar has just moved, and `n` long events stand in the ring.
     fn busy(number: u64, n: u64) -> Tick {
-        let spot =
-            Spot { id: 9, touched: number, pos: Pos { x: 100, y: 0, z: (number % 100) as i32 }, handle: 0, epoch: 1 };
-        let avatar = Entity {
-            time_us: number * TICK_US,
-            yaw: 0,
-            teleported: 0,
-            moved: number,
-            changed: 1,
-            renamed: 1,
-            ..Entity::default()
+        let spot = Spot {
+            id: 9,
+            touched: number,
+            pos: Pos { x: 100, y: 0, z: (number % 100) as i32 },
+            epoch: 1,
+            ..Spot::default()
         };
+        let avatar = Entity { yaw: 0, teleported: 0, moved: number, changed: 1, renamed: 1, ..Entity::default() };
         let (scope, pos, data) = (Scope::Nearby, Pos::default(), "x".repeat(2_000));
         let event = |offset| Event { offset, from: 9, scope, pos, name: "x".into(), data: data.as_str().into() };
         let events = (0..n).map(|offset| Arc::new(event(offset))).collect();

@@ -34,28 +34,23 @@ impl Candidate {
 
 /// Collects into `out` who is within the radius, and who is held and within 1.1 × the radius; never the viewer.
 pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &Table, out: &mut Vec<Candidate>) {
-    // At most 141 m: squares of three axes fit 32 bits.
-    let cm = |metres: f64| (metres * 100.0) as u32;
-    let (inner, outer) = (cm(radius_m), cm(radius_m * HYSTERESIS));
+    // At most 141 m: their squares fit 32 bits.
+    let cm2 = |metres: f64| u64::from((metres * 100.0) as u32).pow(2);
+    let (inner2, outer2) = (cm2(radius_m), cm2(radius_m * HYSTERESIS));
     for region in Region::around(at, radius_m * HYSTERESIS) {
         let Ok(number) = tick.frames.binary_search_by_key(&region, |frame| frame.region) else { continue };
         for (index, spot) in tick.frames[number].spots.iter().enumerate() {
-            let Pos { x, y, z } = spot.pos;
-            let (x, y, z) = (x.abs_diff(at.x), y.abs_diff(at.y), z.abs_diff(at.z));
-            if x.max(y).max(z) > outer {
-                continue;
-            }
-            let distance2 = x * x + y * y + z * z;
-            if distance2 > outer * outer || spot.id == me {
+            let distance2 = spot.pos.distance2(at);
+            if distance2 > outer2 || spot.id == me {
                 continue;
             }
             let slot = table.find(spot.handle, spot.epoch);
             let distance2 = match slot {
-                NO_SLOT if distance2 > inner * inner => continue,
+                NO_SLOT if distance2 > inner2 => continue,
                 NO_SLOT => distance2 + distance2 / 5,
                 _ => distance2,
             };
-            let rank = u64::from(distance2) << 32 | u64::from(spot.handle);
+            let rank = distance2 << 32 | u64::from(spot.handle);
             out.push(Candidate { rank, index: index as u32, frame: number as u16, slot });
         }
     }

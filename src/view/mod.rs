@@ -8,17 +8,18 @@ pub mod table;
 use std::cell::Cell;
 
 use crate::codec::Encoding;
+use crate::codec::bits::Bits;
 use crate::codec::message::Id;
-use crate::codec::row::{self, Shared, Told};
+use crate::codec::row::{self, Told};
 use crate::codec::state::{
     Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte,
 };
 use crate::codec::wire::json_len;
-use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M, TICK_US};
+use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M};
 use crate::region::frame::{Entity, Tick};
 use crate::space::Pos;
 use interest::{Candidate, Plan};
-use table::{NO_SLOT, Table};
+use table::{Followed, NO_SLOT, Table};
 
 /// Bits that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding.
 #[derive(Clone, Copy, Debug)]
@@ -110,6 +111,15 @@ pub struct Summary {
     pub error_max2_cm: u64,
 }
 
+impl Summary {
+    /// An update tells a sample of this age, so far from what the client held.
+    fn told(&mut self, age_us: u32, way2_cm: u64) {
+        self.age_sum_us += u64::from(age_us);
+        self.age_max_us = self.age_max_us.max(u64::from(age_us));
+        self.error_max2_cm = self.error_max2_cm.max(way2_cm);
+    }
+}
+
 /// What a state is made of and for.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn<'a> {
@@ -161,7 +171,7 @@ enum News {
     Nothing,
     /// It is told as it is.
     Row,
-    /// As bits that others get, too: those at this place of its frame.
+    /// As bits that others of its stride get, too, 2^this.
     Shared(u32),
     /// To this client alone, and what is expected of the next.
     Single(u8),
@@ -174,8 +184,17 @@ struct Scratch {
     /// By slot: which candidate holds it, or [`NOBODY`].
     holders: Vec<u32>,
     missing: Vec<Candidate>,
+    rest: Vec<Candidate>,
     near: Vec<Due>,
     far: Vec<Due>,
+}
+
+/// Who stays in the table: candidates, by slot which of them holds it, and how often they are told of.
+#[derive(Clone, Copy)]
+struct Stay<'a> {
+    candidates: &'a [Candidate],
+    holders: &'a [u32],
+    plan: Plan,
 }
 
 thread_local! {
@@ -241,7 +260,7 @@ impl View {
         out.partial = !complete;
 
         let mut scratch = SCRATCH.take();
-        let Scratch { candidates, holders, missing, near, far } = &mut scratch;
+        let Scratch { candidates, holders, missing, rest, near, far } = &mut scratch;
         candidates.clear();
         interest::gather(me, at, self.radius_m, tick, &self.table, candidates);
         let plan = Plan::new(candidates, rows(per_tick, self.row_bits.div_ceil(16)).min(rows_max));
@@ -259,13 +278,6 @@ impl View {
                 }
             }
         }
-        for candidate in holders.iter().filter_map(|at| candidates.get(*at as usize)) {
-            let stride = plan.stride(candidate).unwrap_or(1);
-            if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
-                let list = if plan.is_near(candidate) { &mut *near } else { &mut *far };
-                list.extend(self.due(candidate, stride, tick));
-            }
-        }
         let around = self.costs.envelope + self.table.slots() / SLOTS_PER_GAP_BIT;
         let mut left = (8 * room).saturating_sub(around);
         if stay < self.table.len() {
@@ -276,11 +288,23 @@ impl View {
             left -= self.costs.leave * out.leaves.len();
         }
 
-        self.deferred.clear();
         // Who is not there yet comes before who is far, but does not starve those; nor is it starved by the near, whose
         // profiles and states may cost more than the plan counts.
         let near_room = if missing.is_empty() { left } else { left.min(8 * per_tick * 3 / 4) };
-        left -= near_room - self.update(near, tick, near_room, out, &mut summary);
+        left -= near_room;
+        // Half of it is left for those who do not just walk on.
+        let walk_room = if self.costs.encoding == Encoding::MessagePack { near_room / 2 } else { 0 };
+        let all = Stay { candidates, holders, plan };
+        let walked = self.walk_on(all, tick, walk_room, rest, out, &mut summary);
+        for candidate in rest.drain(..) {
+            let stride = plan.stride(&candidate).unwrap_or(1);
+            if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
+                let list = if plan.is_near(&candidate) { &mut *near } else { &mut *far };
+                list.extend(self.due(&candidate, stride, tick));
+            }
+        }
+        self.deferred.clear();
+        left += self.update(near, tick, near_room - walked, out, &mut summary);
         let all_in = self.enter(missing, tick, left / 4, &mut left, out);
         if all_in && complete && self.full.is_some() {
             self.full = None;
@@ -291,11 +315,13 @@ impl View {
             // An eighth of a tick's bytes.
             left = left.min(per_tick);
         }
-        let is_in_order = far.is_empty() && summary.deferred == 0;
         self.update(far, tick, left, out, &mut summary);
-        if !is_in_order {
-            out.rows.shared.sort_unstable_by_key(|(slot, _)| *slot);
-            out.rows.singles.sort_unstable_by_key(|single| single.slot);
+        let Rows { singles, shared } = &mut out.rows;
+        if !shared.is_sorted_by_key(|(slot, _)| *slot) {
+            shared.sort_unstable_by_key(|(slot, _)| *slot);
+        }
+        if !singles.is_sorted_by_key(|single| single.slot) {
+            singles.sort_unstable_by_key(|single| single.slot);
         }
         self.learn(&out.rows);
         SCRATCH.set(scratch);
@@ -324,6 +350,41 @@ impl View {
         }
     }
 
+    /// Nearly all of the near just walk on: those are told here, in one look each, what all others are told who hold the
+    /// same. `rest` are the others. What it costs, `room` at most.
+    fn walk_on(
+        &mut self,
+        stay: Stay<'_>,
+        tick: &Tick,
+        room: usize,
+        rest: &mut Vec<Candidate>,
+        out: &mut Delta,
+        summary: &mut Summary,
+    ) -> usize {
+        let Stay { candidates, holders, plan } = stay;
+        let mut followers = self.table.followers(tick.number);
+        let mut cost = 0;
+        for (slot, at) in holders.iter().enumerate() {
+            let Some(candidate) = candidates.get(*at as usize) else { continue };
+            if !plan.is_near(candidate) || cost + GAP + Bits::MAX as usize > room {
+                rest.push(*candidate);
+                continue;
+            }
+            let (frame, index) = (&*tick.frames[usize::from(candidate.frame)], candidate.index as usize);
+            let (spot, shared) = (&frame.spots[index], frame.shared.get(index));
+            match (followers.follow(slot, spot, shared), shared) {
+                (Followed::Now, Some(shared)) => {
+                    out.rows.shared.push((candidate.slot, shared.bits));
+                    summary.told(spot.age_us, shared.way2_cm);
+                    cost += GAP + shared.bits.len() as usize;
+                }
+                (Followed::Already, _) => {}
+                (Followed::Not | Followed::Now, _) => rest.push(*candidate),
+            }
+        }
+        cost
+    }
+
     /// Whether there is something to tell of a candidate, and what it costs.
     fn due(&self, candidate: &Candidate, stride: u64, tick: &Tick) -> Option<Due> {
         let told = self.table.told(candidate.slot);
@@ -337,11 +398,11 @@ impl View {
             Encoding::Json => (News::Row, JSON_ROW),
             Encoding::MessagePack => {
                 let trail = self.table.trail(candidate.slot);
-                let shared_at = frame.shared_at(index, stride.trailing_zeros());
-                let shared = shared_at.map(|at| &frame.shared[at as usize]);
+                let level = stride.trailing_zeros();
+                let shared = frame.shared(index, level);
                 let surprise = shared.map_or(trail.surprise, |shared| shared.next.surprise);
-                match shared_at.zip(shared.filter(|shared| shared.is_for(trail))) {
-                    Some((at, shared)) => (News::Shared(at), GAP + shared.bits.len() as usize),
+                match shared.filter(|shared| shared.is_for(trail)) {
+                    Some(shared) => (News::Shared(level), GAP + shared.bits.len() as usize),
                     None => {
                         let told = frame.spots[index].told(entity);
                         (News::Single(surprise), SINGLE_GAP + row::len(trail, &told, surprise))
@@ -409,8 +470,8 @@ impl View {
             let frame = &tick.frames[usize::from(candidate.frame)];
             let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
             let slot = candidate.slot;
-            let trail = self.table.trail(slot);
-            summary.error_max2_cm = summary.error_max2_cm.max(trail.last.pos.distance2(spot.pos));
+            let way2_cm = self.table.trail(slot).last.pos.distance2(spot.pos);
+            summary.error_max2_cm = summary.error_max2_cm.max(way2_cm);
             if entity.renamed > told || entity.changed > told {
                 let profile = (entity.renamed > told).then(|| entity.profile.clone());
                 let state = (entity.changed > told).then_some(entity.state);
@@ -425,11 +486,11 @@ impl View {
                     out.updates.push(row(self.table.name(slot), told, jumped));
                     self.table.go(slot, told, jumped, 0);
                 }
-                News::Shared(at) => {
+                News::Shared(level) => {
                     // These bits say nothing of a jump: one that ended where it began is not told.
-                    let Shared { bits, next, .. } = &frame.shared[at as usize];
-                    out.rows.shared.push((slot, *bits));
-                    self.table.go_to(slot, next);
+                    let shared = frame.shared(candidate.index as usize, level).expect("it is due");
+                    out.rows.shared.push((slot, shared.bits));
+                    self.table.go_to(slot, &shared.next);
                 }
                 News::Single(surprise) => {
                     let (trail, told, jumped) = (*self.table.trail(slot), spot.told(entity), entity.teleported > told);
@@ -437,9 +498,7 @@ impl View {
                     self.table.go(slot, told, jumped, surprise);
                 }
             }
-            let age_us = (tick.number * TICK_US).saturating_sub(entity.time_us);
-            summary.age_sum_us += age_us;
-            summary.age_max_us = summary.age_max_us.max(age_us);
+            summary.told(spot.age_us, way2_cm);
         }
         left
     }
@@ -454,8 +513,8 @@ fn row(slot: Slot, told: Told, jumped: bool) -> Row {
 mod tests {
     use super::*;
     use crate::client::Mirror;
-    use crate::codec::bits::{Bits, Put};
-    use crate::limits::{BUDGET_MIN, ROWS_MAX};
+    use crate::codec::bits::Put;
+    use crate::limits::{BUDGET_MIN, ROWS_MAX, TICK_US};
     use crate::region::frame::{Frame, PartitionStatus, Spot};
     use crate::space::{Grid, Region};
     use budget::Budget;
@@ -467,7 +526,6 @@ mod tests {
         let pos = |i: u64| Pos { x: 1_000 + i as i32, y: 0, z: (number % 100) as i32 };
         let profile = |i: u64| if i + 1 == n { "x".repeat(96) } else { String::new() };
         let entity = |i: u64| Entity {
-            time_us: number * TICK_US,
             yaw: 0,
             teleported: 0,
             moved: number,
@@ -476,7 +534,8 @@ mod tests {
             profile: profile(i).into(),
             ..Entity::default()
         };
-        let spot = |i: u64| Spot { id: i + 1, touched: number, pos: pos(i), handle: i as u32, epoch: 1 };
+        let spot =
+            |i: u64| Spot { id: i + 1, touched: number, pos: pos(i), handle: i as u32, epoch: 1, ..Spot::default() };
         let spots = (0..n).map(spot).collect();
         let frame =
             Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect(), ..Frame::default() };
@@ -583,7 +642,6 @@ mod tests {
             let is_last = region == Region::of(here(number));
             let pos = if is_last { here(number) } else { Pos { x: region.x * 12_800, y: 0, z: region.z * 12_800 } };
             let entity = Entity {
-                time_us: number * TICK_US,
                 yaw: 0,
                 teleported: 0,
                 moved: number,
@@ -592,7 +650,15 @@ mod tests {
                 profile: if is_last { "near" } else { "far" }.into(),
                 ..Entity::default()
             };
-            let spot = Spot { id: i as u64 + 1, touched: number, pos, handle: i as u32, epoch: 1 };
+            let spot = Spot {
+                id: i as u64 + 1,
+                touched: number,
+                altered: number,
+                pos,
+                handle: i as u32,
+                epoch: 1,
+                ..Spot::default()
+            };
             Arc::new(Frame { region, spots: vec![spot], entities: vec![entity], ..Frame::default() })
         };
         let tick = |number: u64| Tick {

@@ -1,7 +1,7 @@
 //! The client's table, as it was last handed to the socket: which slot holds whom, and what it was last told of them.
 
 use crate::codec::message::{AppState, Id};
-use crate::codec::row::{Told, Trail};
+use crate::codec::row::{Shared, Told, Trail};
 use crate::codec::state::Slot;
 use crate::limits::VIEW_ENTITIES_MAX;
 use crate::region::frame::{Entity, Spot};
@@ -181,6 +181,11 @@ impl Table {
         self.hot[usize::from(slot)].trail = *next;
     }
 
+    /// All slots with what they were told, and the tick that they are told now: to be told shared bits one by one.
+    pub fn followers(&mut self, tick: u64) -> Followers<'_> {
+        Followers { now: ticks(self.first, tick), first: self.first, hot: &mut self.hot }
+    }
+
     /// Notes that a slot is told all there is to tell.
     pub fn tell(&mut self, slot: u16, tick: u64) {
         self.hot[usize::from(slot)].told = ticks(self.first, tick);
@@ -232,6 +237,43 @@ impl Table {
     }
 }
 
+/// See [`Table::followers`].
+pub struct Followers<'a> {
+    hot: &'a mut [Hot],
+    first: u64,
+    now: u32,
+}
+
+/// What became of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// It was told all there is.
+    Already,
+    /// It is told now.
+    Now,
+    /// It must be told something else.
+    Not,
+}
+
+impl Followers<'_> {
+    /// Notes that a slot is told these bits and no more, if that is all there is to tell, and they are for what it holds.
+    #[inline]
+    pub fn follow(&mut self, slot: usize, spot: &Spot, shared: Option<&Shared>) -> Followed {
+        let hot = &mut self.hot[slot];
+        let told = self.first + u64::from(hot.told);
+        if spot.touched <= told {
+            return Followed::Already;
+        }
+        match shared {
+            Some(shared) if spot.altered <= told && shared.is_for(&hot.trail) => {
+                *hot = Hot { told: self.now, trail: shared.next };
+                Followed::Now
+            }
+            Some(_) | None => Followed::Not,
+        }
+    }
+}
+
 /// Ticks since the first; a session that lasts for more than six years is told everything anew.
 fn ticks(first: u64, tick: u64) -> u32 {
     u32::try_from(tick - first).unwrap_or(0)
@@ -240,7 +282,6 @@ fn ticks(first: u64, tick: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::space::Pos;
     use proptest::prelude::*;
 
     proptest! {
@@ -249,7 +290,7 @@ mod tests {
             let entity = Entity { profile: "".into(), ..Entity::default() };
             let (mut table, mut held) = (Table::default(), std::collections::BTreeMap::new());
             for (tick, (handle, stays)) in steps.into_iter().enumerate() {
-                let spot = Spot { id: u64::from(handle) + 1, touched: 0, pos: Pos::default(), handle, epoch: 7 };
+                let spot = Spot { id: u64::from(handle) + 1, handle, epoch: 7, ..Spot::default() };
                 if stays {
                     held.entry(handle).or_insert_with(|| table.enter(spot, &entity, tick as u64).expect("room").index);
                 } else if held.remove(&handle).is_some() {
