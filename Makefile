@@ -1,6 +1,6 @@
 # Tasks of a developer. `make demo` runs the main job, `make test` passes every test; both install or name what they
 # lack. Recipes are short; what takes more is a script.
-.PHONY: help demo demo-kafka test test-all bench bench-kafka counts kafka kafka-stop setup setup-test build lint clean
+.PHONY: help demo demo-kafka test test-all bench bench-kafka counts profile kafka kafka-stop setup setup-test build lint clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
@@ -39,6 +39,10 @@ bench-kafka: build kafka ## What a second gateway costs in age [RUNS=n]
 counts: ## Instructions of each step of a client-tick, against those checked in [STEPS="fold freeze" UPDATE_COUNTS=1]
 	deploy/setup.sh build counts
 	$(CARGO) bench --locked --workspace --bench counted -- $(STEPS)
+
+profile: build ## Where the CPU goes under the main load: flame graph and shares, in target/profile (needs perf)
+	$(CARGO) build --release --locked --workspace --example flames
+	deploy/profile.sh
 
 kafka: ## A local Apache Kafka broker (needs Java and Maven), or the one that KAFKA_BOOTSTRAP names
 	deploy/setup.sh kafka
