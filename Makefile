@@ -1,6 +1,6 @@
 # Tasks of a developer. `make demo` runs the main job, `make test` passes every test; both install or name what they
 # lack. Recipes are short; what takes more is a script.
-.PHONY: help demo demo-kafka test test-all bench bench-kafka kafka kafka-stop setup setup-test build lint clean
+.PHONY: help demo demo-kafka test test-all bench bench-kafka counts profile kafka kafka-stop setup setup-test build lint clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
@@ -36,6 +36,14 @@ bench: build ## The figures of the README, medians of five runs, and those on Ka
 bench-kafka: build kafka ## What a second gateway costs in age [RUNS=n]
 	$(BENCH_KAFKA)
 
+counts: ## Instructions of each step of a client-tick, against those checked in [STEPS="fold freeze" UPDATE_COUNTS=1]
+	deploy/setup.sh build counts
+	$(CARGO) bench --locked --workspace --bench counted -- $(STEPS)
+
+profile: build ## Where the CPU goes under the main load: flame graph and shares, in target/profile (needs perf)
+	$(CARGO) build --release --locked --workspace --example flames
+	deploy/profile.sh
+
 kafka: ## A local Apache Kafka broker (needs Java and Maven), or the one that KAFKA_BOOTSTRAP names
 	deploy/setup.sh kafka
 	deploy/kafka/kafka.sh start
@@ -47,7 +55,7 @@ setup: ## What building needs
 	deploy/setup.sh build
 
 setup-test: ## What the tests need besides
-	deploy/setup.sh build kafka browser
+	deploy/setup.sh build counts kafka browser
 
 build: setup ## Gateway and load test, optimised
 	@start=$$(date +%s); $(CARGO) build --release --locked --workspace && echo "built in $$(( $$(date +%s) - start )) s"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that what nearcast needs is there, for: build, kafka, browser. As root on Debian it installs what is missing;
+# Checks that what nearcast needs is there, for: build, counts, kafka, browser. As root on Debian it installs what is missing;
 # elsewhere it names it.
 set -euo pipefail
 
@@ -10,7 +10,7 @@ need_command() { # command, Debian package, what for
 }
 
 need_file() { # file name under /usr, Debian package, what for
-  find /usr/include /usr/local/include -name "$(basename "$1")" -path "*$1" 2>/dev/null | grep -q . || missing "$1" "$2" "$3"
+  find /usr/include /usr/local/include -name "$(basename "$1")" -path "*$1" -print -quit 2>/dev/null | grep -q . || missing "$1" "$2" "$3"
 }
 
 missing() {
@@ -26,6 +26,9 @@ for part in "$@"; do
       need_command make make "builds the Kafka client"
       need_file zlib.h zlib1g-dev "the Kafka client's compression"
       need_file openssl/ssl.h libssl-dev "the Kafka client's TLS"
+      ;;
+    counts)
+      need_command valgrind valgrind "counts instructions"
       ;;
     kafka)
       if [ -z "${KAFKA_BOOTSTRAP:-}" ]; then
