@@ -10,7 +10,7 @@ use nearcast::codec::message::{AppState, Hello, Id, In, Move};
 use nearcast::codec::state::{Context, Delta, Known};
 use nearcast::codec::{Encoding, Heard, Payload};
 use nearcast::edge::framing::{self, Bounds, Framing, Opcode};
-use nearcast::limits::{FLUSH_US, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, RADIUS_M, SECOND_US, TICK_US};
+use nearcast::limits::{FLUSH_US, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, RADIUS_M, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::{Tick, World};
 use nearcast::session::{Effect, Input, Session};
@@ -242,7 +242,7 @@ fn tell(tick: &Tick, clients: &mut [Client], now_us: u64, count: &mut Count<'_>)
     let mut effects: Vec<Vec<Effect>> = clients.iter().map(|_| Vec::with_capacity(8)).collect();
     count.of("tell", n, || {
         for (client, effects) in clients.iter_mut().zip(&mut effects) {
-            client.session.on(Input::Tick(tick), now_us, effects);
+            client.session.on(Input::Tick(tick, ROWS_MAX), now_us, effects);
         }
     });
     let state = |effects: &Vec<Effect>| {
@@ -295,7 +295,9 @@ fn watch(tick: &Tick, viewers: &mut [Viewer], said: &[[f64; 4]], now_us: u64, co
             black_box(Plan::new(&candidates, per_tick));
         });
         let mut delta = Delta::default();
-        count.of("view", 1, || view.step(Turn { tick, me, at, complete: true, room, per_tick }, &mut delta));
+        count.of("view", 1, || {
+            view.step(Turn { tick, me, at, complete: true, room, per_tick, rows_max: ROWS_MAX }, &mut delta)
+        });
         let payload = count.of("encode", 1, || ENCODING.encode_state(context, &delta));
         budget.spend(payload.framed_len());
     }
