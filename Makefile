@@ -47,7 +47,7 @@ setup: ## What building needs
 	deploy/setup.sh build
 
 setup-test: ## What the tests need besides
-	deploy/setup.sh build kafka browser
+	deploy/setup.sh build kafka browser conformance
 
 build: setup ## Gateway and load test, optimised
 	@start=$$(date +%s); $(CARGO) build --release --locked --workspace && echo "built in $$(( $$(date +%s) - start )) s"

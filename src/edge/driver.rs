@@ -388,7 +388,7 @@ impl Driver {
 
     fn on_heard(&mut self, index: usize, connection: &mut Connection, heard: Heard<'_>) {
         match heard {
-            Heard::Message(bytes) => {
+            Heard::Text(bytes) | Heard::Binary(bytes) => {
                 self.sit(index, connection, Some(bytes));
                 self.feed(connection, Input::Message(bytes));
             }
