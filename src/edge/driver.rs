@@ -393,6 +393,7 @@ impl Driver {
                 self.feed(connection, Input::Message(bytes));
             }
             Heard::Pong(payload) => self.feed(connection, Input::Pong(payload)),
+            Heard::Ping(payload) if connection.seat.is_none() => framing::write(&mut self.out, Opcode::Pong, payload),
             Heard::Ping(payload) => self.feed(connection, Input::Ping(payload)),
             Heard::Close(code) => {
                 self.leave(connection);
