@@ -51,6 +51,7 @@ step "a Kafka broker" start_broker
 step "unit, contract, socket, RFC 6455 and schema tests" $cargo test --release --locked --workspace
 step "simulation: 100 seeds twice, planted bugs" $cargo test --release --locked --features planted --test simulation
 step "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --release --locked --no-deps --workspace --quiet
+step "AsyncAPI document" npm_test tests/asyncapi
 step "browser" npm_test tests/browser
 step "demo" make --no-print-directory demo FOR=20
 step "demo on Kafka" make --no-print-directory demo-kafka FOR=20
