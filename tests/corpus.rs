@@ -1,5 +1,5 @@
-//! Bad input over real sockets, from `tests/corpus/frames.txt` and `schemas/vectors/bad.json`: each has its answer or its
-//! close code, is counted, and disturbs nobody.
+//! Bad input over real sockets, from `tests/corpus/frames.txt` and `schemas/vectors/bad.json`, and bad handshakes: each has
+//! its answer or its close code, is counted, and disturbs nobody.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
 
@@ -11,7 +11,8 @@ use nearcast::edge::Gateway;
 use nearcast::edge::framing::{Bounds, Framing};
 use nearcast::limits::{FRAGMENTS_MAX, MESSAGE_BYTES_MAX, MESSAGES_BURST, REFUSALS_MAX, UNREADABLE_MAX};
 use serde_json::Value;
-use support::{Client, gateway, get};
+use support::{Client, gateway, get, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -138,6 +139,7 @@ async fn a_bad_frame_ends_its_connection_only() {
     let mut section = String::new();
     for entry in entries() {
         let why = &entry.why;
+        println!("{why}"); // the last line names the entry for which something did not come
         for (encoding, is_welcome, at_once) in
             [(Encoding::Json, true, true), (Encoding::MessagePack, true, false), (Encoding::Json, false, true)]
         {
@@ -208,6 +210,55 @@ async fn a_flood_of_control_frames_is_closed() {
     gateway.drain().await;
 }
 
+// --- handshakes -------------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_bad_handshake_is_answered_and_counted() {
+    let _alone = COUNTERS.lock().await;
+    let gateway = gateway("").await;
+    let good = [
+        "connection: Upgrade",
+        "upgrade: websocket",
+        "sec-websocket-version: 13",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-protocol: nearcast.v1.json",
+    ];
+    // Which header is another, or empty: not there.
+    for (status, reason, at, instead) in [
+        (101, "handshake", 0, good[0]),
+        (101, "handshake", 3, "sec-websocket-key: AQIDBAUGBwgJCgsMDQ4PEC=="),
+        (400, "handshake", 0, ""),
+        (400, "handshake", 0, "connection: keep-alive"),
+        (400, "handshake", 1, ""),
+        (400, "handshake", 1, "upgrade: h2c"),
+        (400, "handshake", 2, ""),
+        (400, "handshake", 2, "sec-websocket-version: 8"),
+        (400, "handshake", 3, ""),
+        (400, "handshake", 3, "sec-websocket-key: not base64"),
+        (400, "handshake", 3, "sec-websocket-key: dGhlIHNhbXBsZSBub25j"),
+        (400, "subprotocol", 4, "sec-websocket-protocol: nearcast.v2.json"),
+    ] {
+        let refused = format!("nearcast_connections_refused_total{{reason=\"{reason}\"}}");
+        let before = counted(&gateway, &refused).await;
+        let mut headers = good;
+        headers[at] = instead;
+        let headers: Vec<&str> = headers.into_iter().filter(|header| !header.is_empty()).collect();
+        let request = format!("GET /v1 HTTP/1.1\r\nhost: x\r\n{}\r\n\r\n", headers.join("\r\n"));
+        let mut socket = tokio::net::TcpStream::connect(gateway.listen).await.expect("connects");
+        socket.write_all(request.as_bytes()).await.expect("writes");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(within("an answer", socket.read_u8()).await.expect("reads"));
+        }
+        let head = String::from_utf8_lossy(&head);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{instead:?}: {head}");
+        let names_version = head.contains("sec-websocket-version: 13\r\n");
+        assert_eq!(names_version, status == 400 && reason == "handshake", "{instead:?}: {head}");
+        assert_eq!(counted(&gateway, &refused).await, before + u64::from(status != 101), "{instead:?}");
+    }
+    gateway.drain().await;
+}
+
 // --- messages ---------------------------------------------------------------------------------------------------------
 
 /// What gateways must refuse: why, in which encoding, and the message.
@@ -233,6 +284,7 @@ async fn a_bad_message_is_refused_and_its_session_lives_on() {
     let mut witness = Witness::join(&gateway).await;
     let refusal = |out: &Out| if let Out::Refuse(refuse) = out { Some(refuse.clone()) } else { None };
     for (why, encoding, message) in bad_messages() {
+        println!("{why}");
         let (mut client, _) = Client::join(&gateway, encoding, "Bug").await;
         let code = if why.starts_with("a name") { "unknown_type" } else { "malformed" };
         let refusals = format!("nearcast_refusals_total{{reason=\"{code}\"}}");

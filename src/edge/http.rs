@@ -10,8 +10,9 @@ use axum::http::response::Builder;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use base64::prelude::BASE64_STANDARD;
+use base64::{Engine, alphabet};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
@@ -23,6 +24,9 @@ use super::world::Hall;
 use crate::codec::Encoding;
 use crate::limits::CONNECTIONS_MAX;
 use crate::metrics;
+
+/// How keys are read: the example of RFC 6455, 4.1, has bits behind its last byte, and clients copy it.
+const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 /// What all requests share.
 pub struct Shared {
@@ -114,9 +118,10 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
     };
     let (mut answer, upgrade) = match handshake(&mut request) {
         Ok(both) => both,
-        Err(refusal) => {
+        Err((status, why)) => {
             metrics::turned_away("handshake");
-            return refusal.into_response();
+            // Also says which version is spoken here (RFC 6455, 4.2.2).
+            return (status, [(header::SEC_WEBSOCKET_VERSION, "13")], why).into_response();
         }
     };
     if !shared.is_ready() {
@@ -170,6 +175,9 @@ fn accept_key(headers: &HeaderMap) -> Result<String, &'static str> {
         return Err("the WebSocket version must be 13\n");
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("there is no Sec-WebSocket-Key\n")?;
+    if KEY_BASE64.decode(key).map_or(0, |bytes| bytes.len()) != 16 {
+        return Err("the Sec-WebSocket-Key must be 16 bytes in base64\n");
+    }
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
