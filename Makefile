@@ -55,7 +55,7 @@ setup: ## What building needs
 	deploy/setup.sh build
 
 setup-test: ## What the tests need besides
-	deploy/setup.sh build counts kafka browser
+	deploy/setup.sh build counts kafka browser conformance
 
 build: setup ## Gateway and load test, optimised
 	@start=$$(date +%s); $(CARGO) build --release --locked --workspace && echo "built in $$(( $$(date +%s) - start )) s"

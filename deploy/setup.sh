@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Checks that what nearcast needs is there, for: build, counts, kafka, browser. As root on Debian it installs what is missing;
-# elsewhere it names it.
+# Checks that what nearcast needs is there, for: build, counts, kafka, browser, conformance. As root on Debian it installs what is
+# missing; elsewhere it names it. The runner of the conformance tests goes into the folder .tools.
 set -euo pipefail
 
+cd "$(dirname "$0")/.."
+runner=tests/conformance/requirements.txt
 missing_packages=()
+needs_runner=
 
 need_command() { # command, Debian package, what for
   command -v "$1" >/dev/null || missing "$1" "$2" "$3"
@@ -41,16 +44,27 @@ for part in "$@"; do
       command -v node >/dev/null || missing node nodejs "drives the browser in tests"
       command -v npm >/dev/null || missing npm npm "fetches the browser's driver"
       ;;
+    conformance)
+      needs_runner=yes
+      python3 -c 'import ensurepip, venv' 2>/dev/null || missing "Python 3 with venv" python3-venv "runs the WebSocket conformance tests"
+      ;;
     *) echo "setup: no part is called $part" >&2; exit 2 ;;
   esac
 done
 
-[ ${#missing_packages[@]} -eq 0 ] && exit 0
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+if [ ${#missing_packages[@]} -eq 0 ]; then
+  :
+elif [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   echo "setup: installing ${missing_packages[*]}"
   apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing_packages[@]}" >/dev/null
 else
   echo "setup: install these first (Debian's names): ${missing_packages[*]}" >&2
   exit 1
+fi
+
+if [ -n "$needs_runner" ] && ! .tools/bin/pip freeze 2>/dev/null | cmp -s - "$runner"; then
+  echo "setup: installing $(cat "$runner") into .tools"
+  { python3 -m venv --clear .tools && .tools/bin/pip install -q --no-deps -r "$runner"; } \
+    || { echo "setup: pip could not install $(cat "$runner"), which runs the WebSocket conformance tests" >&2; exit 1; }
 fi

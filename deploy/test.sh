@@ -38,21 +38,22 @@ scripts_parse() {
   done
 }
 
-browser() {
-  (cd tests/browser && npm ci --no-audit --no-fund --silent && npm test --silent)
+npm_test() {
+  (cd "$1" && npm ci --no-audit --no-fund --silent && npm test --silent)
 }
 
-step "what is needed" deploy/setup.sh build counts kafka browser
+step "what is needed" deploy/setup.sh build counts kafka browser conformance
 step "format" $cargo fmt --all --check
 step "shell scripts parse" scripts_parse deploy/*.sh deploy/kafka/*.sh .ci/run
 step "clippy, with Kafka" $cargo clippy --release --locked --workspace --all-targets --features planted -- -D warnings
 step "build" $cargo build --release --locked --workspace
 step "a Kafka broker" start_broker
-step "unit, contract, socket and schema tests" $cargo test --release --locked --workspace
+step "unit, contract, socket, RFC 6455 and schema tests" $cargo test --release --locked --workspace
 step "counted instructions" $cargo bench --locked --workspace --bench counted
 step "simulation: 100 seeds twice, planted bugs" $cargo test --release --locked --features planted --test simulation
 step "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --release --locked --no-deps --workspace --quiet
-step "browser" browser
+step "AsyncAPI document" npm_test tests/asyncapi
+step "browser" npm_test tests/browser
 step "demo" make --no-print-directory demo FOR=20
 step "demo on Kafka" make --no-print-directory demo-kafka FOR=20
 if [ "$all" = all ]; then

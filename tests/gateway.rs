@@ -172,6 +172,18 @@ async fn a_flood_is_cut_and_then_closed() {
 }
 
 #[tokio::test]
+async fn a_websocket_ping_is_answered_also_before_hello() {
+    let gateway = gateway("").await;
+    let mut client = Client::connect(&gateway, Encoding::Json).await;
+    client.raw(Message::Ping("early".into())).await;
+    client.pong("early").await;
+    client.say(&In::Hello(Hello { world: "plaza".into(), ..Hello::default() })).await;
+    client.raw(Message::Ping("late".into())).await;
+    client.pong("late").await;
+    gateway.drain().await;
+}
+
+#[tokio::test]
 async fn a_client_that_never_says_seen_is_pinged_and_kept_fresh() {
     let gateway = gateway("").await;
     let (mut quiet, _) = Client::join(&gateway, Encoding::MessagePack, "Quiet").await;

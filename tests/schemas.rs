@@ -1,13 +1,16 @@
-//! `schemas/` against the code: the JSON Schemas are what the types give, messages pass them, and the prose names every
-//! message and code and shows the bytes that the codec writes.
+//! `schemas/` against the code: the JSON Schemas and the AsyncAPI document are what the types give, messages pass them,
+//! and the prose names every message and code and shows the bytes that the codec writes.
 //!
 //! After a change of the types: `UPDATE_SCHEMAS=1 cargo test --release --locked --workspace --test schemas`.
 
+#[path = "schemas/asyncapi.rs"]
+mod asyncapi;
 mod examples;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use asyncapi::Direction;
 use examples::{all_in, all_out, example_states};
 use nearcast::admit::{Close, Refusal};
 use nearcast::client::Mirror;
@@ -37,9 +40,20 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(folder(file)).unwrap_or_default()
 }
 
+/// The AsyncAPI document.
+fn asyncapi() -> Value {
+    let [(in_file, in_schema), (out_file, out_schema)] = &schemas();
+    let values = |all: Vec<Result<Value, _>>| all.into_iter().map(|value| value.expect("finite")).collect();
+    let said = values(all_in().iter().map(serde_json::to_value).collect());
+    let heard = values(all_out().iter().map(serde_json::to_value).collect());
+    let from_clients = Direction { key: "in", file: in_file, schema: in_schema, examples: said };
+    let to_clients = Direction { key: "out", file: out_file, schema: out_schema, examples: heard };
+    asyncapi::document(&from_clients, &to_clients, &closes().collect::<Vec<_>>())
+}
+
 #[test]
 fn the_files_are_what_the_types_give() {
-    for (file, schema) in schemas() {
+    for (file, schema) in schemas().into_iter().chain([("asyncapi.json", asyncapi())]) {
         let text = serde_json::to_string_pretty(&schema).expect("a value") + "\n";
         if std::env::var_os("UPDATE_SCHEMAS").is_some() {
             std::fs::write(folder(file), text).expect("schemas/ is writable");
@@ -114,6 +128,28 @@ fn what_the_gateway_says_passes_and_what_is_wrong_does_not() {
     seen.sort();
     seen.dedup();
     assert_eq!(seen, schema_names(1), "an example of each");
+}
+
+#[test]
+fn asyncapi_has_every_message_once() {
+    let document = asyncapi();
+    let messages = document["components"]["messages"].as_object().expect("a map");
+    let mut names = Vec::new();
+    let mut said = In::NAMES.map(str::to_owned);
+    said.sort();
+    for (direction, operation, mut wanted) in [("in", "hear", said.to_vec()), ("out", "say", schema_names(1))] {
+        wanted.iter_mut().for_each(|name| *name = format!("{direction}.{name}"));
+        let listed = document["operations"][operation]["messages"].as_array().expect("a list");
+        let listed: Vec<&str> = listed.iter().map(|m| m["$ref"].as_str().expect("a reference")).collect();
+        let expected: Vec<String> = wanted.iter().map(|key| format!("#/channels/v1/messages/{key}")).collect();
+        assert_eq!(listed, expected);
+        names.append(&mut wanted);
+    }
+    assert_eq!(messages.keys().collect::<Vec<_>>(), names.iter().collect::<Vec<_>>(), "and no other");
+    for (key, message) in messages {
+        assert!(!message["examples"].as_array().expect("a list").is_empty(), "{key} has no example");
+        assert!(key.ends_with(message["name"].as_str().expect("a name")), "{key}");
+    }
 }
 
 /// Names of the messages in a schema, sorted: 0, from clients, or 1, to clients.

@@ -406,11 +406,12 @@ impl Driver {
 
     fn on_heard(&mut self, index: usize, connection: &mut Connection, heard: Heard<'_>) {
         match heard {
-            Heard::Message(bytes) => {
+            Heard::Text(bytes) | Heard::Binary(bytes) => {
                 self.sit(index, connection, Some(bytes));
                 self.feed(connection, Input::Message(bytes));
             }
             Heard::Pong(payload) => self.feed(connection, Input::Pong(payload)),
+            Heard::Ping(payload) if connection.seat.is_none() => framing::write(&mut self.out, Opcode::Pong, payload),
             Heard::Ping(payload) => self.feed(connection, Input::Ping(payload)),
             Heard::Close(code) => {
                 self.leave(connection);

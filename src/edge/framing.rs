@@ -7,8 +7,10 @@ use crate::admit::Close;
 /// What a client's bytes amount to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard<'a> {
-    /// A whole message, of text or of bytes.
-    Message(&'a [u8]),
+    /// A whole message of text, which is UTF-8.
+    Text(&'a [u8]),
+    /// A whole message of bytes.
+    Binary(&'a [u8]),
     /// To be answered with a pong of the same payload.
     Ping(&'a [u8]),
     /// The answer to a ping.
@@ -194,16 +196,22 @@ impl Framing {
         if opcode.is_control() && !fin {
             return Err(Broken::Protocol("a control frame in fragments"));
         }
-        let short = usize::from(second & !MASKED);
-        let (len, head) = match (short, bytes) {
-            (126, [_, _, a, b, ..]) => (usize::from(u16::from_be_bytes([*a, *b])), 4),
+        let short = u64::from(second & !MASKED);
+        let (len, head, least) = match (short, bytes) {
+            (126, [_, _, a, b, ..]) => (u64::from(u16::from_be_bytes([*a, *b])), 4, 126),
             (127, [_, _, a, b, c, d, e, f, g, h, ..]) => {
-                let len = u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
-                (usize::try_from(len).map_err(|_| Broken::TooBig)?, 10)
+                (u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]), 10, 65_536)
             }
             (126 | 127, _) => return Ok(None),
-            (short, _) => (short, 2),
+            (short, _) => (short, 2, 0),
         };
+        if len < least {
+            return Err(Broken::Protocol("a length in more bytes than it needs"));
+        }
+        if len >> 63 != 0 {
+            return Err(Broken::Protocol("a length of 2^63 or more"));
+        }
+        let len = usize::try_from(len).map_err(|_| Broken::TooBig)?;
         if opcode.is_control() && len > CONTROL_BYTES_MAX {
             return Err(Broken::Protocol("a control frame above 125 bytes"));
         }
@@ -237,10 +245,13 @@ impl Framing {
             Opcode::Pong => return Ok(each(Heard::Pong(payload))),
             Opcode::Close => return Ok(each(Heard::Close(close_code(payload)?))),
             Opcode::Text | Opcode::Binary if header.fin => {
-                if header.opcode == Opcode::Text && std::str::from_utf8(payload).is_err() {
+                if header.opcode == Opcode::Binary {
+                    return Ok(each(Heard::Binary(payload)));
+                }
+                if std::str::from_utf8(payload).is_err() {
                     return Err(Broken::NotUtf8);
                 }
-                return Ok(each(Heard::Message(payload)));
+                return Ok(each(Heard::Text(payload)));
             }
             Opcode::Text => true,
             Opcode::Binary | Opcode::Continuation => false,
@@ -251,7 +262,7 @@ impl Framing {
         parts.fragments += 1;
         parts.check(header.fin)?;
         if header.fin {
-            return Ok(each(Heard::Message(&parts.bytes)));
+            return Ok(each(if parts.text { Heard::Text(&parts.bytes) } else { Heard::Binary(&parts.bytes) }));
         }
         self.parts = Some(parts);
         Ok(true)
@@ -377,7 +388,7 @@ mod tests {
                         expected.push(format!("{:?}", Heard::Ping(&[i as u8])));
                     }
                 }
-                expected.push(format!("{:?}", Heard::Message(message)));
+                expected.push(format!("{:?}", Heard::Binary(message)));
             }
             let (mut framing, mut heard, mut left) = (Framing::default(), Vec::new(), bytes.as_slice());
             for cut in cuts.iter().cycle() {
@@ -405,7 +416,7 @@ mod tests {
     fn what_breaks_the_protocol_is_refused_by_its_header() {
         let mask = [1, 2, 3, 4];
         let first = |fin: u8, opcode: Opcode| fin | opcode as u8;
-        let cases: [(&str, Vec<u8>); 12] = [
+        let cases: [(&str, Vec<u8>); 15] = [
             ("an opcode that is reserved", masked(FINAL | 3, b"", mask)),
             ("a reserved bit is set", masked(FINAL | 0x40 | 1, b"", mask)),
             ("a client's frame is not masked", vec![FINAL | 1, 0]),
@@ -417,7 +428,10 @@ mod tests {
             ("a text message is not UTF-8", masked(first(FINAL, Opcode::Text), &[0xff], mask)),
             ("a text message is not UTF-8", masked(first(FINAL, Opcode::Close), &[3, 232, 0xff], mask)),
             ("a message is too large", masked(first(FINAL, Opcode::Text), &[b'x'; 1_001], mask)[..8].to_vec()),
-            ("a message is too large", vec![FINAL | 2, MASKED | 127, 255, 255, 255, 255, 255, 255, 255, 255]),
+            ("a message is too large", vec![FINAL | 2, MASKED | 127, 127, 255, 255, 255, 255, 255, 255, 255]),
+            ("a length of 2^63 or more", vec![FINAL | 2, MASKED | 127, 128, 0, 0, 0, 0, 0, 0, 0]),
+            ("a length in more bytes than it needs", vec![FINAL | 2, MASKED | 126, 0, 125]),
+            ("a length in more bytes than it needs", vec![FINAL | 2, MASKED | 127, 0, 0, 0, 0, 0, 0, 255, 255]),
         ];
         for (why, bytes) in cases {
             let (heard, result) = read(&mut Framing::default(), &bytes);
@@ -458,7 +472,7 @@ mod tests {
         assert_eq!(out, [0x88, 5, 3, 232, b'b', b'y', b'e']);
         let mut hello = masked(0x81, b"Hello", [0x37, 0xfa, 0x21, 0x3d]);
         assert_eq!(hello, [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58], "section 5.7");
-        let result = Framing::default().read(&mut hello, BOUNDS, &mut |heard| heard == Heard::Message(b"Hello"));
+        let result = Framing::default().read(&mut hello, BOUNDS, &mut |heard| heard == Heard::Text(b"Hello"));
         assert_eq!(result, Ok(()));
     }
 }

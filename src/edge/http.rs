@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::response::Builder;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use base64::Engine;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use base64::prelude::BASE64_STANDARD;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use base64::{Engine, alphabet};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
@@ -22,6 +24,9 @@ use super::world::Hall;
 use crate::codec::Encoding;
 use crate::limits::CONNECTIONS_MAX;
 use crate::metrics;
+
+/// How keys are read: the example of RFC 6455, 4.1, has bits behind its last byte, and clients copy it.
+const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 /// What all requests share.
 pub struct Shared {
@@ -111,16 +116,13 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
         return (StatusCode::BAD_REQUEST, format!("unknown subprotocol; ask for {json} or {msgpack}\n"))
             .into_response();
     };
-    let accept = match accept_key(request.headers()) {
-        Ok(accept) => accept,
-        Err(why) => {
+    let (mut answer, upgrade) = match handshake(&mut request) {
+        Ok(both) => both,
+        Err((status, why)) => {
             metrics::turned_away("handshake");
-            return (StatusCode::BAD_REQUEST, why).into_response();
+            // Also says which version is spoken here (RFC 6455, 4.2.2).
+            return (status, [(header::SEC_WEBSOCKET_VERSION, "13")], why).into_response();
         }
-    };
-    let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
-        metrics::turned_away("handshake");
-        return (StatusCode::UPGRADE_REQUIRED, "a WebSocket comes by HTTP/1.1\n").into_response();
     };
     if !shared.is_ready() {
         metrics::turned_away("not_ready");
@@ -132,21 +134,32 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
     };
     // Its driver takes it when the answer is out.
     tokio::spawn(async move {
-        let Some((socket, early)) = upgrade.await.ok().and_then(raw) else { return };
+        let Some((socket, early)) = socket_of(upgrade).await else { return };
         let turn = shared.taken.fetch_add(1, Ordering::Relaxed);
         let driver = &shared.drivers[turn % shared.drivers.len()];
         let _ = driver.tell(Command::Open(Box::new(Newcomer { socket, early, encoding, place })));
     });
-    let mut answer = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
     // Named to those only who asked for one (RFC 6455, 4.2.2).
     if request.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
         answer = answer.header(header::SEC_WEBSOCKET_PROTOCOL, encoding.subprotocol());
     }
     answer.body(Body::empty()).expect("constant headers, and base64")
+}
+
+/// The head of the answer to a request for a WebSocket, and what becomes its socket.
+///
+/// # Errors
+/// Status and text for a request that RFC 6455 does not allow.
+pub fn handshake(request: &mut Request) -> Result<(Builder, OnUpgrade), (StatusCode, &'static str)> {
+    let accept = accept_key(request.headers()).map_err(|why| (StatusCode::BAD_REQUEST, why))?;
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+    let upgrade = upgrade.ok_or((StatusCode::UPGRADE_REQUIRED, "a WebSocket comes by HTTP/1.1\n"))?;
+    let answer = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok((answer, upgrade))
 }
 
 /// The answer to a client's key (RFC 6455, 4.2), or what is wrong with its request.
@@ -162,15 +175,19 @@ fn accept_key(headers: &HeaderMap) -> Result<String, &'static str> {
         return Err("the WebSocket version must be 13\n");
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).ok_or("there is no Sec-WebSocket-Key\n")?;
+    if KEY_BASE64.decode(key).map_or(0, |bytes| bytes.len()) != 16 {
+        return Err("the Sec-WebSocket-Key must be 16 bytes in base64\n");
+    }
     let mut hash = Sha1::new();
     hash.update(key.as_bytes());
     hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
     Ok(BASE64_STANDARD.encode(hash.finalize()))
 }
 
-/// The socket under an upgraded connection, and what came behind the request.
-fn raw(upgraded: Upgraded) -> Option<(std::net::TcpStream, Vec<u8>)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+/// The socket of a connection once the answer is out, not blocking, and what came behind the request. `None` if the
+/// client has gone.
+pub async fn socket_of(upgrade: OnUpgrade) -> Option<(std::net::TcpStream, Vec<u8>)> {
+    let parts = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
     let socket = parts.io.into_inner().into_std().ok()?;
     Some((socket, parts.read_buf.to_vec()))
 }

@@ -176,7 +176,7 @@ async fn open_log(config: &Config, settings: &WorldSettings, clock: Clock) -> Re
 
 /// Accepts until told to stop. Each connection's head must come within 5 s and be small; after an upgrade the session's
 /// own limits hold.
-async fn accept(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
+pub async fn accept(listener: TcpListener, router: axum::Router, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,

@@ -216,7 +216,7 @@ impl Session {
         self.said_seen_us.is_some_and(|at| now_us.saturating_sub(at) < FLOW_SILENT_US)
     }
 
-    /// A ping is a message like others: a flood of them is cut.
+    /// Pings and pongs are messages like others: a flood of them is cut.
     pub(super) fn on_ping(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
         self.heard_us = now_us;
         if !self.gate.message(payload.len(), now_us) {
@@ -227,6 +227,9 @@ impl Session {
 
     pub(super) fn on_pong(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
         self.heard_us = now_us;
+        if !self.gate.message(payload.len(), now_us) {
+            return self.refuse_rate("message", now_us, out);
+        }
         if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.says_seen(now_us))
             && let Some(fact) = self.flow.seen(number, None, now_us)
         {

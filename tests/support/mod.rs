@@ -12,6 +12,7 @@ use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard, Payload};
 use nearcast::config::{Config, Flags};
 use nearcast::edge::Gateway;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -37,7 +38,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 /// One GET; the status and the body.
 pub async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
     let mut stream = TcpStream::connect(address).await.expect("connects");
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("writes");
@@ -106,6 +107,15 @@ impl Client {
     /// Sends whatever.
     pub async fn raw(&mut self, message: Message) {
         self.socket.send(message).await.expect("sends");
+    }
+
+    /// Puts bytes on the wire that need not be frames, at once or each on its own.
+    pub async fn wire(&mut self, bytes: &[u8], at_once: bool) {
+        let MaybeTlsStream::Plain(socket) = self.socket.get_mut() else { unreachable!("ws://") };
+        socket.set_nodelay(true).expect("a socket");
+        for part in bytes.chunks(if at_once { bytes.len() } else { 1 }) {
+            socket.write_all(part).await.expect("writes");
+        }
     }
 
     /// Its own clock, ms.
@@ -193,6 +203,17 @@ impl Client {
             }
         })
         .await
+    }
+
+    /// Reads until this WebSocket pong.
+    pub async fn pong(&mut self, payload: &str) {
+        let is_it = |message: &Message| matches!(message, Message::Pong(bytes) if bytes == payload);
+        while !is_it(&within("a pong", self.socket.next()).await.expect("open").expect("a frame")) {}
+    }
+
+    /// Whether the gateway ends the connection after its close frame, as it should: not by a reset.
+    pub async fn ends_well(&mut self) -> bool {
+        within("the end of the connection", self.socket.next()).await.is_none()
     }
 
     /// The close frame's code, once the gateway closes.
