@@ -10,7 +10,7 @@
 //!   metrics.
 //! - [`swarm`] is the bots on real sockets, [`clock`] their time, [`audit`] the judge of what they receive.
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
-//! - [`sheet`] is the figures of a run, the verdict and the table; [`demo`] the live view, [`mod@bench`] the
+//! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
 //!   medians.
 
 pub mod audit;
@@ -22,6 +22,7 @@ pub mod cut;
 pub mod demo;
 pub mod floor;
 pub mod gateway;
+pub mod growth;
 pub mod model;
 pub mod relay;
 pub mod scenario;
