@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::growth;
 use crate::scenario::Scenario;
 use crate::sheet::{Report, Sheet};
 use crate::trial::{Setup, Trial};
@@ -32,6 +33,10 @@ pub async fn run(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32) -> Result
         }
     }
     bar.finish_and_clear();
+    if let Some(growth) = growth::report(&reports) {
+        println!("{}", growth.table());
+        reports.push(growth);
+    }
     ensure!(without.is_empty(), "no figures of {}; see above", without.join(", "));
     Ok(reports)
 }

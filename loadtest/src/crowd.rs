@@ -2,11 +2,13 @@
 //! Also the figures that say what a crowd is like. Deterministic: no clock, no randomness.
 
 use std::f64::consts::TAU;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use nearcast::limits::{BLOCK_REGIONS, BORDER_SLACK_M, HYSTERESIS, RADIUS_M, REGION_M};
 
 use crate::scene::{Agent, Place, Scene, distance_m};
+use crate::track::Track;
 
 /// Where partitions meet along x: half a block from the origin, metres.
 pub const BORDER_X_M: f64 = REGION_M * BLOCK_REGIONS as f64 / 2.0;
@@ -14,6 +16,9 @@ pub const BORDER_X_M: f64 = REGION_M * BLOCK_REGIONS as f64 / 2.0;
 const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Copies of one spot stay inside by this much, metres: places are rounded to centimetres.
 const ROUNDING_M: f64 = 0.02;
+
+/// Closest tiles are this much farther apart than anybody can see, metres.
+const APART_M: f64 = 2.0;
 
 /// How copies of scenes lie in the world.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +32,22 @@ pub struct Layout {
 impl Default for Layout {
     fn default() -> Layout {
         Layout { spacing_m: 160.0, border_x_m: BORDER_X_M }
+    }
+}
+
+impl Layout {
+    /// Tiles as close as they can be without seeing each other within `radius_m`, hysteresis included.
+    #[must_use]
+    pub fn close(scenes: &[Scene], radius_m: f64) -> Layout {
+        let reach_m = scenes.iter().map(|scene| scene.reach_m).fold(0.0, f64::max);
+        Layout { spacing_m: (2.0 * reach_m + radius_m * HYSTERESIS + APART_M).ceil(), ..Layout::default() }
+    }
+
+    /// The default, or wider where scenes reach farther or `radius_m` is larger.
+    #[must_use]
+    pub fn wide(scenes: &[Scene], radius_m: f64) -> Layout {
+        let (usual, close) = (Layout::default(), Layout::close(scenes, radius_m));
+        Layout { spacing_m: close.spacing_m.max(usual.spacing_m), ..usual }
     }
 }
 
@@ -92,6 +113,19 @@ impl Crowd {
             Place { middle_cm, quarter_turns: copy as u8 % 4, ahead_ms: ahead_ms(copy, scene) }
         };
         Crowd::of_copies(scenes, n, place)
+    }
+
+    /// `n` agents who never move, each on a square of its own, `spacing_m` wide.
+    #[must_use]
+    pub fn alone(n: usize, spacing_m: f64) -> Crowd {
+        let side = (n as f64).sqrt().ceil().max(1.0) as usize;
+        let from_middle_m = |at: usize| (at as f64 - (side - 1) as f64 / 2.0) * spacing_m;
+        let standing = Arc::new(Track::standing());
+        let agent = |at: usize| {
+            let middle_cm = cm(from_middle_m(at % side), from_middle_m(at / side));
+            Agent::new(&standing, Place { middle_cm, ..Place::default() })
+        };
+        Crowd { agents: (0..n).map(agent).collect() }
     }
 
     /// The scenes in turn, each copy in its place, until there are `n` agents; the last copy may lack some people.
@@ -325,6 +359,17 @@ mod tests {
         });
         let error = Crowd::one_spot(&Scene::plaza(), 10, 5.0).expect_err("scenes reach 7 m").to_string();
         assert!(error.contains("reaches") && error.contains("allow more than"), "{error}");
+    }
+
+    #[test]
+    fn who_is_alone_sees_nobody_and_never_moves() {
+        let crowd = Crowd::alone(2_000, 57.0);
+        assert_eq!(crowd.agents.len(), 2_000);
+        assert_eq!(crowd.others_within(RADIUS_M * HYSTERESIS, 0.0), 0.0);
+        for agent in &crowd.agents {
+            assert_eq!((agent.at(0.0), agent.next_change(0.0)), (agent.at(98_765.0), f64::INFINITY));
+            assert!(agent.at(0.0).pos.iter().all(|m| m.abs() < 2_000.0), "within the plaza's world");
+        }
     }
 
     #[test]

@@ -18,6 +18,11 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// Lines of a gateway's log that are shown when it fails.
 const LOG_TAIL_LINES: usize = 12;
 
+/// Worlds that a gateway is started with, as a settings file declares them; `plaza` is built in. In `arena`, cars of
+/// 23 m/s hit a ball of up to 60, and recorded players leap by a few metres when two are mistaken for each other.
+pub const WORLDS: [(&str, Option<&str>); 2] =
+    [("plaza", None), ("arena", Some("[[world]]\nname = \"arena\"\nspeed = 60.0\n"))];
+
 /// Where processes run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placing {
@@ -71,6 +76,8 @@ pub struct Start<'a> {
     pub program: &'a Path,
     /// Number of this gateway, for the name of its log.
     pub number: usize,
+    /// Its world, one of [`WORLDS`].
+    pub world: &'a str,
     /// host:port of Apache Kafka; without it the embedded log.
     pub kafka: Option<&'a str>,
     /// Prefix of the topics.
@@ -84,6 +91,7 @@ pub struct Start<'a> {
 pub struct Gateway {
     child: Child,
     log: PathBuf,
+    settings: PathBuf,
     /// Where clients connect.
     pub listen: SocketAddr,
     /// Where /metrics is.
@@ -99,16 +107,22 @@ impl Gateway {
     pub async fn start(start: Start<'_>) -> Result<Gateway> {
         let program = start.program;
         ensure!(program.is_file(), "no gateway at {}: build it with `cargo build --release`", program.display());
-        let log = std::env::temp_dir().join(format!("nearcast-{}-gateway-{}.log", std::process::id(), start.number));
+        let file = format!("nearcast-{}-gateway-{}", std::process::id(), start.number);
+        let [log, settings] = ["log", "toml"].map(|kind| std::env::temp_dir().join(format!("{file}.{kind}")));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = command(&start);
+        let world = WORLDS.iter().find(|(name, _)| *name == start.world);
+        if let (_, Some(text)) = world.with_context(|| format!("no world `{}`: declare it in WORLDS", start.world))? {
+            fs::write(&settings, text).with_context(|| format!("cannot write {}", settings.display()))?;
+            command.arg("--config").arg(&settings);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
         // A group of its own: Ctrl-C reaches this process only, which then ends the gateway in order.
         let mut child =
             command.process_group(0).spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let lines = child.stdout.take().map(first_line);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gateway = Gateway { child, log, listen: nowhere, admin: nowhere, idle_rss: 0 };
+        let mut gateway = Gateway { child, log, settings, listen: nowhere, admin: nowhere, idle_rss: 0 };
         let until = Instant::now() + READY_WITHIN;
         let line = loop {
             if let Some(line) = lines.as_ref().and_then(|lines| lines.try_recv().ok()) {
@@ -184,13 +198,14 @@ impl Drop for Gateway {
         let until = Instant::now() + END_WITHIN;
         while Instant::now() < until {
             if !matches!(self.child.try_wait(), Ok(None)) {
-                let _gone = fs::remove_file(&self.log);
-                return;
+                break;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _killed = self.child.kill().and_then(|()| self.child.wait());
-        let _gone = fs::remove_file(&self.log);
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _killed = self.child.kill().and_then(|()| self.child.wait());
+        }
+        let _gone = [&self.log, &self.settings].map(fs::remove_file);
     }
 }
 

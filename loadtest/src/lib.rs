@@ -3,23 +3,27 @@
 //! - [`trace`] reads recorded movement from files.
 //! - [`cut`] finds scenes in it: windows in which the same people are there all the time.
 //! - `track` plays one person of a scene to and fro, for ever.
-//! - [`scene`] holds the scenes and the agents that play them.
+//! - [`scene`] holds the scenes and the agents that play them; [`catalogue`] finds scenes by name.
+//! - [`model`] makes scenes that are like recorded ones.
 //! - [`crowd`] lays out any number of agents, and says what such a crowd is like.
 //! - [`gateway`] starts and measures the process under test; [`relay`] makes links to it worse; [`scrape`] reads its
 //!   metrics.
 //! - [`swarm`] is the bots on real sockets, [`clock`] their time, [`audit`] the judge of what they receive.
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
-//! - [`sheet`] is the figures of a run, the verdict and the table; [`demo`] the live view, [`mod@bench`] the
+//! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
 //!   medians.
 
 pub mod audit;
 pub mod bench;
+pub mod catalogue;
 pub mod clock;
 pub mod crowd;
 pub mod cut;
 pub mod demo;
 pub mod floor;
 pub mod gateway;
+pub mod growth;
+pub mod model;
 pub mod relay;
 pub mod scenario;
 pub mod scene;

@@ -8,14 +8,17 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args as Flags, Parser, Subcommand};
 use nearcast::limits::RADIUS_M;
 use nearcast_loadtest::bench;
+use nearcast_loadtest::catalogue;
 use nearcast_loadtest::crowd::{BORDER_X_M, Crowd, Figures, Layout};
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
 use nearcast_loadtest::demo;
 use nearcast_loadtest::gateway::Placing;
+use nearcast_loadtest::model::likeness::Likeness;
+use nearcast_loadtest::model::{self, Model};
 use nearcast_loadtest::scenario::Scenario;
 use nearcast_loadtest::scene::Scene;
 use nearcast_loadtest::sheet::Report;
-use nearcast_loadtest::trace::read_folder;
+use nearcast_loadtest::trace::{Recording, read_folder};
 use nearcast_loadtest::trial::Setup;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -36,9 +39,9 @@ struct Target {
     /// Bootstrap address of Apache Kafka, host:port.
     #[arg(long)]
     kafka: Option<String>,
-    /// A folder of scenes to play [default: the plaza, which is built in].
-    #[arg(long)]
-    scenes: Option<PathBuf>,
+    /// Scenes to play, where the scenario has none of its own: a name of `scenes/README.md`, or a folder.
+    #[arg(long, value_name = "NAME|FOLDER", default_value = "plaza")]
+    scenes: String,
     /// Also write the figures to this file, as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -79,23 +82,40 @@ enum Command {
         /// Seconds to measure [default: the scenario's].
         #[arg(long)]
         seconds: Option<u64>,
-        /// Where clients connect, host:port.
+        /// Where clients connect, host:port. The scenario's world must be declared there: `plaza`, or `arena` with a speed
+        /// of 60.
         #[arg(long)]
         url: String,
-        /// A folder of scenes to play [default: the plaza, which is built in].
-        #[arg(long)]
-        scenes: Option<PathBuf>,
+        /// Scenes to play, where the scenario has none of its own: a name of `scenes/README.md`, or a folder.
+        #[arg(long, value_name = "NAME|FOLDER", default_value = "plaza")]
+        scenes: String,
         /// Also write the figures to this file, as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
     },
     /// Say what the scenes are like, and a crowd that is made of them.
     Scenes {
-        /// A folder that `cut` wrote, or a trace set; without it the plaza, which is built in.
-        folder: Option<PathBuf>,
+        /// A name of `scenes/README.md`, a folder that `cut` wrote, or a trace set.
+        #[arg(default_value = "plaza")]
+        scenes: String,
+        /// Others count within this radius, metres.
+        #[arg(long, default_value_t = RADIUS_M)]
+        radius: f64,
         /// Agents of the crowd.
         #[arg(long, default_value_t = 500)]
         agents: usize,
+    },
+    /// Fit models to scenes, and say how like them a modelled crowd is.
+    Model {
+        /// What to fit to: a name of `scenes/README.md`, a folder that `cut` wrote, or a trace set.
+        #[arg(long, value_name = "NAME|FOLDER", default_value = "juelich")]
+        fit: String,
+        /// People of a modelled scene [default: as many as recorded].
+        #[arg(long)]
+        people: Option<usize>,
+        /// Another seed makes another crowd.
+        #[arg(long, default_value_t = catalogue::SEED)]
+        seed: u64,
     },
     /// Cut scenes out of a trace set: windows in which the same people are there all the time.
     Cut {
@@ -164,7 +184,7 @@ fn command(command: Command) -> Result<ExitCode> {
             scenario.bots = bots.unwrap_or(scenario.bots);
             scenario.seconds = seconds.unwrap_or(scenario.seconds).max(1);
             scenario.gateways = 1;
-            let scenes = scenes.map_or_else(|| Ok(Scene::plaza()), |folder| Scene::load_folder(&folder))?;
+            let scenes = catalogue::scenes(&scenes)?;
             let address = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
             let url =
                 address.parse().with_context(|| format!("--url is {url:?}: name an address, as 127.0.0.1:8080"))?;
@@ -174,9 +194,12 @@ fn command(command: Command) -> Result<ExitCode> {
             let setup = Setup { program: Path::new(""), url: Some(url), kafka: None, scenes: &scenes, placing };
             measure(&[scenario], &setup, 1, json.as_deref())
         }
-        Command::Scenes { folder, agents } => {
-            let scenes = folder.map_or_else(|| Ok(Scene::plaza()), |folder| Scene::load_folder(&folder))?;
-            print_scenes(&scenes, agents)?;
+        Command::Scenes { scenes, radius, agents } => {
+            print_scenes(&catalogue::scenes(&scenes)?, agents, radius)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Model { fit, people, seed } => {
+            print_models(&model::walkers(&catalogue::recordings(&fit)?)?, people, seed)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Cut { from, to, people, people_min, length_s, length_min_s, per_recording, scenes_max } => {
@@ -203,7 +226,7 @@ impl Target {
     }
 
     fn scenes(&self) -> Result<Vec<Scene>> {
-        self.scenes.as_ref().map_or_else(|| Ok(Scene::plaza()), |folder| Scene::load_folder(folder))
+        catalogue::scenes(&self.scenes)
     }
 
     fn setup<'a>(&'a self, program: &'a Path, scenes: &'a [Scene]) -> Setup<'a> {
@@ -250,18 +273,42 @@ fn cut_folder(from: &Path, to: &Path, rules: &Rules) -> Result<()> {
         .with_context(|| format!("cannot read {}: scenes go nowhere without their licence", licence.display()))?;
     write_folder(&scenes, to)?;
     fs::write(to.join("LICENSE.txt"), licence).with_context(|| format!("cannot write {}/LICENSE.txt", to.display()))?;
-    print_scenes(&Scene::load_folder(to)?, 500)
+    print_scenes(&catalogue::scenes(&to.display().to_string())?, 500, RADIUS_M)
 }
 
-fn print_scenes(scenes: &[Scene], agents: usize) -> Result<()> {
+fn print_models(recordings: &[Recording], people: Option<usize>, seed: u64) -> Result<()> {
     println!(
-        "{:<16} {:>6} {:>8} {:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "{:<16} {:>6} {:>7} {:>9} {:>7} {:>7} {:>15} {:>15} {:>7}",
+        "fitted to", "people", "step ms", "p50 m/s", "kept", "bearing", "recall along", "recall across", "apart m"
+    );
+    for recording in recordings {
+        let Model { name, step_ms, starts, speed, bearing, sway, apart_m } = Model::fit(recording)?;
+        let [along, across] = sway.map(|sway| format!("{:.2} {:.2}", sway.recall[0], sway.recall[1]));
+        println!(
+            "{name:<16} {:>6} {step_ms:>7.1} {:>9.2} {:>7.3} {:>7.3} {along:>15} {across:>15} {apart_m:>7.2}",
+            starts.len(),
+            speed.values.at(0.5),
+            speed.kept,
+            bearing.kept
+        );
+    }
+    let modelled = model::scenes(recordings, people, seed)?;
+    println!("\n{}", Likeness::of(recordings).beside(&Likeness::of(&modelled)));
+    println!(
+        "kept, bearing: correlation of speed and bearing over half a second; recall: of the sway, one and two steps back"
+    );
+    Ok(())
+}
+
+fn print_scenes(scenes: &[Scene], agents: usize, radius_m: f64) -> Result<()> {
+    println!(
+        "{:<18} {:>6} {:>8} {:>7} {:>8} {:>9} {:>9} {:>9} {:>9} {:>9}",
         "scene", "people", "length s", "reach m", "others", "p50 m/s", "p99 m/s", "max m/s", "standing", "changes/s"
     );
     let line = |name: &str, length: String, reach: String, f: Figures| {
         let Figures { agents, others, speed_p50, speed_p99, speed_max, standing, changes_per_s } = f;
         println!(
-            "{name:<16} {agents:>6} {length:>8} {reach:>7} {others:>8.1} {speed_p50:>9.2} {speed_p99:>9.2} {speed_max:>9.2} {standing:>9.2} {changes_per_s:>9.1}"
+            "{name:<18} {agents:>6} {length:>8} {reach:>7} {others:>8.1} {speed_p50:>9.2} {speed_p99:>9.2} {speed_max:>9.2} {standing:>9.2} {changes_per_s:>9.1}"
         );
     };
     for scene in scenes {
@@ -274,12 +321,12 @@ fn print_scenes(scenes: &[Scene], agents: usize) -> Result<()> {
             &scene.name,
             format!("{:.1}", scene.length_ms as f64 / 1000.0),
             format!("{:.1}", scene.reach_m),
-            alone.figures(RADIUS_M),
+            alone.figures(radius_m),
         );
     }
-    let crowd = Crowd::tiled(scenes, agents, Layout::default())?;
-    line("crowd, tiled", "-".to_owned(), "-".to_owned(), crowd.figures(RADIUS_M));
-    println!("others: mean number within {RADIUS_M} m; speeds over 1 s; standing: share of seconds below 0.1 m");
+    let crowd = Crowd::tiled(scenes, agents, Layout::wide(scenes, radius_m))?;
+    line("crowd, tiled", "-".to_owned(), "-".to_owned(), crowd.figures(radius_m));
+    println!("others: mean number within {radius_m} m; speeds over 1 s; standing: share of seconds below 0.1 m");
     println!("crossing x = {BORDER_X_M} m by more than 1 m both ways: {} of the crowd", crowd.crossing(BORDER_X_M));
     Ok(())
 }

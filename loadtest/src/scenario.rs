@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use nearcast::codec::Encoding;
-use nearcast::limits::{BUDGET_BYTES_PER_S, RADIUS_M, SECOND_US, TICK_US};
+use nearcast::limits::{BUDGET_BYTES_PER_S, RADIUS_M, RADIUS_MAX_M, SECOND_US, TICK_US};
 use nearcast::view::capacity;
 
+use crate::catalogue;
 use crate::crowd::{Crowd, Layout};
 use crate::relay::Link;
 use crate::scene::Scene;
@@ -17,6 +18,8 @@ use crate::swarm::dialect::Dialect;
 const AUDITED: usize = 50;
 /// The same of a crowd in one spot, where each view is twenty times as large.
 const AUDITED_IN_SPOT: usize = 8;
+/// As many bots at most all keep a table of what they receive.
+const KEEPING_MAX: usize = 1_000;
 /// So many join per second.
 pub const JOINS_PER_S: u32 = 200;
 /// A crowd in one spot lies within this of the origin, metres: all are within the radius of all.
@@ -27,6 +30,10 @@ const SPOT_M: f64 = 20.0;
 pub enum Place {
     /// Tiles of a scene each, far from each other.
     Tiles,
+    /// The same, as close to each other as they can be without being in view.
+    Close,
+    /// Each where nobody is in view, without ever moving.
+    Alone,
     /// All near the origin.
     Spot,
 }
@@ -40,8 +47,14 @@ pub struct Scenario {
     pub about: &'static str,
     /// Bots.
     pub bots: usize,
+    /// The scenes it always plays, a name of [`crate::catalogue`]; else those of the call.
+    pub scenes: Option<&'static str>,
     /// Where they stand.
     pub place: Place,
+    /// The world they enter, one of [`crate::gateway::WORLDS`].
+    pub world: &'static str,
+    /// Radius asked for, metres.
+    pub radius_m: f64,
     /// How they write and read.
     pub dialect: Dialect,
     /// From the last joining to the window.
@@ -62,8 +75,28 @@ pub struct Scenario {
 
 impl Scenario {
     /// All names.
-    pub const NAMES: [&'static str; 8] =
-        ["plaza500", "floor500", "spot1000", "spot1000json", "slow5k", "rtt300", "churn", "kafka2"];
+    pub const NAMES: [&'static str; 20] = [
+        "plaza500",
+        "floor500",
+        "juelich",
+        "football",
+        "rocketleague",
+        "grow100",
+        "grow500",
+        "grow1000",
+        "grow2000",
+        "grow5000",
+        "idle2000",
+        "spot100",
+        "spot300",
+        "spot1000",
+        "spot3000",
+        "spot1000json",
+        "slow5k",
+        "rtt300",
+        "churn",
+        "kafka2",
+    ];
 
     /// The scenario of a name.
     ///
@@ -73,6 +106,25 @@ impl Scenario {
         Ok(match name {
             "plaza500" => Scenario::plaza(500),
             "floor500" => Scenario::floor(500),
+            "juelich" => Scenario::bytes("juelich", "411 recorded people once each, 53 others in radius", 411, 1.5),
+            "football" => {
+                let about = "120 recorded players, referees and balls, 14 others within 50 m";
+                Scenario { world: "arena", ..Scenario::bytes("football", about, 120, 2.5) }
+            }
+            "rocketleague" => {
+                let about = "60 recorded cars and 10 balls, 6 others within 128 m";
+                let cars = Scenario::bytes("rocketleague", about, 70, 5.0);
+                Scenario { world: "arena", radius_m: RADIUS_MAX_M, ..cars }
+            }
+            "grow100" => Scenario::grow("grow100", 100),
+            "grow500" => Scenario::grow("grow500", 500),
+            "grow1000" => Scenario::grow("grow1000", 1_000),
+            "grow2000" => Scenario::grow("grow2000", 2_000),
+            "grow5000" => Scenario::grow("grow5000", 5_000),
+            "idle2000" => Scenario::idle(),
+            "spot100" => Scenario::spot_of("spot100", "100 bots in one spot at 24 KiB/s", 100),
+            "spot300" => Scenario::spot_of("spot300", "300 bots in one spot at 24 KiB/s", 300),
+            "spot3000" => Scenario::spot_of("spot3000", "3,000 bots in one spot at 24 KiB/s", 3_000),
             "spot1000" => Scenario::spot(Encoding::MessagePack),
             "spot1000json" => Scenario::spot(Encoding::Json),
             "slow5k" => Scenario::slow(),
@@ -90,7 +142,10 @@ impl Scenario {
             name: "plaza500",
             about: "500 bots, about 50 others in radius, embedded log",
             bots,
+            scenes: None,
             place: Place::Tiles,
+            world: "plaza",
+            radius_m: RADIUS_M,
             dialect: Dialect::Nearcast(Encoding::MessagePack),
             settle: Duration::from_secs(3),
             seconds: 20,
@@ -111,6 +166,21 @@ impl Scenario {
             wanted: Vec::new(),
             ..Scenario::plaza(bots)
         }
+    }
+
+    /// What a recording costs on the socket: its scenes once each, with nobody coming or going.
+    fn bytes(name: &'static str, about: &'static str, bots: usize, per_update: f64) -> Scenario {
+        let wanted = vec![
+            Wanted::at_most("bytes_per_update", per_update),
+            Wanted::at_most("envelope_bytes_per_state", 14.0),
+            Wanted::at_most("tick_error_p99_cm", 1.0),
+            // Who misses ticks saves their bytes.
+            Wanted::at_least("served_per_s_min", 19.8),
+            Wanted::at_most("missing_ghost_per_million", 100.0),
+            Wanted::at_most("refusals_heard", 0.0),
+            Wanted::at_most("lost_sessions", 0.0),
+        ];
+        Scenario { name, about, scenes: Some(name), place: Place::Close, wanted, ..Scenario::plaza(bots) }
     }
 
     /// As [`Scenario::plaza`], judged as loosely as a shared machine needs.
@@ -145,6 +215,36 @@ impl Scenario {
             settle: Duration::from_secs(9),
             wanted: budget.iter().chain(more).copied().collect(),
             ..Scenario::plaza(0)
+        }
+    }
+
+    /// The same without what is wanted of 1,000: for how the cost grows, see [`crate::growth`].
+    fn spot_of(name: &'static str, about: &'static str, bots: usize) -> Scenario {
+        let wanted = vec![Wanted::at_most("budget_depth_s", 0.51)];
+        Scenario { name, about, bots, wanted, ..Scenario::spot(Encoding::MessagePack) }
+    }
+
+    /// Modelled walkers, equally dense however many there are.
+    fn grow(name: &'static str, bots: usize) -> Scenario {
+        let about = "modelled walkers, 19 others in radius";
+        Scenario {
+            name,
+            about,
+            scenes: Some("model:juelich:20"),
+            place: Place::Close,
+            wanted: Vec::new(),
+            ..Scenario::plaza(bots)
+        }
+    }
+
+    /// What a client costs that only stays.
+    fn idle() -> Scenario {
+        Scenario {
+            name: "idle2000",
+            about: "2,000 bots that stand still, with nobody in radius, and say only what they have seen",
+            place: Place::Alone,
+            wanted: vec![Wanted::at_most("cpu_us_per_client_tick", 0.5), Wanted::at_most("lost_sessions", 0.0)],
+            ..Scenario::plaza(2_000)
         }
     }
 
@@ -204,13 +304,17 @@ impl Scenario {
         }
     }
 
-    /// The people it needs.
+    /// The people it needs, playing `scenes` if it has none of its own.
     ///
     /// # Errors
     /// When the scenes do not fit.
     pub fn crowd(&self, scenes: &[Scene]) -> Result<Crowd> {
+        let its_own = self.scenes.map(catalogue::scenes).transpose()?;
+        let scenes = its_own.as_deref().unwrap_or(scenes);
         match self.place {
-            Place::Tiles => Crowd::tiled(scenes, self.bots, Layout::default()),
+            Place::Tiles => Crowd::tiled(scenes, self.bots, Layout::wide(scenes, self.radius_m)),
+            Place::Close => Crowd::tiled(scenes, self.bots, Layout::close(scenes, self.radius_m)),
+            Place::Alone => Ok(Crowd::alone(self.bots, Layout::close(&[], self.radius_m).spacing_m)),
             Place::Spot => {
                 let reach_m = scenes.iter().map(|scene| scene.reach_m).fold(0.0, f64::max);
                 Crowd::one_spot(scenes, self.bots, SPOT_M.max(reach_m + 1.0))
@@ -233,23 +337,17 @@ impl Scenario {
         is_judged && self.dialect != Dialect::Floor
     }
 
-    /// Whether all bots keep a table of what they receive, or the audited ones only: in one spot, tables of all would be
-    /// more than one core of a swarm can keep.
+    /// Whether all bots keep a table of what they receive, or the audited ones only: the tables of all in one spot, or of
+    /// thousands, would be more than one core of a swarm can keep.
     #[must_use]
     pub fn all_keep(&self) -> bool {
-        self.place != Place::Spot
+        self.place != Place::Spot && self.bots <= KEEPING_MAX
     }
 
     /// Budget asked for, bytes per second.
     #[must_use]
     pub fn budget(&self) -> u32 {
         BUDGET_BYTES_PER_S
-    }
-
-    /// Radius asked for, metres.
-    #[must_use]
-    pub fn radius_m(&self) -> f64 {
-        RADIUS_M
     }
 
     /// Entities that the budget is sure to hold in view: a tenth less than the gateway plans for, because who is held

@@ -1,13 +1,11 @@
 //! Scenes that bots play: sets of people who were recorded together, and the agents that play them.
-//! The plaza is built in, so that the binary works anywhere; other scenes are read from a folder.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cut::{Rules, cut, most_together};
-use crate::trace::{Files, Recording, read, read_folder};
+use crate::catalogue::scenes;
+use crate::trace::Recording;
 use crate::track::Track;
 
 /// People who were together all the time, each to be played to and fro; the distances between them are real.
@@ -28,34 +26,11 @@ impl Scene {
     /// The scenes of the plaza, which are part of the binary.
     #[must_use]
     pub fn plaza() -> Vec<Scene> {
-        let files = Files {
-            folder: "scenes/plaza".to_owned(),
-            trace: include_bytes!("../scenes/plaza/trace.csv.gz"),
-            events: None,
-            scenes: Some(include_str!("../scenes/plaza/scenes.csv")),
-        };
-        let recordings = read(&files).expect("built in and tested");
-        recordings.iter().map(|r| Scene::whole(r).expect("built in and tested")).collect()
-    }
-
-    /// The scenes of a folder that `cut` wrote; of a trace set, those that [`Rules::default`] finds,
-    /// with fewer people if so many are nowhere together.
-    ///
-    /// # Errors
-    /// When the folder is neither, or nobody stays for long enough.
-    pub fn load_folder(folder: &Path) -> Result<Vec<Scene>> {
-        let mut recordings = read_folder(folder)?;
-        if recordings.iter().any(|r| r.window.is_none()) {
-            let rules = Rules::default();
-            let people_min = rules.people_min.min(most_together(&recordings, &rules)).max(1);
-            recordings =
-                cut(&recordings, &Rules { people_min, ..rules }).with_context(|| folder.display().to_string())?;
-        }
-        recordings.iter().map(Scene::whole).collect::<Result<_>>().with_context(|| folder.display().to_string())
+        scenes("plaza").expect("built in and tested")
     }
 
     /// A cut recording, played as it is.
-    fn whole(recording: &Recording) -> Result<Scene> {
+    pub(crate) fn whole(recording: &Recording) -> Result<Scene> {
         let Recording { name, people, .. } = recording;
         let length_ms = recording.window.with_context(|| format!("`{name}` is no cut scene"))?.length_ms;
         ensure!(length_ms > 0, "scenes.csv: `{name}` lasts 0 ms");

@@ -69,6 +69,11 @@ impl Track {
         Track { period_ms, steps, index }
     }
 
+    /// Somebody who never moves.
+    pub(crate) fn standing() -> Track {
+        Track::new(&[Row { t_ms: 0, cm: [0; 3], yaw_deg: None }], 1_000)
+    }
+
     /// How many steps have begun at a time of the cycle.
     fn begun(&self, phase_ms: i64) -> usize {
         let before = self.index[(phase_ms / INDEX_MS) as usize] as usize;

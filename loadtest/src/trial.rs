@@ -6,11 +6,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use nearcast::limits::{SECOND_US, TICK_US};
 
 use crate::audit::tally::{Tally, quantile_ms};
 use crate::gateway::{Gateway, Placing, Start};
 use crate::relay;
-use crate::scenario::{JOINS_PER_S, Scenario};
+use crate::scenario::{JOINS_PER_S, Place, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
@@ -23,8 +24,6 @@ const LATE_MS: f64 = 5.0;
 pub const VOID_MAX: usize = 5;
 /// All bots are to be in so long after the last one's turn.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
-/// The world that is built in.
-const WORLD: &str = "plaza";
 
 /// What all trials of one call have in common.
 #[derive(Clone, Debug)]
@@ -76,7 +75,8 @@ impl Trial {
             let floor = std::env::current_exe()?.with_file_name("nearcast-floor");
             let program = if scenario.dialect == Dialect::Floor { &floor } else { setup.program };
             let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
-            gateways.push(Gateway::start(Start { program, number, kafka, prefix: &prefix, placing }).await?);
+            let start = Start { program, number, world: scenario.world, kafka, prefix: &prefix, placing };
+            gateways.push(Gateway::start(start).await?);
         }
         let good: Vec<SocketAddr> = setup.url.into_iter().chain(gateways.iter().map(|g| g.listen)).collect();
         let mut bad = Vec::new();
@@ -95,6 +95,7 @@ impl Trial {
                 one_way_us: if is_bad { scenario.link.delay.as_micros() as u64 } else { 0 },
                 audited,
                 keeps: audited || scenario.all_keep(),
+                idle: scenario.place == Place::Alone,
                 group: usize::from(is_bad),
                 life_us: scenario.life.filter(|_| !audited).map(life),
             }
@@ -103,8 +104,8 @@ impl Trial {
             bots: bots.collect(),
             gateways: good.len(),
             dialect: scenario.dialect,
-            world: WORLD.to_owned(),
-            radius_m: scenario.radius_m(),
+            world: scenario.world.to_owned(),
+            radius_m: scenario.radius_m,
             budget: scenario.budget(),
             joins_per_s: JOINS_PER_S,
             holds: scenario.holds(),
@@ -260,6 +261,7 @@ fn put_swarm(sheet: &mut Sheet, window: &Window) {
     let updates: Vec<u64> = bots.iter().filter(|bot| bot.whole && bot.keeps).map(|bot| bot.updates).collect();
     let updates_mean = updates.iter().sum::<u64>() as f64 / updates.len().max(1) as f64;
     sheet.put("updates_per_client_s", updates_mean / seconds, "1/s");
+    put_bytes(sheet, window);
     sheet.put("held_mean", held.iter().sum::<usize>() as f64 / held.len().max(1) as f64, "entities");
     sheet.put("ticks_per_s", counters.ticks as f64 / seconds, "1/s");
     let gaps: u64 = bots.iter().zip(groups).filter(|(_, of)| **of == 0).map(|(counts, _)| counts.gaps).sum();
@@ -271,6 +273,26 @@ fn put_swarm(sheet: &mut Sheet, window: &Window) {
     sheet.put("sends_blocked", counters.blocked as f64, "");
     sheet.put("swarm_send_late_p99_ms", quantile_ms(&counters.send_late_us, 0.99), "ms");
     sheet.put("swarm_read_late_p99_ms", quantile_ms(&counters.read_late_us, 0.99), "ms");
+}
+
+/// Bytes for each other in radius and tick, told or not, by the bots whose others were counted; and what they are made of.
+fn put_bytes(sheet: &mut Sheet, window: &Window) {
+    let counted: Vec<&Counts> = window.bots.iter().filter(|counts| counts.whole && counts.around.looks > 0).collect();
+    let sum = |of: fn(&Counts) -> u64| counted.iter().map(|counts| of(counts)).sum::<u64>() as f64;
+    let others: f64 = counted.iter().map(|counts| counts.around.mean()).sum();
+    let ticks = window.seconds * SECOND_US as f64 / TICK_US as f64;
+    sheet.put("others_in_radius", others / counted.len().max(1) as f64, "");
+    if others == 0.0 {
+        return;
+    }
+    sheet.put("bytes_per_update", sum(|counts| counts.bytes) / (others * ticks), "bytes");
+    let (framed, bodies) = (sum(|counts| counts.state_bytes), sum(|counts| counts.body_bytes));
+    if bodies > 0.0 {
+        sheet.put("payload_bytes_per_update", bodies / (others * ticks), "bytes");
+        sheet.put("envelope_bytes_per_state", (framed - bodies) / sum(|counts| counts.states), "bytes");
+        let answers = (sum(|counts| counts.bytes) - framed) / (counted.len() as f64 * window.seconds);
+        sheet.put("answers_bytes_per_client_s", answers, "bytes/s");
+    }
 }
 
 fn put_audit(sheet: &mut Sheet, tally: &Tally) {
@@ -287,6 +309,8 @@ fn put_audit(sheet: &mut Sheet, tally: &Tally) {
     sheet.put("stale_p99_ms", quantile_ms(&tally.stale_us, 0.99), "ms");
     sheet.put("stale_max_ms", quantile_ms(&tally.stale_us, 1.0), "ms");
     sheet.put("codec_error_p99_cm", tally.codec_cm.value_at_quantile(0.99) as f64, "cm");
+    sheet.put("tick_error_p95_cm", tally.tick_cm.value_at_quantile(0.95) as f64, "cm");
+    sheet.put("tick_error_p99_cm", tally.tick_cm.value_at_quantile(0.99) as f64, "cm");
     sheet.put("codec_error_max_cm", tally.codec_cm.max() as f64, "cm");
     let bands = [
         ["held_error_p99_0_10m_cm", "held_error_p99_10_25m_cm", "held_error_p99_25_50m_cm"],
@@ -322,4 +346,46 @@ fn put_gateway(sheet: &mut Sheet, window: &Window, gained: &Reading, bots: usize
     sheet.put("digests_differ", gained.labelled("nearcast_digests_total", "same=\"false\""), "");
     sheet.put("cpu_us_per_client_tick", cpu_us / client_ticks, "µs");
     sheet.put("cpu_cores", cpu_us / window.seconds / 1e6, "cores");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::{Around, Counters};
+
+    #[test]
+    fn bytes_are_shared_by_others_and_ticks_told_or_not() {
+        // Two looks at five others, 20 s at 20 Hz: 2,000 updates.
+        let around = Around { looks: 2, others: 10 };
+        let counts = Counts {
+            whole: true,
+            states: 200,
+            bytes: 5_000,
+            state_bytes: 4_600,
+            body_bytes: 3_200,
+            around,
+            ..Counts::default()
+        };
+        let away = Counts { whole: false, bytes: 1_000_000, ..counts };
+        let not_counted = Counts { around: Around::default(), bytes: 1_000_000, ..counts };
+        let window = Window {
+            seconds: 20.0,
+            bots: vec![counts, away, not_counted],
+            groups: vec![0; 3],
+            held: vec![0; 3],
+            counters: Counters::default(),
+            tallies: Default::default(),
+        };
+        let mut sheet = Sheet::default();
+        put_bytes(&mut sheet, &window);
+        let check = |name: &str, expected: f64| {
+            let value = sheet.get(name).expect(name);
+            assert!((value - expected).abs() < 1e-9, "{name}: {value}");
+        };
+        check("others_in_radius", 5.0);
+        check("bytes_per_update", 2.5);
+        check("payload_bytes_per_update", 1.6);
+        check("envelope_bytes_per_state", 7.0);
+        check("answers_bytes_per_client_s", 20.0);
+    }
 }

@@ -212,7 +212,7 @@ fn hear(
     count.of("unframe", frames.len(), || {
         for (i, frame) in &mut frames {
             let each = &mut |heard: framing::Heard<'_>| {
-                lens.extend(if let framing::Heard::Message(bytes) = heard { Some(bytes.len()) } else { None });
+                lens.extend(if let framing::Heard::Binary(bytes) = heard { Some(bytes.len()) } else { None });
                 true
             };
             clients[*i].framing.read(frame, BOUNDS, each).expect("a whole frame");

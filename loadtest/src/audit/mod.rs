@@ -137,10 +137,26 @@ impl Watch {
             if same_gateway { &mut tally.age_us } else { &mut tally.age_other_us }.saturating_record(age_us);
             tally.codec_cm.saturating_record(off_cm(row, player, sample_us));
         }
+        Watch::at_the_tick(mirror, client, roster, tally);
         for enter in &delta.enters {
             let Some(player) = roster.player(enter.entity) else { continue };
             let Some(sample_us) = date(&enter.row, delta.tick, client, player, roster, tally) else { continue };
             tally.codec_cm.saturating_record(off_cm(&enter.row, player, sample_us));
+        }
+    }
+
+    /// What is held after a state against what the gateway had heard by its tick, told or not.
+    fn at_the_tick(mirror: &Mirror, client: &Client, roster: &Roster, tally: &mut Tally) {
+        let tick_us = ((mirror.tick() * TICK_US) as i64 - client.offset_us).max(0) as u64;
+        for avatar in mirror.shown() {
+            let Some(player) = roster.player(avatar.entity) else { continue };
+            let place = avatar.pos.metres();
+            let newest_us = last_sample_us((tick_us + IN_TIME_US).saturating_sub(player.one_way_us), player.phase_us);
+            let heard_us = newest_us + player.late_us[player.late_at(newest_us)] + player.one_way_us;
+            // A sample that comes so near to the tick, or later, may be in or not.
+            let before_us = if heard_us + IN_TIME_US < tick_us { newest_us } else { newest_us.saturating_sub(TICK_US) };
+            let off = |us: u64| (distance_m(place, player.agent.at(us as f64 / 1e3).pos) * 100.0).round() as u64;
+            tally.tick_cm.saturating_record(off(newest_us).min(off(before_us)));
         }
     }
 
@@ -153,7 +169,13 @@ impl Watch {
         let joining = mirror.is_joining() || now_us.saturating_sub(self.joined_us) < OPENING_US;
         for avatar in mirror.shown() {
             match roster.player(avatar.entity) {
-                Some(player) => look_at(avatar, player, client, roster, my_place, now_us, tally),
+                Some(player) => {
+                    let is_far = |said| should(distance_m(said, my_place), client.radius_m) == Should::Not;
+                    if !joining && player.said.is_some_and(is_far) {
+                        self.presence.look(avatar.entity, true, Should::Not, now_us, &mut tally.presence);
+                    }
+                    look_at(avatar, player, client, roster, my_place, now_us, tally);
+                }
                 None if !joining && roster.by_entity.contains_key(&avatar.entity) => {
                     self.presence.look(avatar.entity, true, Should::Not, now_us, &mut tally.presence);
                 }
@@ -180,12 +202,15 @@ impl Watch {
         }
     }
 
-    /// All others, the nearest first.
+    /// All others who are not too far to be held, the nearest first.
     fn neighbours(&mut self, roster: &Roster, client: &Client, my_place: [f64; 3]) {
         self.near.clear();
         for (bot, player) in roster.players.iter().enumerate() {
             if let (Some(entity), Some(said), false) = (player.entity, player.said, bot == client.bot) {
-                self.near.push((distance_m(said, my_place), entity));
+                let distance_m = distance_m(said, my_place);
+                if should(distance_m, client.radius_m) != Should::Not {
+                    self.near.push((distance_m, entity));
+                }
             }
         }
         self.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
@@ -314,17 +339,44 @@ mod tests {
         Player { agent, gateway: 0, one_way_us: 0, entity, phase_us: PHASE_US, said: None, late_us: [0; LATE_KEPT] }
     }
 
-    #[test]
-    fn a_tick_without_a_state_is_missed_only_if_it_had_news_in_time() {
-        let crowd = Crowd::tiled(&Scene::plaza(), 60, Layout::default()).expect("the plaza fits");
+    /// A client that holds entity 7 there since tick 100.
+    fn holding(pos: nearcast::space::Pos) -> (Mirror, Client) {
         let slot = Slot { index: 0, generation: 0 };
-        let row = Row { slot, pos: nearcast::space::Pos::default(), yaw: 0, age_ms: 0, flags: 0 };
+        let row = Row { slot, pos, yaw: 0, age_ms: 0, flags: 0 };
         let state = nearcast::codec::message::AppState::default();
         let enters = vec![Enter { row, entity: 7, profile: "".into(), state }];
         let first = Delta { tick: 100, full_begin: true, full_end: true, enters, ..Delta::default() };
         let mut mirror = Mirror::default();
         mirror.apply(&first).expect("an empty table takes it");
-        let client = Client { bot: 0, offset_us: 0, radius_m: 50.0, budget: 24_576, holds: 100 };
+        (mirror, Client { bot: 0, offset_us: 0, radius_m: 50.0, budget: 24_576, holds: 100 })
+    }
+
+    #[test]
+    fn what_is_held_at_a_tick_is_off_by_what_was_not_told() {
+        let crowd = Crowd::tiled(&Scene::plaza(), 60, Layout::default()).expect("the plaza fits");
+        let mut moved = 0;
+        for agent in &crowd.agents {
+            let at = |ticks_ago: u64| agent.at(((99 - ticks_ago) * TICK_US + PHASE_US) as f64 / 1e3).pos;
+            let off = |ticks_ago: u64, late_us: u64| {
+                let (mirror, client) = holding(nearcast::space::Pos::from_metres(at(ticks_ago)).expect("in the world"));
+                let players = vec![Player { late_us: [late_us; LATE_KEPT], ..player(agent) }];
+                let roster = Roster { players, by_entity: HashMap::from([(7, 0)]) };
+                let mut tally = Tally::default();
+                Watch::at_the_tick(&mirror, &client, &roster, &mut tally);
+                tally.tick_cm.max()
+            };
+            let way_cm = (distance_m(at(0), at(1)) * 100.0).round() as u64;
+            assert_eq!((off(0, 0), off(1, 0)), (0, way_cm), "the newest sample was there 20 ms before the tick");
+            assert_eq!((off(0, 16_000), off(1, 16_000)), (0, 0), "one of 4 ms before may be in or not");
+            moved += u64::from(way_cm > 0);
+        }
+        assert!(moved > 20, "{moved} people moved");
+    }
+
+    #[test]
+    fn a_tick_without_a_state_is_missed_only_if_it_had_news_in_time() {
+        let crowd = Crowd::tiled(&Scene::plaza(), 60, Layout::default()).expect("the plaza fits");
+        let (mirror, client) = holding(nearcast::space::Pos::default());
         let by_entity = HashMap::from([(7, 0)]);
         let hole = |player: Player, next: u64| {
             let roster = Roster { players: vec![player], by_entity: by_entity.clone() };

@@ -29,6 +29,8 @@ pub struct Tally {
     pub view_age_us: Histogram<u64>,
     /// Position told against the truth at the sample's time, by row, cm.
     pub codec_cm: Histogram<u64>,
+    /// Position held against the truth as the gateway knew it at the tick, by held entity and state, cm.
+    pub tick_cm: Histogram<u64>,
     /// Newest position held against the truth now, by band of distance, cm.
     pub held_cm: [Histogram<u64>; 3],
     /// Position drawn, on the line of the last two samples, against the truth now, by band of distance, cm.
@@ -59,6 +61,7 @@ impl Default for Tally {
             stale_us: histogram(),
             view_age_us: histogram(),
             codec_cm: histogram(),
+            tick_cm: histogram(),
             held_cm: [histogram(), histogram(), histogram()],
             drawn_cm: [histogram(), histogram(), histogram()],
             dating_us: histogram(),

@@ -8,6 +8,7 @@ use nearcast::codec::message::{AppState, Hello, In, Move, View};
 use nearcast::codec::state::Known;
 use tokio_tungstenite::tungstenite::Bytes;
 
+use super::around::Around;
 use super::dialect::Dialect;
 use super::socket::Socket;
 use crate::audit::Watch;
@@ -34,6 +35,8 @@ pub struct BotPlan {
     pub keeps: bool,
     /// Figures are kept apart by group.
     pub group: usize,
+    /// It says where it is once, and from then on only that it saw what came.
+    pub idle: bool,
     /// It leaves after this long and comes back a second later, again and again, µs.
     pub life_us: Option<u64>,
 }
@@ -71,6 +74,12 @@ pub struct Counts {
     pub updates: u64,
     /// Bytes received, with the framing of WebSocket.
     pub bytes: u64,
+    /// Of them, those of states, as far as the dialect has an envelope around them; and without that envelope.
+    pub state_bytes: u64,
+    /// See `state_bytes`.
+    pub body_bytes: u64,
+    /// Others within the radius, in truth.
+    pub around: Around,
     /// Ticks between states that no state came for.
     pub gaps: u64,
     /// Those of the window's that had nothing to tell; of audited bots only.

@@ -2,6 +2,7 @@
 //! schedule and before everything else; decoding and auditing fill the time between. So nobody is measured late because
 //! somebody else was being decoded, and what was late nevertheless is counted.
 
+mod around;
 mod bot;
 pub mod dialect;
 mod schedule;
@@ -22,6 +23,7 @@ use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 use tokio::sync::Notify;
 
+pub use around::Around;
 pub use bot::{BotPlan, Counts, SwarmPlan};
 
 use crate::audit::tally::{Tally, histogram};
@@ -147,6 +149,7 @@ impl Swarm {
             plan,
         });
         tokio::task::spawn_local(Rc::clone(&swarm).work());
+        tokio::task::spawn_local(Rc::clone(&swarm).look_around());
         for number in 0..swarm.bots.len() {
             tokio::task::spawn_local(Rc::clone(&swarm).live(number));
         }

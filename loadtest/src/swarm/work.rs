@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use nearcast::codec::message::{ByeIn, In, Out, Ping, Report};
-use nearcast::codec::state::{self, Delta};
+use nearcast::codec::message::{ByeIn, In, Out, Ping, Report, Seen};
+use nearcast::codec::state::{self, Delta, body};
 use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 
@@ -57,6 +57,13 @@ impl Swarm {
                 continue;
             }
             let (message, again_us) = match due.duty {
+                Duty::Move if self.plan.bots[number].idle && self.roster.borrow().players[number].said.is_some() => {
+                    let Some((seen, received_us)) = bot.unsaid else {
+                        self.schedule.borrow_mut().push(Due { at_us: due.at_us + TICK_US, ..due });
+                        continue;
+                    };
+                    (In::Seen(Seen { seen, held_ms: (now_us - received_us) as f64 / 1e3 }), TICK_US)
+                }
                 Duty::Move => {
                     let sample = self.plan.bots[number].agent.at(due.at_us as f64 / 1e3);
                     let player = &mut self.roster.borrow_mut().players[number];
@@ -155,6 +162,10 @@ impl Swarm {
         let Arrival { received_us, bytes } = arrival;
         let size = framed_len(bytes.len());
         bot.counts.bytes += size as u64;
+        if let Some(body) = body(bytes) {
+            bot.counts.state_bytes += size as u64;
+            bot.counts.body_bytes += body.len() as u64;
+        }
         if let Some(watch) = &mut bot.watch {
             watch.bytes(
                 size,
@@ -170,7 +181,7 @@ impl Swarm {
             return Ok(());
         };
         if !self.plan.bots[number].keeps
-            && let Some(body) = state::body(bytes)
+            && let Some(body) = body(bytes)
         {
             let before = bot.known.tick();
             state::skim(&mut bot.known, body).map_err(|e| format!("unreadable: {e}"))?;
