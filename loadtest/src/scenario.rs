@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use nearcast::codec::Encoding;
 use nearcast::limits::{BUDGET_BYTES_PER_S, RADIUS_M, SECOND_US, TICK_US};
 use nearcast::view::capacity;
 
 use crate::crowd::{Crowd, Layout};
 use crate::relay::Link;
 use crate::scene::Scene;
+use crate::server::Server;
 use crate::sheet::Wanted;
 use crate::swarm::dialect::Dialect;
 
@@ -25,8 +25,8 @@ const SPOT_M: f64 = 20.0;
 /// How the bots stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Tiles of a scene each, far from each other.
-    Tiles,
+    /// Tiles far from each other, in each so many scenes over each other.
+    Tiles(usize),
     /// All near the origin.
     Spot,
 }
@@ -42,8 +42,10 @@ pub struct Scenario {
     pub bots: usize,
     /// Where they stand.
     pub place: Place,
-    /// How they write and read.
-    pub dialect: Dialect,
+    /// What they connect to.
+    pub server: Server,
+    /// Servers to be compared: in each run the same bots go to one after the other. If there are none, only to `server`.
+    pub compared: Vec<Server>,
     /// From the last joining to the window.
     pub settle: Duration,
     /// Length of the window.
@@ -62,8 +64,18 @@ pub struct Scenario {
 
 impl Scenario {
     /// All names.
-    pub const NAMES: [&'static str; 8] =
-        ["plaza500", "floor500", "spot1000", "spot1000json", "slow5k", "rtt300", "churn", "kafka2"];
+    pub const NAMES: [&'static str; 10] = [
+        "plaza500",
+        "floor500",
+        "peers50",
+        "peers100",
+        "spot1000",
+        "spot1000json",
+        "slow5k",
+        "rtt300",
+        "churn",
+        "kafka2",
+    ];
 
     /// The scenario of a name.
     ///
@@ -73,8 +85,10 @@ impl Scenario {
         Ok(match name {
             "plaza500" => Scenario::plaza(500),
             "floor500" => Scenario::floor(500),
-            "spot1000" => Scenario::spot(Encoding::MessagePack),
-            "spot1000json" => Scenario::spot(Encoding::Json),
+            "peers50" => Scenario::peers("peers50", "200 bots, about 50 others in radius", 200, 1),
+            "peers100" => Scenario::peers("peers100", "500 bots, about 100 others in radius", 500, 2),
+            "spot1000" => Scenario::spot("spot1000", Server::NEARCAST),
+            "spot1000json" => Scenario::spot("spot1000json", Server::NEARCAST_JSON),
             "slow5k" => Scenario::slow(),
             "rtt300" => Scenario::far(),
             "churn" => Scenario::churn(),
@@ -90,8 +104,9 @@ impl Scenario {
             name: "plaza500",
             about: "500 bots, about 50 others in radius, embedded log",
             bots,
-            place: Place::Tiles,
-            dialect: Dialect::Nearcast(Encoding::MessagePack),
+            place: Place::Tiles(1),
+            server: Server::NEARCAST,
+            compared: Vec::new(),
             settle: Duration::from_secs(3),
             seconds: 20,
             bad_every: None,
@@ -107,10 +122,34 @@ impl Scenario {
         Scenario {
             name: "floor500",
             about: "the same crowd on the floor: one thread that reads, finds who is near, and sends it all",
-            dialect: Dialect::Floor,
+            server: Server::FLOOR,
             wanted: Vec::new(),
             ..Scenario::plaza(bots)
         }
+    }
+
+    /// The same crowd on nearcast and on servers of other makes; judged is only whether each does the job.
+    fn peers(name: &'static str, about: &'static str, bots: usize, scenes: usize) -> Scenario {
+        Scenario {
+            name,
+            about,
+            place: Place::Tiles(scenes),
+            compared: Server::COMPARED.to_vec(),
+            seconds: 10,
+            wanted: vec![
+                Wanted { figure: "held_of_others", bounds: (0.98, 1.02) },
+                Wanted::at_least("states_per_s_median", 18.0),
+                Wanted::at_most("lost_sessions", 0.0),
+            ],
+            ..Scenario::plaza(bots)
+        }
+    }
+
+    /// This scenario on each server that is compared; on its own if none is.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Scenario> {
+        let servers = if self.compared.is_empty() { std::slice::from_ref(&self.server) } else { &self.compared };
+        servers.iter().map(|server| Scenario { server: *server, ..self.clone() }).collect()
     }
 
     /// As [`Scenario::plaza`], judged as loosely as a shared machine needs.
@@ -125,8 +164,8 @@ impl Scenario {
         Scenario { name: "demo", gateways: if kafka { 2 } else { 1 }, wanted, ..plaza }
     }
 
-    fn spot(encoding: Encoding) -> Scenario {
-        let packed = encoding == Encoding::MessagePack;
+    fn spot(name: &'static str, server: Server) -> Scenario {
+        let packed = server == Server::NEARCAST;
         let budget = [Wanted::at_most("budget_depth_s", 0.51)];
         let all = [
             Wanted::at_most("joined_8s_missing_max", 0.0),
@@ -137,11 +176,11 @@ impl Scenario {
         ];
         let more: &[Wanted] = if packed { &all } else { &[] };
         Scenario {
-            name: if packed { "spot1000" } else { "spot1000json" },
+            name,
             about: "1,000 bots in one spot at 24 KiB/s",
             bots: 1_000,
             place: Place::Spot,
-            dialect: Dialect::Nearcast(encoding),
+            server,
             settle: Duration::from_secs(9),
             wanted: budget.iter().chain(more).copied().collect(),
             ..Scenario::plaza(0)
@@ -210,7 +249,9 @@ impl Scenario {
     /// When the scenes do not fit.
     pub fn crowd(&self, scenes: &[Scene]) -> Result<Crowd> {
         match self.place {
-            Place::Tiles => Crowd::tiled(scenes, self.bots, Layout::default()),
+            Place::Tiles(per_tile) => {
+                Crowd::tiled(scenes, self.bots, Layout { scenes_per_tile: per_tile, ..Layout::default() })
+            }
             Place::Spot => {
                 let reach_m = scenes.iter().map(|scene| scene.reach_m).fold(0.0, f64::max);
                 Crowd::one_spot(scenes, self.bots, SPOT_M.max(reach_m + 1.0))
@@ -230,7 +271,7 @@ impl Scenario {
         let audited = if self.place == Place::Spot { AUDITED_IN_SPOT } else { AUDITED };
         let every = (self.bots / audited).max(1);
         let is_judged = bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1));
-        is_judged && self.dialect != Dialect::Floor
+        is_judged && matches!(self.server.dialect, Dialect::Nearcast(_))
     }
 
     /// Budget asked for, bytes per second.
@@ -250,9 +291,9 @@ impl Scenario {
     #[must_use]
     pub fn holds(&self) -> usize {
         let per_tick = u64::from(self.budget()) * TICK_US / SECOND_US;
-        match self.dialect {
+        match self.server.dialect {
             Dialect::Nearcast(encoding) => capacity(encoding, per_tick as usize) * 9 / 10,
-            Dialect::Floor => usize::MAX,
+            Dialect::Packed | Dialect::Json | Dialect::Colyseus => usize::MAX,
         }
     }
 }
@@ -284,7 +325,7 @@ mod tests {
             let crowd = scenario.crowd(&Scene::plaza()).expect("the plaza fits");
             assert_eq!(crowd.agents.len(), scenario.bots);
             let is_judged = (0..scenario.bots).any(|bot| scenario.is_audited(bot));
-            assert_eq!(is_judged, scenario.dialect != Dialect::Floor);
+            assert_eq!(is_judged, name != "floor500");
         }
         assert!(Scenario::named("none").is_err());
     }

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use nearcast::limits::{SECOND_US, TICK_US};
 
 use crate::audit::tally::{Tally, quantile_ms};
 use crate::gateway::{Gateway, Placing, Start};
@@ -14,7 +15,6 @@ use crate::scenario::{JOINS_PER_S, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
-use crate::swarm::dialect::Dialect;
 use crate::swarm::{BotPlan, Counts, Swarm, SwarmPlan, Window};
 
 /// A swarm later than this at p99 measures itself: the window is void, ms.
@@ -23,6 +23,9 @@ const LATE_MS: f64 = 5.0;
 pub const VOID_MAX: usize = 5;
 /// All bots are to be in so long after the last one's turn.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
+/// The others in radius are counted at moments of this long, ms.
+const OTHERS_OVER_MS: f64 = 20_000.0;
+const TICKS_PER_S: f64 = (SECOND_US / TICK_US) as f64;
 /// The world that is built in.
 const WORLD: &str = "plaza";
 
@@ -48,6 +51,8 @@ pub struct Trial {
     pub swarm: Rc<Swarm>,
     gateways: Vec<Gateway>,
     bots: usize,
+    /// Mean number of others in radius.
+    others: f64,
 }
 
 /// Where a window began.
@@ -73,17 +78,19 @@ impl Trial {
         let to_start = if setup.url.is_some() { 0 } else { scenario.gateways };
         for number in 0..to_start {
             let Setup { placing, .. } = *setup;
-            let floor = std::env::current_exe()?.with_file_name("nearcast-floor");
-            let program = if scenario.dialect == Dialect::Floor { &floor } else { setup.program };
+            let words = &scenario.server.words(setup.program)?;
             let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
-            gateways.push(Gateway::start(Start { program, number, kafka, prefix: &prefix, placing }).await?);
+            let started = Gateway::start(Start { words, number, kafka, prefix: &prefix, placing }).await;
+            gateways.push(started.with_context(|| format!("server `{}`", scenario.server.name))?);
         }
         let good: Vec<SocketAddr> = setup.url.into_iter().chain(gateways.iter().map(|g| g.listen)).collect();
         let mut bad = Vec::new();
         for gateway in &good {
             bad.push(relay::start(*gateway, scenario.link).await?);
         }
-        let bots = scenario.crowd(setup.scenes)?.agents.into_iter().enumerate().map(|(number, agent)| {
+        let crowd = scenario.crowd(setup.scenes)?;
+        let others = crowd.others_mean(scenario.radius_m(), OTHERS_OVER_MS);
+        let bots = crowd.agents.into_iter().enumerate().map(|(number, agent)| {
             let (gateway, is_bad) = (number % good.len(), scenario.is_bad(number));
             let audited = scenario.is_audited(number);
             // Between three quarters and five quarters of the mean.
@@ -101,14 +108,14 @@ impl Trial {
         let plan = SwarmPlan {
             bots: bots.collect(),
             gateways: good.len(),
-            dialect: scenario.dialect,
+            dialect: scenario.server.dialect,
             world: WORLD.to_owned(),
             radius_m: scenario.radius_m(),
             budget: scenario.budget(),
             joins_per_s: JOINS_PER_S,
             holds: scenario.holds(),
         };
-        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots })
+        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots, others })
     }
 
     /// The gateways.
@@ -162,7 +169,7 @@ impl Trial {
         let (cpu_us, rss) = (self.cpu_us()? - mark.cpu_us, self.rss()?);
         let gained = self.reading().await?.since(&mark.reading);
         let mut sheet = Sheet::default();
-        put_swarm(&mut sheet, &window);
+        put_swarm(&mut sheet, &window, self.others);
         let is_void = late_ms(&sheet) > LATE_MS;
         if self.gateways.is_empty() {
             return Ok((sheet, is_void));
@@ -219,7 +226,7 @@ pub fn late_ms(sheet: &Sheet) -> f64 {
 }
 
 /// Throughput and the audit's figures.
-fn put_swarm(sheet: &mut Sheet, window: &Window) {
+fn put_swarm(sheet: &mut Sheet, window: &Window, others: f64) {
     let Window { seconds, bots, groups, held, counters, tallies } = window;
     let rates = |group: usize, ticks: fn(&Counts) -> Option<u64>| {
         let whole = bots.iter().zip(groups).filter(|(counts, of)| counts.whole && **of == group);
@@ -258,7 +265,12 @@ fn put_swarm(sheet: &mut Sheet, window: &Window) {
     sheet.put("bytes_per_client_s", bytes as f64 / seconds / whole, "bytes/s");
     let updates: u64 = bots.iter().filter(|counts| counts.whole).map(|counts| counts.updates).sum();
     sheet.put("updates_per_client_s", updates as f64 / seconds / whole, "1/s");
-    sheet.put("held_mean", held.iter().sum::<usize>() as f64 / held.len().max(1) as f64, "entities");
+    let held_mean = held.iter().sum::<usize>() as f64 / held.len().max(1) as f64;
+    sheet.put("held_mean", held_mean, "entities");
+    sheet.put("others_in_radius", others, "entities");
+    sheet.put("held_of_others", held_mean / others, "");
+    // Of all that a client could be told in a second, whether it was or not.
+    sheet.put("bytes_per_update", bytes as f64 / seconds / whole / (others * TICKS_PER_S), "bytes");
     sheet.put("ticks_per_s", counters.ticks as f64 / seconds, "1/s");
     let gaps: u64 = bots.iter().zip(groups).filter(|(_, of)| **of == 0).map(|(counts, _)| counts.gaps).sum();
     sheet.put("gaps_between_states", gaps as f64, "ticks");
@@ -314,7 +326,7 @@ fn put_audit(sheet: &mut Sheet, tally: &Tally) {
 
 /// What the gateways say of themselves, and what they cost.
 fn put_gateway(sheet: &mut Sheet, window: &Window, gained: &Reading, bots: usize, cpu_us: f64) {
-    let client_ticks = bots as f64 * window.seconds * 20.0;
+    let client_ticks = bots as f64 * window.seconds * TICKS_PER_S;
     sheet.put("skipped_ticks", gained.sum("nearcast_ticks_skipped_total"), "");
     sheet.put("missed_ticks", gained.sum("nearcast_ticks_missed_total"), "");
     sheet.put("digests_differ", gained.labelled("nearcast_digests_total", "same=\"false\""), "");
