@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks that what nearcast needs is there, for: build, kafka, browser. As root on Debian it installs what is missing;
-# elsewhere it names it.
+# Checks that what nearcast needs is there, for: build, kafka, browser, peers. As root on Debian it installs what is
+# missing; elsewhere it names it.
 set -euo pipefail
 
 missing_packages=()
@@ -11,6 +11,11 @@ need_command() { # command, Debian package, what for
 
 need_file() { # file name under /usr, Debian package, what for
   find /usr/include /usr/local/include -name "$(basename "$1")" -path "*$1" 2>/dev/null | grep -q . || missing "$1" "$2" "$3"
+}
+
+need_node() { # what for
+  need_command node nodejs "$1"
+  need_command npm npm "fetches packages for what $1"
 }
 
 missing() {
@@ -35,9 +40,9 @@ for part in "$@"; do
       ;;
     browser)
       need_command chromium chromium "shows the page in tests"
-      command -v node >/dev/null || missing node nodejs "drives the browser in tests"
-      command -v npm >/dev/null || missing npm npm "fetches the browser's driver"
+      need_node "drives the browser in tests"
       ;;
+    peers) need_node "runs the servers that nearcast is compared with" ;;
     *) echo "setup: no part is called $part" >&2; exit 2 ;;
   esac
 done
