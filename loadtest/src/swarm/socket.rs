@@ -55,7 +55,8 @@ impl Socket {
         let opening = async {
             let tcp = TcpStream::connect(addr).await.with_context(|| format!("cannot connect to {addr}"))?;
             tcp.set_nodelay(true).context("cannot set TCP_NODELAY")?;
-            let mut request = format!("ws://{addr}/v1").into_client_request().context("cannot make a request")?;
+            let path = dialect.path(addr).await?;
+            let mut request = format!("ws://{addr}{path}").into_client_request().context("cannot make a request")?;
             if let Some(protocol) = dialect.subprotocol() {
                 request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
             }
@@ -65,7 +66,7 @@ impl Socket {
                 .max_write_buffer_size(WRITE_BYTES_MAX);
             let (stream, response) = client_async_with_config(request, tcp, Some(config))
                 .await
-                .with_context(|| format!("{addr} does not open a WebSocket at /v1"))?;
+                .with_context(|| format!("{addr} does not open a WebSocket at {path}"))?;
             let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
             ensure!(chosen == dialect.subprotocol().map(str::as_bytes), "{addr} does not speak {dialect:?}");
             Ok(Socket { stream, unflushed: false, reader: Waker::noop().clone() })
