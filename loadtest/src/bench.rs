@@ -23,7 +23,7 @@ pub async fn run(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32) -> Result
             row.server.words(setup.program).with_context(|| format!("scenario `{}`", row.name))?;
         }
     }
-    let per_run = |s: &Scenario| (s.settle.as_secs() + s.seconds) * s.rows().len() as u64;
+    let per_run = |s: &Scenario| (s.turns().as_secs() + s.settle.as_secs() + s.seconds) * s.rows().len() as u64;
     let seconds: u64 = scenarios.iter().map(|scenario| per_run(scenario) * u64::from(runs)).sum();
     let bar = ProgressBar::new(seconds);
     let style = ProgressStyle::with_template("{msg:<32} {wide_bar} {elapsed} of about {duration}");
@@ -86,8 +86,7 @@ async fn all(
     let report = |at: usize| {
         let Scenario { name, server, wanted, about, .. } = &rows[at];
         let mut report = Report::of(name, server.name, &sheets[at], wanted, void_windows[at]);
-        let note = if scenario.compared.is_empty() { about } else { server.about };
-        report.notes.push(note.to_owned());
+        report.notes.push(if scenario.compared.is_empty() { (*about).to_owned() } else { server.about() });
         report
     };
     measured.map(report).collect()
@@ -100,6 +99,7 @@ fn row_name(row: &Scenario) -> String {
 async fn one(scenario: &Scenario, setup: &Setup<'_>, bar: &ProgressBar) -> Result<(Sheet, usize)> {
     let trial = Trial::start(scenario, setup).await?;
     trial.joined(scenario.life.is_some()).await?;
+    bar.inc(scenario.turns().as_secs());
     for _ in 0..scenario.settle.as_secs() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         bar.inc(1);

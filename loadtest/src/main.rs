@@ -184,8 +184,9 @@ fn command(command: Command) -> Result<ExitCode> {
             }
             let mut scenarios = names.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
             let servers = servers.iter().map(|name| Server::named(name)).collect::<Result<Vec<_>>>()?;
-            if !servers.is_empty() {
-                scenarios.iter_mut().for_each(|s| s.compared.retain(|server| servers.contains(server)));
+            for scenario in scenarios.iter_mut().filter(|s| !servers.is_empty() && !s.compared.is_empty()) {
+                scenario.compared.retain(|server| servers.contains(server));
+                ensure!(!scenario.compared.is_empty(), "`{}` compares none of these servers", scenario.name);
             }
             let (program, scenes) = (target.program()?, target.scenes()?);
             measure(&scenarios, &target.setup(&program, &scenes), runs, target.json.as_deref())

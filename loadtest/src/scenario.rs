@@ -21,7 +21,10 @@ const AUDITED_IN_SPOT: usize = 8;
 /// As many bots at most all keep a table of what they receive.
 const KEEPING_MAX: usize = 1_000;
 /// So many join per second.
-pub const JOINS_PER_S: u32 = 200;
+const JOINS_PER_S: u32 = 200;
+/// The same where servers are compared: joining is not what is measured, and a view that fills costs some of them more
+/// than one that is held.
+const JOINS_PER_S_COMPARED: u32 = 50;
 /// A crowd in one spot lies within this of the origin, metres: all are within the radius of all.
 const SPOT_M: f64 = 20.0;
 
@@ -59,6 +62,8 @@ pub struct Scenario {
     pub server: Server,
     /// Servers to be compared: in each run the same bots go to one after the other. If there are none, only to `server`.
     pub compared: Vec<Server>,
+    /// So many join per second.
+    pub joins_per_s: u32,
     /// From the last joining to the window.
     pub settle: Duration,
     /// Length of the window.
@@ -154,6 +159,7 @@ impl Scenario {
             radius_m: RADIUS_M,
             server: Server::NEARCAST,
             compared: Vec::new(),
+            joins_per_s: JOINS_PER_S,
             settle: Duration::from_secs(3),
             seconds: 20,
             bad_every: None,
@@ -197,6 +203,7 @@ impl Scenario {
             about,
             place: Place::Tiles(scenes),
             compared: Server::COMPARED.to_vec(),
+            joins_per_s: JOINS_PER_S_COMPARED,
             seconds: 10,
             wanted: vec![
                 Wanted { figure: "held_of_others", bounds: (0.98, 1.02) },
@@ -205,6 +212,12 @@ impl Scenario {
             ],
             ..Scenario::plaza(bots)
         }
+    }
+
+    /// How long it takes until the last bot has had its turn to join.
+    #[must_use]
+    pub fn turns(&self) -> Duration {
+        Duration::from_secs_f64(self.bots as f64 / f64::from(self.joins_per_s))
     }
 
     /// This scenario on each server that is compared; on its own if none is.

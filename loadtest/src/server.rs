@@ -16,7 +16,7 @@ use crate::swarm::dialect::Dialect;
 pub struct Server {
     /// Its name on the command line, in tables and in JSON.
     pub name: &'static str,
-    /// What it is, in a line.
+    /// What it is, in a few words.
     pub about: &'static str,
     /// What runs.
     pub program: Program,
@@ -70,21 +70,17 @@ impl Server {
     /// What hand work gets out of Node.js.
     pub const WS_PACKED: Server = Server {
         name: "ws-packed",
-        about: "Node.js, ws, records packed by hand",
+        about: "ws 8, records packed by hand",
         program: Program::Node("ws-packed.mjs"),
         dialect: Dialect::Packed,
     };
     /// What one writes first on Node.js.
-    pub const WS_JSON: Server = Server {
-        name: "ws-json",
-        about: "Node.js, ws, JSON",
-        program: Program::Node("ws-json.mjs"),
-        dialect: Dialect::Json,
-    };
+    pub const WS_JSON: Server =
+        Server { name: "ws-json", about: "ws 8, JSON", program: Program::Node("ws-json.mjs"), dialect: Dialect::Json };
     /// A framework that keeps the state of a room in step.
     pub const COLYSEUS: Server = Server {
         name: "colyseus",
-        about: "Node.js, Colyseus, a room with a StateView per client, int16 fields",
+        about: "Colyseus 0.18, a room with a StateView per client, int16 fields",
         program: Program::Node("colyseus.mjs"),
         dialect: Dialect::Colyseus,
     };
@@ -117,6 +113,15 @@ impl Server {
         found.with_context(|| format!("no server `{name}`: name one of {}", Server::ALL.map(|s| s.name).join(", ")))
     }
 
+    /// What it is, in a line; with the version of what runs it, where that is not ours.
+    #[must_use]
+    pub fn about(&self) -> String {
+        match self.program {
+            Program::Gateway | Program::Floor(_) => self.about.to_owned(),
+            Program::Node(_) => format!("{}; Node.js {}", self.about, node_version().unwrap_or_default()),
+        }
+    }
+
     /// The words that start it, up to `serve`. `gateway` is the gateway's program.
     ///
     /// # Errors
@@ -147,10 +152,13 @@ fn peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
 
+fn node_version() -> Result<String> {
+    let output = Command::new("node").arg("--version").output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 fn check_node() -> Result<()> {
-    let version = Command::new("node").arg("--version").output();
-    let version = version.context("`node` does not run: `deploy/setup.sh peers` installs or names it")?;
-    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let version = node_version().context("`node` does not run: `deploy/setup.sh peers` installs or names it")?;
     let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_none_or(|major| major < NODE_MIN) {
         bail!("`node --version` says {version:?}: install {NODE_MIN} or newer");

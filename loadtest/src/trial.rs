@@ -11,7 +11,7 @@ use nearcast::limits::{SECOND_US, TICK_US};
 use crate::audit::tally::{Tally, quantile_ms};
 use crate::gateway::{Gateway, Placing, Start};
 use crate::relay;
-use crate::scenario::{JOINS_PER_S, Place, Scenario};
+use crate::scenario::{Place, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
@@ -47,6 +47,7 @@ pub struct Trial {
     pub swarm: Rc<Swarm>,
     gateways: Vec<Gateway>,
     bots: usize,
+    turns: Duration,
 }
 
 /// Where a window began.
@@ -107,10 +108,10 @@ impl Trial {
             world: scenario.world.to_owned(),
             radius_m: scenario.radius_m,
             budget: scenario.budget(),
-            joins_per_s: JOINS_PER_S,
+            joins_per_s: scenario.joins_per_s,
             holds: scenario.holds(),
         };
-        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots })
+        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots, turns: scenario.turns() })
     }
 
     /// The gateways.
@@ -124,13 +125,12 @@ impl Trial {
     /// # Errors
     /// When somebody cannot join, or it takes too long.
     pub async fn joined(&self, churning: bool) -> Result<()> {
-        let turns = Duration::from_secs_f64(self.bots as f64 / f64::from(JOINS_PER_S));
         if churning {
             // Never all at once.
-            tokio::time::sleep(turns).await;
+            tokio::time::sleep(self.turns).await;
             return Ok(());
         }
-        self.swarm.all_joined(turns + JOIN_WITHIN).await
+        self.swarm.all_joined(self.turns + JOIN_WITHIN).await
     }
 
     /// All gateways' metrics as one.
