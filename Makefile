@@ -1,6 +1,6 @@
 # Tasks of a developer. `make demo` runs the main job, `make test` passes every test; both install or name what they
 # lack. Recipes are short; what takes more is a script.
-.PHONY: help demo demo-kafka test test-all bench bench-kafka counts profile kafka kafka-stop setup setup-test build lint clean
+.PHONY: help demo demo-kafka test test-all bench bench-peers bench-kafka counts profile peers kafka kafka-stop setup setup-test build lint clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
@@ -29,9 +29,16 @@ test-all: ## The above, and what takes longer
 
 # Kafka comes last, so that its broker disturbs nothing, and also when an objective before it was not met (exit code 1).
 # No $(MAKE) in it: `make -n` would run a line that has one.
-bench: build ## The figures of the README, medians of five runs, and those on Kafka [RUNS=n ONLY=scenario]
+bench: build peers ## The figures of the README, peers included, medians of five runs; and on Kafka [RUNS=n ONLY=scenario]
 	@met=0; $(BENCH) $(if $(ONLY),--only $(ONLY)) || met=$$?; \
 	[ $$met -gt 1 ] || $(if $(ONLY),true,{ deploy/setup.sh kafka && deploy/kafka/kafka.sh start && $(BENCH_KAFKA); }) && exit $$met
+
+bench-peers: build peers ## nearcast, the floor and other servers side by side, as loadtest/README.md says [RUNS=n]
+	$(BENCH) --only peers50 --only peers100
+
+peers: ## What the servers of the comparison need (Node.js and npm)
+	deploy/setup.sh peers
+	cd loadtest/peers && npm ci --no-audit --no-fund --loglevel=error
 
 bench-kafka: build kafka ## What a second gateway costs in age [RUNS=n]
 	$(BENCH_KAFKA)
@@ -55,7 +62,7 @@ setup: ## What building needs
 	deploy/setup.sh build
 
 setup-test: ## What the tests need besides
-	deploy/setup.sh build counts kafka browser conformance
+	deploy/setup.sh build counts kafka browser conformance peers
 
 build: setup ## Gateway and load test, optimised
 	@start=$$(date +%s); $(CARGO) build --release --locked --workspace && echo "built in $$(( $$(date +%s) - start )) s"

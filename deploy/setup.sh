@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks that what nearcast needs is there, for: build, counts, kafka, browser, conformance. As root on Debian it installs what is
-# missing; elsewhere it names it. The runner of the conformance tests goes into the folder .tools.
+# Checks that what nearcast needs is there, for: build, counts, kafka, browser, conformance, peers. As root on Debian it
+# installs what is missing; elsewhere it names it. The runner of the conformance tests goes into the folder .tools.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -14,6 +14,11 @@ need_command() { # command, Debian package, what for
 
 need_file() { # file name under /usr, Debian package, what for
   find /usr/include /usr/local/include -name "$(basename "$1")" -path "*$1" -print -quit 2>/dev/null | grep -q . || missing "$1" "$2" "$3"
+}
+
+need_node() { # what for
+  need_command node nodejs "$1"
+  need_command npm npm "fetches packages for what $1"
 }
 
 missing() {
@@ -41,13 +46,13 @@ for part in "$@"; do
       ;;
     browser)
       need_command chromium chromium "shows the page in tests"
-      command -v node >/dev/null || missing node nodejs "drives the browser in tests"
-      command -v npm >/dev/null || missing npm npm "fetches the browser's driver"
+      need_node "drives the browser in tests"
       ;;
     conformance)
       needs_runner=yes
       python3 -c 'import ensurepip, venv' 2>/dev/null || missing "Python 3 with venv" python3-venv "runs the WebSocket conformance tests"
       ;;
+    peers) need_node "runs the servers that nearcast is compared with" ;;
     *) echo "setup: no part is called $part" >&2; exit 2 ;;
   esac
 done

@@ -42,12 +42,13 @@ npm_test() {
   (cd "$1" && npm ci --no-audit --no-fund --silent && npm test --silent)
 }
 
-step "what is needed" deploy/setup.sh build counts kafka browser conformance
+step "what is needed" deploy/setup.sh build counts kafka browser conformance peers
 step "format" $cargo fmt --all --check
 step "shell scripts parse" scripts_parse deploy/*.sh deploy/kafka/*.sh .ci/run
 step "clippy, with Kafka" $cargo clippy --release --locked --workspace --all-targets --features planted -- -D warnings
 step "build" $cargo build --release --locked --workspace
 step "a Kafka broker" start_broker
+step "servers to compare with" make --no-print-directory peers
 step "unit, contract, socket, RFC 6455 and schema tests" $cargo test --release --locked --workspace
 step "counted instructions" $cargo bench --locked --workspace --bench counted
 step "simulation: 100 seeds twice, planted bugs" $cargo test --release --locked --features planted --test simulation

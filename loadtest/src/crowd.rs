@@ -27,11 +27,13 @@ pub struct Layout {
     pub spacing_m: f64,
     /// The last column of tiles straddles this line, metres; the other columns lie to the west of it.
     pub border_x_m: f64,
+    /// So many scenes lie over each other in a tile, 1 or more: real distances hold among the people of each.
+    pub scenes_per_tile: usize,
 }
 
 impl Default for Layout {
     fn default() -> Layout {
-        Layout { spacing_m: 160.0, border_x_m: BORDER_X_M }
+        Layout { spacing_m: 160.0, border_x_m: BORDER_X_M, scenes_per_tile: 1 }
     }
 }
 
@@ -61,14 +63,14 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// `n` agents in tiles, one scene each. Neighbours see each other only if scenes reach farther than the spacing
+    /// `n` agents in tiles, one scene each if the layout does not say otherwise. Neighbours see each other only if scenes reach farther than the spacing
     /// less the radius of interest allows; the plaza's do not. The first tile is the one nearest
     /// to the origin; every row has a tile on the partition border, whose people walk along x, so that some cross it.
     ///
     /// # Errors
     /// When there is no scene, or the scenes are too large for the spacing.
     pub fn tiled(scenes: &[Scene], n: usize, layout: Layout) -> Result<Crowd> {
-        let Layout { spacing_m, border_x_m } = layout;
+        let Layout { spacing_m, border_x_m, scenes_per_tile } = layout;
         for scene in scenes {
             let (name, reach_m) = (&scene.name, scene.reach_m);
             ensure!(
@@ -77,12 +79,13 @@ impl Crowd {
             );
         }
         let columns = columns(layout);
-        let place = |tile: usize, scene: &Scene| {
+        let place = |copy: usize, scene: &Scene| {
+            let tile = copy / scenes_per_tile.max(1);
             let x_m = columns[tile % columns.len()];
             let on_border = (x_m - border_x_m).abs() < 0.005;
-            let quarter_turns = if on_border { u8::from(!scene.along_x) } else { tile as u8 % 4 };
+            let quarter_turns = if on_border { u8::from(!scene.along_x) } else { copy as u8 % 4 };
             let z_m = row(tile / columns.len()) * spacing_m;
-            Place { middle_cm: cm(x_m, z_m), quarter_turns, ahead_ms: ahead_ms(tile, scene) }
+            Place { middle_cm: cm(x_m, z_m), quarter_turns, ahead_ms: ahead_ms(copy, scene) }
         };
         Crowd::of_copies(scenes, n, place)
     }
@@ -169,6 +172,12 @@ impl Crowd {
         2.0 * pairs as f64 / places.len().max(1) as f64
     }
 
+    /// The same, mean over four moments of `over_ms` milliseconds.
+    #[must_use]
+    pub fn others_mean(&self, radius_m: f64, over_ms: f64) -> f64 {
+        (0..4).map(|quarter| self.others_within(radius_m, f64::from(quarter) * over_ms / 4.0)).sum::<f64>() / 4.0
+    }
+
     /// What the crowd is like from its start, over one cycle of its longest scene.
     #[must_use]
     pub fn figures(&self, radius_m: f64) -> Figures {
@@ -186,8 +195,7 @@ impl Crowd {
         let agent_seconds = speeds.len().max(1) as f64;
         Figures {
             agents: self.agents.len(),
-            others: (0..4).map(|quarter| self.others_within(radius_m, (quarter * seconds * 250) as f64)).sum::<f64>()
-                / 4.0,
+            others: self.others_mean(radius_m, seconds as f64 * 1000.0),
             speed_p50: rank(0.5),
             speed_p99: rank(0.99),
             speed_max: rank(1.0),
@@ -218,7 +226,7 @@ pub struct Figures {
 
 /// The columns' middles along x, metres, the nearest to the origin first. As many as lie between the two borders.
 fn columns(layout: Layout) -> Vec<f64> {
-    let Layout { spacing_m, border_x_m } = layout;
+    let Layout { spacing_m, border_x_m, .. } = layout;
     let count = (2.0 * border_x_m.abs() / spacing_m) as usize + 1;
     let mut columns: Vec<f64> = (0..count).map(|column| border_x_m - column as f64 * spacing_m).collect();
     columns.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
@@ -335,6 +343,14 @@ mod tests {
         assert!(figures.speed_p50 > 0.2 && figures.speed_max < 10.0, "{figures:?}");
         let beyond = crowd.others_within(RADIUS_M * HYSTERESIS, 0.0);
         assert_eq!(crowd.others_within(RADIUS_M, 0.0), beyond, "scenes do not see each other");
+    }
+
+    #[test]
+    fn two_scenes_in_a_tile_have_twice_as_many_near() {
+        let layout = Layout { scenes_per_tile: 2, ..Layout::default() };
+        let crowd = Crowd::tiled(&Scene::plaza(), 500, layout).expect("the plaza fits");
+        let others = crowd.others_mean(RADIUS_M, 20_000.0);
+        assert!((97.0..=101.0).contains(&others), "{others}");
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub async fn run(scenario: &Scenario, setup: &Setup<'_>, seconds: Option<u64>) -
             continue;
         }
         if !is_void {
-            let report = Report::of(scenario.name, &[sheet], &scenario.wanted, void);
+            let report = Report::of(scenario.name, scenario.server.name, &[sheet], &scenario.wanted, void);
             trial.stop().await;
             print!("{}", report.table());
             return Ok(Some(report));

@@ -1,16 +1,20 @@
 //! The floor: the least that a server of this job can cost on this machine, to hold a gateway against. One thread, frames
-//! by hand, a grid; every tick it reads each socket once and sends everybody who is near, in full. It keeps no state of
-//! what a client holds, checks nothing, logs nothing and counts nothing. Not for use.
+//! by hand, a grid; every tick it sends everybody who is near, in full. It keeps no state of what a client holds, checks
+//! nothing, logs nothing and counts nothing. Not for use.
+//!
+//! In one form it reads each socket once a tick, in the other as soon as something came, which is what servers usually do.
 //!
 //! A client says 8 bytes, x y z in 1/32 m and its facing, as i16; it hears first its number as u16, then every 50 ms
 //! a record of 10 bytes (number, x y z, facing) of each other within the radius. Everything little-endian.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
 use nearcast::limits::{RADIUS_M, TICK_US};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -24,6 +28,17 @@ pub const RECORD_BYTES: usize = 2 + SAID_BYTES;
 const HEAD_BYTES_MAX: usize = 2_048;
 /// A frame of a client: two bytes of header, four of mask, what it says.
 const FRAME_BYTES: usize = 6 + SAID_BYTES;
+/// Sockets that one wait tells of at most.
+const EVENTS_MAX: usize = 1_024;
+
+/// When sockets are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Each once a tick, whether something came or not.
+    OnceATick,
+    /// Those that `epoll` tells of.
+    PerMessage,
+}
 
 type Place = [i16; 4];
 
@@ -36,21 +51,44 @@ struct Client {
 ///
 /// # Errors
 /// When the listener fails.
-pub fn serve(listener: &TcpListener) -> Result<()> {
+pub fn serve(listener: &TcpListener, reads: Reads) -> Result<()> {
     listener.set_nonblocking(true).context("cannot make the listener non-blocking")?;
+    let mut poll = Poll::new().context("cannot make an epoll")?;
+    let mut events = Events::with_capacity(EVENTS_MAX);
     let mut clients: Vec<Client> = Vec::new();
     let tick = Duration::from_micros(TICK_US);
     let mut next = Instant::now() + tick;
     loop {
-        wait(next);
+        match reads {
+            Reads::OnceATick => wait(next),
+            Reads::PerMessage => read_until(next, &mut poll, &mut events, &mut clients)?,
+        }
         next += tick;
         while let Ok((socket, _)) = listener.accept() {
-            if let Ok(client) = open(socket, clients.len()) {
-                clients.push(client);
+            let Ok(mut client) = open(socket, clients.len()) else { continue };
+            if reads == Reads::PerMessage {
+                poll.registry().register(&mut client.socket, Token(clients.len()), Interest::READABLE)?;
             }
+            clients.push(client);
         }
-        clients.iter_mut().for_each(read);
+        if reads == Reads::OnceATick {
+            clients.iter_mut().for_each(read);
+        }
         tell(&clients);
+    }
+}
+
+fn read_until(until: Instant, poll: &mut Poll, events: &mut Events, clients: &mut [Client]) -> Result<()> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        match poll.poll(events, Some(left)) {
+            Ok(()) => events.iter().for_each(|event| read(&mut clients[event.token().0])),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("cannot wait for sockets"),
+        }
     }
 }
 
@@ -60,7 +98,7 @@ fn wait(until: Instant) {
 }
 
 /// Takes the upgrade, and tells the client its number.
-fn open(mut socket: TcpStream, number: usize) -> Result<Client> {
+fn open(mut socket: std::net::TcpStream, number: usize) -> Result<Client> {
     socket.set_nonblocking(false)?;
     socket.set_read_timeout(Some(Duration::from_secs(1)))?;
     socket.set_nodelay(true)?;
@@ -80,10 +118,11 @@ fn open(mut socket: TcpStream, number: usize) -> Result<Client> {
     let [low, high] = u16::try_from(number)?.to_le_bytes();
     socket.write_all(&[0x82, 2, low, high])?;
     socket.set_nonblocking(true)?;
-    Ok(Client { socket, place: None })
+    Ok(Client { socket: TcpStream::from_std(socket), place: None })
 }
 
-/// Reads what has come; the last frame counts. All frames have the same size, so those before it need no look.
+/// Reads what has come, at once and whole: there is more room than anybody says between two reads. The last frame counts;
+/// all have the same size, so those before it need no look.
 fn read(client: &mut Client) {
     let mut buffer = [0; 64 * FRAME_BYTES];
     match client.socket.read(&mut buffer) {

@@ -1,15 +1,16 @@
 //! Gateways as child processes: started, pinned to a core, measured through /proc, and ended whatever happens.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 /// A gateway is to say `ready` within this; topics are created meanwhile.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -72,8 +73,8 @@ fn quiet(program: &str, args: &[&str]) -> bool {
 /// What a gateway is started with.
 #[derive(Clone, Debug)]
 pub struct Start<'a> {
-    /// The program.
-    pub program: &'a Path,
+    /// The program, and what is said to it before `serve`.
+    pub words: &'a [OsString],
     /// Number of this gateway, for the name of its log.
     pub number: usize,
     /// Its world, one of [`WORLDS`].
@@ -105,8 +106,6 @@ impl Gateway {
     /// # Errors
     /// When it cannot be started, ends, or is not ready within a minute; with the end of its log.
     pub async fn start(start: Start<'_>) -> Result<Gateway> {
-        let program = start.program;
-        ensure!(program.is_file(), "no gateway at {}: build it with `cargo build --release`", program.display());
         let file = format!("nearcast-{}-gateway-{}", std::process::id(), start.number);
         let [log, settings] = ["log", "toml"].map(|kind| std::env::temp_dir().join(format!("{file}.{kind}")));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -118,8 +117,7 @@ impl Gateway {
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
         // A group of its own: Ctrl-C reaches this process only, which then ends the gateway in order.
-        let mut child =
-            command.process_group(0).spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        let mut child = command.process_group(0).spawn().with_context(|| format!("cannot start {:?}", start.words))?;
         let lines = child.stdout.take().map(first_line);
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut gateway = Gateway { child, log, settings, listen: nowhere, admin: nowhere, idle_rss: 0 };
@@ -219,15 +217,15 @@ pub struct Memory {
 }
 
 fn command(start: &Start<'_>) -> Command {
-    let mut words: Vec<&std::ffi::OsStr> = Vec::new();
+    let mut words: Vec<&OsStr> = Vec::new();
     // Should this process be killed without a chance to end the gateway, the system does.
     if quiet("setpriv", &["--pdeathsig", "TERM", "true"]) {
-        words.extend(["setpriv", "--pdeathsig", "TERM"].map(std::ffi::OsStr::new));
+        words.extend(["setpriv", "--pdeathsig", "TERM"].map(OsStr::new));
     }
     if start.placing.pinned {
-        words.extend(["taskset", "-c", "0"].map(std::ffi::OsStr::new));
+        words.extend(["taskset", "-c", "0"].map(OsStr::new));
     }
-    words.push(start.program.as_os_str());
+    words.extend(start.words.iter().map(OsString::as_os_str));
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     if let Some(kafka) = start.kafka {

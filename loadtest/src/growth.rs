@@ -29,7 +29,7 @@ pub fn report(reports: &[Report]) -> Option<Report> {
     let mut wanted =
         vec![Wanted::at_most("cpu_of_grow100_at_5000", 1.15), Wanted::at_most("cpu_of_spot100_at_1000", 3.0)];
     wanted.retain(|rule| sheet.get(rule.figure).is_some());
-    let mut report = (!sheet.0.is_empty()).then(|| Report::of("growth", &[sheet], &wanted, 0))?;
+    let mut report = (!sheet.0.is_empty()).then(|| Report::of("growth", "nearcast", &[sheet], &wanted, 0))?;
     report.notes.push("CPU of a client-tick as the crowd grows, at constant density and in one spot".to_owned());
     Some(report)
 }
@@ -41,7 +41,7 @@ mod tests {
     fn ran(scenario: &'static str, cpu_us: f64) -> Report {
         let mut sheet = Sheet::default();
         sheet.put("cpu_us_per_client_tick", cpu_us, "µs");
-        Report::of(scenario, &[sheet], &[], 0)
+        Report::of(scenario, "nearcast", &[sheet], &[], 0)
     }
 
     #[test]

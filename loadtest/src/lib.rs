@@ -8,6 +8,7 @@
 //! - [`crowd`] lays out any number of agents, and says what such a crowd is like.
 //! - [`gateway`] starts and measures the process under test; [`relay`] makes links to it worse; [`scrape`] reads its
 //!   metrics.
+//! - [`server`] is what can be under test: nearcast, the [`floor`], and peers on other stacks; [`compare`] their table.
 //! - [`swarm`] is the bots on real sockets, [`clock`] their time, [`audit`] the judge of what they receive.
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
 //! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
@@ -17,17 +18,20 @@ pub mod audit;
 pub mod bench;
 pub mod catalogue;
 pub mod clock;
+pub mod compare;
 pub mod crowd;
 pub mod cut;
 pub mod demo;
 pub mod floor;
 pub mod gateway;
 pub mod growth;
+pub mod http;
 pub mod model;
 pub mod relay;
 pub mod scenario;
 pub mod scene;
 pub mod scrape;
+pub mod server;
 pub mod sheet;
 pub mod swarm;
 pub mod trace;

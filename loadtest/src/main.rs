@@ -17,6 +17,7 @@ use nearcast_loadtest::model::likeness::Likeness;
 use nearcast_loadtest::model::{self, Model};
 use nearcast_loadtest::scenario::Scenario;
 use nearcast_loadtest::scene::Scene;
+use nearcast_loadtest::server::Server;
 use nearcast_loadtest::sheet::Report;
 use nearcast_loadtest::trace::{Recording, read_folder};
 use nearcast_loadtest::trial::Setup;
@@ -68,6 +69,9 @@ enum Command {
         /// Only this scenario; may be repeated.
         #[arg(long)]
         only: Vec<String>,
+        /// Of the servers that a scenario compares, only this one; may be repeated.
+        #[arg(long = "server", value_name = "NAME")]
+        servers: Vec<String>,
         #[command(flatten)]
         target: Target,
     },
@@ -76,6 +80,9 @@ enum Command {
         /// A scenario of `bench`, for its crowd and links.
         #[arg(long, default_value = "plaza500")]
         scenario: String,
+        /// What runs there, by its name in `peers50` [default: the scenario's].
+        #[arg(long)]
+        server: Option<String>,
         /// Bots [default: the scenario's].
         #[arg(long)]
         bots: Option<usize>,
@@ -169,18 +176,25 @@ fn command(command: Command) -> Result<ExitCode> {
                 None => Ok(interrupted),
             }
         }
-        Command::Bench { runs, only, target } => {
+        Command::Bench { runs, only, servers, target } => {
             let mut names = only;
             if names.is_empty() {
                 names = Scenario::NAMES.map(str::to_owned).to_vec();
                 names.retain(|name| name != "kafka2" || target.kafka.is_some());
             }
-            let scenarios = names.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
+            let mut scenarios = names.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
+            let servers = servers.iter().map(|name| Server::named(name)).collect::<Result<Vec<_>>>()?;
+            for scenario in scenarios.iter_mut().filter(|s| !servers.is_empty() && !s.compared.is_empty()) {
+                scenario.compared.retain(|server| servers.contains(server));
+                ensure!(!scenario.compared.is_empty(), "`{}` compares none of these servers", scenario.name);
+            }
             let (program, scenes) = (target.program()?, target.scenes()?);
             measure(&scenarios, &target.setup(&program, &scenes), runs, target.json.as_deref())
         }
-        Command::Run { scenario, bots, seconds, url, scenes, json } => {
+        Command::Run { scenario, server, bots, seconds, url, scenes, json } => {
             let mut scenario = Scenario::named(&scenario)?;
+            scenario.compared.clear();
+            scenario.server = server.map_or(Ok(scenario.server), |name| Server::named(&name))?;
             scenario.bots = bots.unwrap_or(scenario.bots);
             scenario.seconds = seconds.unwrap_or(scenario.seconds).max(1);
             scenario.gateways = 1;
@@ -239,7 +253,11 @@ fn measure(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32, json: Option<&P
         println!("{}", setup.placing.text());
     }
     match drive(bench::run(scenarios, setup, runs))? {
-        Some(reports) => verdict(&reports, json),
+        Some((reports, without)) => {
+            let verdict = verdict(&reports, json)?;
+            ensure!(without.is_empty(), "no figures, or not of all runs, of {}; see above", without.join(", "));
+            Ok(verdict)
+        }
         None => Ok(ExitCode::from(INTERRUPTED)),
     }
 }

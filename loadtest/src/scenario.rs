@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use nearcast::codec::Encoding;
 use nearcast::limits::{BUDGET_BYTES_PER_S, RADIUS_M, RADIUS_MAX_M, SECOND_US, TICK_US};
 use nearcast::view::capacity;
 
@@ -11,6 +10,7 @@ use crate::catalogue;
 use crate::crowd::{Crowd, Layout};
 use crate::relay::Link;
 use crate::scene::Scene;
+use crate::server::Server;
 use crate::sheet::Wanted;
 use crate::swarm::dialect::Dialect;
 
@@ -21,16 +21,19 @@ const AUDITED_IN_SPOT: usize = 8;
 /// As many bots at most all keep a table of what they receive.
 const KEEPING_MAX: usize = 1_000;
 /// So many join per second.
-pub const JOINS_PER_S: u32 = 200;
+const JOINS_PER_S: u32 = 200;
+/// The same where servers are compared: joining is not what is measured, and a view that fills costs some of them more
+/// than one that is held.
+const JOINS_PER_S_COMPARED: u32 = 50;
 /// A crowd in one spot lies within this of the origin, metres: all are within the radius of all.
 const SPOT_M: f64 = 20.0;
 
 /// How the bots stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Tiles of a scene each, far from each other.
-    Tiles,
-    /// The same, as close to each other as they can be without being in view.
+    /// Tiles far from each other, in each so many scenes over each other.
+    Tiles(usize),
+    /// Tiles of a scene each, as close to each other as they can be without being in view.
     Close,
     /// Each where nobody is in view, without ever moving.
     Alone,
@@ -55,8 +58,12 @@ pub struct Scenario {
     pub world: &'static str,
     /// Radius asked for, metres.
     pub radius_m: f64,
-    /// How they write and read.
-    pub dialect: Dialect,
+    /// What they connect to.
+    pub server: Server,
+    /// Servers to be compared: in each run the same bots go to one after the other. If there are none, only to `server`.
+    pub compared: Vec<Server>,
+    /// So many join per second.
+    pub joins_per_s: u32,
     /// From the last joining to the window.
     pub settle: Duration,
     /// Length of the window.
@@ -75,9 +82,11 @@ pub struct Scenario {
 
 impl Scenario {
     /// All names.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 22] = [
         "plaza500",
         "floor500",
+        "peers50",
+        "peers100",
         "juelich",
         "football",
         "rocketleague",
@@ -125,8 +134,10 @@ impl Scenario {
             "spot100" => Scenario::spot_of("spot100", "100 bots in one spot at 24 KiB/s", 100),
             "spot300" => Scenario::spot_of("spot300", "300 bots in one spot at 24 KiB/s", 300),
             "spot3000" => Scenario::spot_of("spot3000", "3,000 bots in one spot at 24 KiB/s", 3_000),
-            "spot1000" => Scenario::spot(Encoding::MessagePack),
-            "spot1000json" => Scenario::spot(Encoding::Json),
+            "peers50" => Scenario::peers("peers50", "200 bots, about 50 others in radius", 200, 1),
+            "peers100" => Scenario::peers("peers100", "500 bots, about 100 others in radius", 500, 2),
+            "spot1000" => Scenario::spot("spot1000", Server::NEARCAST),
+            "spot1000json" => Scenario::spot("spot1000json", Server::NEARCAST_JSON),
             "slow5k" => Scenario::slow(),
             "rtt300" => Scenario::far(),
             "churn" => Scenario::churn(),
@@ -143,10 +154,12 @@ impl Scenario {
             about: "500 bots, about 50 others in radius, embedded log",
             bots,
             scenes: None,
-            place: Place::Tiles,
+            place: Place::Tiles(1),
             world: "plaza",
             radius_m: RADIUS_M,
-            dialect: Dialect::Nearcast(Encoding::MessagePack),
+            server: Server::NEARCAST,
+            compared: Vec::new(),
+            joins_per_s: JOINS_PER_S,
             settle: Duration::from_secs(3),
             seconds: 20,
             bad_every: None,
@@ -162,7 +175,7 @@ impl Scenario {
         Scenario {
             name: "floor500",
             about: "the same crowd on the floor: one thread that reads, finds who is near, and sends it all",
-            dialect: Dialect::Floor,
+            server: Server::FLOOR,
             wanted: Vec::new(),
             ..Scenario::plaza(bots)
         }
@@ -183,6 +196,37 @@ impl Scenario {
         Scenario { name, about, scenes: Some(name), place: Place::Close, wanted, ..Scenario::plaza(bots) }
     }
 
+    /// The same crowd on nearcast and on servers of other makes; judged is only whether each does the job.
+    fn peers(name: &'static str, about: &'static str, bots: usize, scenes: usize) -> Scenario {
+        Scenario {
+            name,
+            about,
+            place: Place::Tiles(scenes),
+            compared: Server::COMPARED.to_vec(),
+            joins_per_s: JOINS_PER_S_COMPARED,
+            seconds: 10,
+            wanted: vec![
+                Wanted { figure: "held_of_others", bounds: (0.98, 1.02) },
+                Wanted::at_least("states_per_s_median", 18.0),
+                Wanted::at_most("lost_sessions", 0.0),
+            ],
+            ..Scenario::plaza(bots)
+        }
+    }
+
+    /// How long it takes until the last bot has had its turn to join.
+    #[must_use]
+    pub fn turns(&self) -> Duration {
+        Duration::from_secs_f64(self.bots as f64 / f64::from(self.joins_per_s))
+    }
+
+    /// This scenario on each server that is compared; on its own if none is.
+    #[must_use]
+    pub fn rows(&self) -> Vec<Scenario> {
+        let servers = if self.compared.is_empty() { std::slice::from_ref(&self.server) } else { &self.compared };
+        servers.iter().map(|server| Scenario { server: *server, ..self.clone() }).collect()
+    }
+
     /// As [`Scenario::plaza`], judged as loosely as a shared machine needs.
     #[must_use]
     pub fn demo(bots: usize, kafka: bool) -> Scenario {
@@ -195,8 +239,8 @@ impl Scenario {
         Scenario { name: "demo", gateways: if kafka { 2 } else { 1 }, wanted, ..plaza }
     }
 
-    fn spot(encoding: Encoding) -> Scenario {
-        let packed = encoding == Encoding::MessagePack;
+    fn spot(name: &'static str, server: Server) -> Scenario {
+        let packed = server == Server::NEARCAST;
         let budget = [Wanted::at_most("budget_depth_s", 0.51)];
         let all = [
             Wanted::at_most("joined_8s_missing_max", 0.0),
@@ -207,11 +251,11 @@ impl Scenario {
         ];
         let more: &[Wanted] = if packed { &all } else { &[] };
         Scenario {
-            name: if packed { "spot1000" } else { "spot1000json" },
+            name,
             about: "1,000 bots in one spot at 24 KiB/s",
             bots: 1_000,
             place: Place::Spot,
-            dialect: Dialect::Nearcast(encoding),
+            server,
             settle: Duration::from_secs(9),
             wanted: budget.iter().chain(more).copied().collect(),
             ..Scenario::plaza(0)
@@ -221,7 +265,7 @@ impl Scenario {
     /// The same without what is wanted of 1,000: for how the cost grows, see [`crate::growth`].
     fn spot_of(name: &'static str, about: &'static str, bots: usize) -> Scenario {
         let wanted = vec![Wanted::at_most("budget_depth_s", 0.51)];
-        Scenario { name, about, bots, wanted, ..Scenario::spot(Encoding::MessagePack) }
+        Scenario { name, about, bots, wanted, ..Scenario::spot(name, Server::NEARCAST) }
     }
 
     /// Modelled walkers, equally dense however many there are.
@@ -312,7 +356,10 @@ impl Scenario {
         let its_own = self.scenes.map(catalogue::scenes).transpose()?;
         let scenes = its_own.as_deref().unwrap_or(scenes);
         match self.place {
-            Place::Tiles => Crowd::tiled(scenes, self.bots, Layout::wide(scenes, self.radius_m)),
+            Place::Tiles(scenes_per_tile) => {
+                let layout = Layout { scenes_per_tile, ..Layout::wide(scenes, self.radius_m) };
+                Crowd::tiled(scenes, self.bots, layout)
+            }
             Place::Close => Crowd::tiled(scenes, self.bots, Layout::close(scenes, self.radius_m)),
             Place::Alone => Ok(Crowd::alone(self.bots, Layout::close(&[], self.radius_m).spacing_m)),
             Place::Spot => {
@@ -334,7 +381,7 @@ impl Scenario {
         let audited = if self.place == Place::Spot { AUDITED_IN_SPOT } else { AUDITED };
         let every = (self.bots / audited).max(1);
         let is_judged = bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1));
-        is_judged && self.dialect != Dialect::Floor
+        is_judged && matches!(self.server.dialect, Dialect::Nearcast(_))
     }
 
     /// Whether all bots keep a table of what they receive, or the audited ones only: the tables of all in one spot, or of
@@ -355,9 +402,9 @@ impl Scenario {
     #[must_use]
     pub fn holds(&self) -> usize {
         let per_tick = u64::from(self.budget()) * TICK_US / SECOND_US;
-        match self.dialect {
+        match self.server.dialect {
             Dialect::Nearcast(encoding) => capacity(encoding, per_tick as usize) * 9 / 10,
-            Dialect::Floor => usize::MAX,
+            Dialect::Packed | Dialect::Json | Dialect::Colyseus => usize::MAX,
         }
     }
 }
@@ -389,7 +436,7 @@ mod tests {
             let crowd = scenario.crowd(&Scene::plaza()).expect("the plaza fits");
             assert_eq!(crowd.agents.len(), scenario.bots);
             let is_judged = (0..scenario.bots).any(|bot| scenario.is_audited(bot));
-            assert_eq!(is_judged, scenario.dialect != Dialect::Floor);
+            assert_eq!(is_judged, name != "floor500");
         }
         assert!(Scenario::named("none").is_err());
     }

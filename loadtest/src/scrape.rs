@@ -2,16 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use anyhow::{Context, Result};
 
-/// An answer larger than this is no metrics page, bytes.
-const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// The whole fetch may take this long.
-const FETCH_WITHIN: Duration = Duration::from_secs(5);
+use crate::http;
 
 /// All samples of one reading, by name with labels as the gateway writes them.
 #[derive(Clone, Debug, Default)]
@@ -23,21 +17,9 @@ impl Reading {
     /// # Errors
     /// When the gateway does not answer in time, or not with metrics.
     pub async fn fetch(admin: SocketAddr) -> Result<Reading> {
-        let fetch = async {
-            let mut socket = TcpStream::connect(admin).await?;
-            let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-            socket.write_all(request.as_bytes()).await?;
-            let mut answer = Vec::new();
-            socket.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
-            anyhow::Ok(answer)
-        };
-        let within = || format!("http://{admin}/metrics does not answer");
-        let answer = tokio::time::timeout(FETCH_WITHIN, fetch).await.with_context(within)?.with_context(within)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let Some((head, body)) = answer.split_once("\r\n\r\n") else { bail!("http://{admin}/metrics: no HTTP answer") };
-        let status = head.lines().next().unwrap_or_default();
-        ensure!(status.contains(" 200 "), "http://{admin}/metrics answers {status:?}");
-        Ok(Reading::parse(body))
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
+        let page = http::ask(admin, &request).await.with_context(|| format!("http://{admin}/metrics"))?;
+        Ok(Reading::parse(&page))
     }
 
     fn parse(text: &str) -> Reading {

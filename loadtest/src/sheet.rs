@@ -68,6 +68,8 @@ impl Wanted {
 pub struct Report {
     /// Name of the scenario.
     pub scenario: &'static str,
+    /// Name of the server.
+    pub server: &'static str,
     /// Runs that count.
     pub runs: usize,
     /// Runs that did not, because the swarm itself was late.
@@ -104,9 +106,18 @@ pub struct Line {
 impl Report {
     /// Takes the medians of some runs, and judges them. A wanted figure that no run has is not met.
     #[must_use]
-    pub fn of(scenario: &'static str, sheets: &[Sheet], wanted: &[Wanted], void_runs: usize) -> Report {
-        let mut lines = Vec::new();
-        for Figure { name, unit, .. } in sheets.first().map_or(&[][..], |sheet| &sheet.0) {
+    pub fn of(
+        scenario: &'static str,
+        server: &'static str,
+        sheets: &[Sheet],
+        wanted: &[Wanted],
+        void_runs: usize,
+    ) -> Report {
+        let mut lines: Vec<Line> = Vec::new();
+        for Figure { name, unit, .. } in sheets.iter().flat_map(|sheet| &sheet.0) {
+            if lines.iter().any(|line| line.name == *name) {
+                continue;
+            }
             let mut values: Vec<f64> = sheets.iter().filter_map(|sheet| sheet.get(name)).collect();
             values.sort_by(f64::total_cmp);
             let (median, low, high) = (median(&values), values[0], values[values.len() - 1]);
@@ -123,7 +134,7 @@ impl Report {
             lines.push(Line { name: rule.figure, median: nan, low: nan, high: nan, unit, wanted, met: Some(false) });
         }
         let met = lines.iter().all(|line| line.met != Some(false));
-        Report { scenario, runs: sheets.len(), void_runs, lines, met, notes: Vec::new() }
+        Report { scenario, server, runs: sheets.len(), void_runs, lines, met, notes: Vec::new() }
     }
 
     /// As a plain-text table.
@@ -194,7 +205,7 @@ mod tests {
     #[test]
     fn medians_are_judged() {
         let sheets = [sheet(10.0, 20.0), sheet(90.0, 19.0), sheet(30.0, 20.0)];
-        let report = |wanted: &[Wanted]| Report::of("x", &sheets, wanted, 1);
+        let report = |wanted: &[Wanted]| Report::of("x", "y", &sheets, wanted, 1);
         assert!(report(&[Wanted::at_most("age", 30.0), Wanted::at_least("rate", 19.8)]).met);
         assert!(!report(&[Wanted::at_most("age", 29.0)]).met);
         assert!(!report(&[Wanted::at_most("error", 1.0)]).met, "what was not measured is not met");

@@ -5,17 +5,16 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use nearcast::limits::{SECOND_US, TICK_US};
 
 use crate::audit::tally::{Tally, quantile_ms};
 use crate::gateway::{Gateway, Placing, Start};
 use crate::relay;
-use crate::scenario::{JOINS_PER_S, Place, Scenario};
+use crate::scenario::{Place, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
-use crate::swarm::dialect::Dialect;
 use crate::swarm::{BotPlan, Counts, Swarm, SwarmPlan, Window};
 
 /// A swarm later than this at p99 measures itself: the window is void, ms.
@@ -24,6 +23,7 @@ const LATE_MS: f64 = 5.0;
 pub const VOID_MAX: usize = 5;
 /// All bots are to be in so long after the last one's turn.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
+const TICKS_PER_S: f64 = (SECOND_US / TICK_US) as f64;
 
 /// What all trials of one call have in common.
 #[derive(Clone, Debug)]
@@ -47,6 +47,7 @@ pub struct Trial {
     pub swarm: Rc<Swarm>,
     gateways: Vec<Gateway>,
     bots: usize,
+    turns: Duration,
 }
 
 /// Where a window began.
@@ -72,11 +73,11 @@ impl Trial {
         let to_start = if setup.url.is_some() { 0 } else { scenario.gateways };
         for number in 0..to_start {
             let Setup { placing, .. } = *setup;
-            let floor = std::env::current_exe()?.with_file_name("nearcast-floor");
-            let program = if scenario.dialect == Dialect::Floor { &floor } else { setup.program };
+            let words = &scenario.server.words(setup.program)?;
             let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
-            let start = Start { program, number, world: scenario.world, kafka, prefix: &prefix, placing };
-            gateways.push(Gateway::start(start).await?);
+            let start = Start { words, number, world: scenario.world, kafka, prefix: &prefix, placing };
+            let started = Gateway::start(start).await;
+            gateways.push(started.with_context(|| format!("server `{}`", scenario.server.name))?);
         }
         let good: Vec<SocketAddr> = setup.url.into_iter().chain(gateways.iter().map(|g| g.listen)).collect();
         let mut bad = Vec::new();
@@ -103,14 +104,14 @@ impl Trial {
         let plan = SwarmPlan {
             bots: bots.collect(),
             gateways: good.len(),
-            dialect: scenario.dialect,
+            dialect: scenario.server.dialect,
             world: scenario.world.to_owned(),
             radius_m: scenario.radius_m,
             budget: scenario.budget(),
-            joins_per_s: JOINS_PER_S,
+            joins_per_s: scenario.joins_per_s,
             holds: scenario.holds(),
         };
-        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots })
+        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots, turns: scenario.turns() })
     }
 
     /// The gateways.
@@ -124,13 +125,12 @@ impl Trial {
     /// # Errors
     /// When somebody cannot join, or it takes too long.
     pub async fn joined(&self, churning: bool) -> Result<()> {
-        let turns = Duration::from_secs_f64(self.bots as f64 / f64::from(JOINS_PER_S));
         if churning {
             // Never all at once.
-            tokio::time::sleep(turns).await;
+            tokio::time::sleep(self.turns).await;
             return Ok(());
         }
-        self.swarm.all_joined(turns + JOIN_WITHIN).await
+        self.swarm.all_joined(self.turns + JOIN_WITHIN).await
     }
 
     /// All gateways' metrics as one.
@@ -280,11 +280,14 @@ fn put_bytes(sheet: &mut Sheet, window: &Window) {
     let counted: Vec<&Counts> = window.bots.iter().filter(|counts| counts.whole && counts.around.looks > 0).collect();
     let sum = |of: fn(&Counts) -> u64| counted.iter().map(|counts| of(counts)).sum::<u64>() as f64;
     let others: f64 = counted.iter().map(|counts| counts.around.mean()).sum();
-    let ticks = window.seconds * SECOND_US as f64 / TICK_US as f64;
+    let ticks = window.seconds * TICKS_PER_S;
     sheet.put("others_in_radius", others / counted.len().max(1) as f64, "");
     if others == 0.0 {
         return;
     }
+    let counts_and_held = window.bots.iter().zip(&window.held);
+    let held = counts_and_held.filter(|(counts, _)| counts.whole && counts.around.looks > 0).map(|(_, held)| held);
+    sheet.put("held_of_others", held.sum::<usize>() as f64 / others, "");
     sheet.put("bytes_per_update", sum(|counts| counts.bytes) / (others * ticks), "bytes");
     let (framed, bodies) = (sum(|counts| counts.state_bytes), sum(|counts| counts.body_bytes));
     if bodies > 0.0 {
@@ -340,7 +343,7 @@ fn put_audit(sheet: &mut Sheet, tally: &Tally) {
 
 /// What the gateways say of themselves, and what they cost.
 fn put_gateway(sheet: &mut Sheet, window: &Window, gained: &Reading, bots: usize, cpu_us: f64) {
-    let client_ticks = bots as f64 * window.seconds * 20.0;
+    let client_ticks = bots as f64 * window.seconds * TICKS_PER_S;
     sheet.put("skipped_ticks", gained.sum("nearcast_ticks_skipped_total"), "");
     sheet.put("missed_ticks", gained.sum("nearcast_ticks_missed_total"), "");
     sheet.put("digests_differ", gained.labelled("nearcast_digests_total", "same=\"false\""), "");

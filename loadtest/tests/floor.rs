@@ -1,7 +1,7 @@
 //! The floor does the job that it is the floor of: each client gets those who are near, and nobody else.
 
 use futures_util::{SinkExt, StreamExt};
-use nearcast_loadtest::floor::{self, RECORD_BYTES, UNITS_PER_M};
+use nearcast_loadtest::floor::{self, RECORD_BYTES, Reads, UNITS_PER_M};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -13,9 +13,14 @@ async fn next(client: &mut Client) -> Vec<u8> {
 
 #[tokio::test]
 async fn each_is_told_who_is_near() {
+    told_who_is_near(Reads::OnceATick).await;
+    told_who_is_near(Reads::PerMessage).await;
+}
+
+async fn told_who_is_near(reads: Reads) {
     let listener = floor::listen("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     let addr = listener.local_addr().expect("bound");
-    std::thread::spawn(move || floor::serve(&listener));
+    std::thread::spawn(move || floor::serve(&listener, reads));
     let mut clients = Vec::new();
     for x_m in [0.0, 49.0, 99.5] {
         let (mut client, _) = connect_async(format!("ws://{addr}")).await.expect("it opens");

@@ -5,10 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use nearcast_loadtest::floor;
+use nearcast_loadtest::floor::{self, Reads};
 
 #[derive(Parser)]
 struct Args {
+    /// Read a socket as soon as something came, instead of each once a tick.
+    #[arg(long)]
+    per_message: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -27,11 +30,11 @@ enum Command {
 }
 
 fn main() -> Result<()> {
-    let Command::Serve { listen, admin } = Args::parse().command;
+    let Args { per_message, command: Command::Serve { listen, admin } } = Args::parse();
     let (listener, operators) = (floor::listen(listen)?, floor::listen(admin)?);
     println!("ready listen={} admin={}", listener.local_addr()?, operators.local_addr()?);
     std::thread::spawn(move || nothing(&operators));
-    floor::serve(&listener)
+    floor::serve(&listener, if per_message { Reads::PerMessage } else { Reads::OnceATick })
 }
 
 /// Answers every request with an empty page.

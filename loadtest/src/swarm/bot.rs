@@ -9,7 +9,7 @@ use nearcast::codec::state::Known;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::around::Around;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Shown};
 use super::socket::Socket;
 use crate::audit::Watch;
 use crate::scene::{Agent, Sample};
@@ -60,6 +60,8 @@ pub(super) struct Bot {
     pub(super) mirror: Mirror,
     pub(super) known: Known,
     pub(super) watch: Option<Watch>,
+    /// Of a server that is only counted: what it has shown.
+    pub(super) shown: Shown,
     /// Newest state and its receipt, not yet told.
     pub(super) unsaid: Option<(u64, u64)>,
     pub(super) counts: Counts,

@@ -199,7 +199,7 @@ impl Swarm {
             seconds: self.clock.now_us().saturating_sub(self.window_us.get()) as f64 / 1e6,
             bots: (0..self.bots.len()).map(|number| self.counts(number)).collect(),
             groups: self.plan.bots.iter().map(|plan| plan.group).collect(),
-            held: self.keeping().map(|bot| bot.borrow().mirror.len()).collect(),
+            held: self.keeping().map(RefCell::borrow).map(|bot| bot.mirror.len() + bot.shown.others).collect(),
             counters: self.counters.borrow().clone(),
             tallies: self.tallies.borrow().clone(),
         }
@@ -282,6 +282,7 @@ impl Swarm {
         });
         let bytes = first.await.map_err(|_| anyhow!("no `welcome` within 10 s"))?.context("instead of `welcome`")?;
         let Dialect::Nearcast(encoding) = plan.dialect else {
+            plan.dialect.answer().into_iter().for_each(|answer| _ = socket.write(answer));
             let entity = number as u64 + 1;
             self.welcome(number, socket, entity, framed_len(bytes.len()));
             return Ok(());

@@ -55,7 +55,8 @@ impl Socket {
         let opening = async {
             let tcp = TcpStream::connect(addr).await.with_context(|| format!("cannot connect to {addr}"))?;
             tcp.set_nodelay(true).context("cannot set TCP_NODELAY")?;
-            let mut request = format!("ws://{addr}/v1").into_client_request().context("cannot make a request")?;
+            let path = dialect.path(addr).await?;
+            let mut request = format!("ws://{addr}{path}").into_client_request().context("cannot make a request")?;
             if let Some(protocol) = dialect.subprotocol() {
                 request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
             }
@@ -65,7 +66,7 @@ impl Socket {
                 .max_write_buffer_size(WRITE_BYTES_MAX);
             let (stream, response) = client_async_with_config(request, tcp, Some(config))
                 .await
-                .with_context(|| format!("{addr} does not open a WebSocket at /v1"))?;
+                .with_context(|| format!("{addr} does not open a WebSocket at {path}"))?;
             let chosen = response.headers().get(SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
             ensure!(chosen == dialect.subprotocol().map(str::as_bytes), "{addr} does not speak {dialect:?}");
             Ok(Socket { stream, unflushed: false, reader: Waker::noop().clone() })
@@ -83,10 +84,12 @@ impl Socket {
         if self.unflushed {
             self.flush();
         }
+        // Also when no message comes of it: else the next one would seem to have waited since a ping.
+        let waited_us = alarm.waited_us();
         let mut noted = Context::from_waker(&alarm.waker);
         Pin::new(&mut self.stream).poll_next(&mut noted).map(|read| match read {
-            Some(Ok(Message::Binary(bytes))) => Read::Message(bytes, alarm.waited_us()),
-            Some(Ok(Message::Text(text))) => Read::Message(text.into(), alarm.waited_us()),
+            Some(Ok(Message::Binary(bytes))) => Read::Message(bytes, waited_us),
+            Some(Ok(Message::Text(text))) => Read::Message(text.into(), waited_us),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Read::Control,
             Some(Ok(Message::Close(frame))) => {
                 Read::End(frame.map_or("closed without a reason".to_owned(), |f| format!("{} {}", f.code, f.reason)))
@@ -167,14 +170,16 @@ impl Wake for Bell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::StreamExt;
+    use futures_util::{SinkExt, StreamExt};
     use std::future::poll_fn;
+    use std::time::Instant;
     use tokio::net::TcpListener;
     use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 
     use nearcast::codec::Encoding;
 
     const ENCODING: Encoding = Encoding::Json;
+    const PAUSE: Duration = Duration::from_millis(200);
 
     #[expect(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the type of tungstenite's callback")]
     fn accept(_: &Request, mut response: Response) -> Result<Response, ErrorResponse> {
@@ -214,5 +219,39 @@ mod tests {
             read = bot => panic!("nothing was sent: {read:?}"),
             () = tokio::time::sleep(OPEN_WITHIN) => panic!("what was written never went out"),
         }
+    }
+    #[tokio::test]
+    async fn a_message_has_not_waited_since_the_ping_before_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let addr = listener.local_addr().expect("bound");
+        let peer = async {
+            let (tcp, _) = listener.accept().await.expect("a connection");
+            let mut stream = tokio_tungstenite::accept_hdr_async(tcp, accept).await.expect("a WebSocket");
+            stream.next().await.expect("it is open").expect("it can be read");
+            stream.send(Message::Ping(Bytes::new())).await.expect("it takes it");
+            let pong = stream.next().await.expect("it is open").expect("it can be read");
+            assert!(pong.is_pong(), "{pong:?}");
+            let pinged = Instant::now();
+            // Until a wait since the ping would show.
+            while pinged.elapsed() < PAUSE {
+                tokio::task::yield_now().await;
+            }
+            stream.send(Message::text("a message")).await.expect("it takes it");
+            stream
+        };
+        let bot = async {
+            let mut socket = Socket::open(addr, Dialect::Nearcast(ENCODING)).await.expect("it opens");
+            let alarm = Alarm::new(Clock::start());
+            let early = poll_fn(|cx| Poll::Ready(socket.poll_read(&alarm, cx).is_ready())).await;
+            assert!(!early && socket.write(Payload::Text("now it waits".to_owned())));
+            loop {
+                if let Read::Message(_, waited_us) = poll_fn(|cx| socket.poll_read(&alarm, cx)).await {
+                    return waited_us;
+                }
+            }
+        };
+        let (_open, waited_us) = tokio::join!(peer, bot);
+        let waited_us = waited_us.expect("it was waited for");
+        assert!(u128::from(waited_us) < PAUSE.as_micros() / 2, "{waited_us} µs");
     }
 }

@@ -175,9 +175,11 @@ impl Swarm {
             );
         }
         let Dialect::Nearcast(encoding) = self.plan.dialect else {
-            bot.counts.states += 1;
-            bot.counts.updates += self.plan.dialect.counted(bytes).unwrap_or(0);
-            self.counters.borrow_mut().ticks += u64::from(number == 0);
+            if let Some(updates) = self.plan.dialect.count(&mut bot.shown, bytes)? {
+                bot.counts.states += 1;
+                bot.counts.updates += updates;
+                self.counters.borrow_mut().ticks += u64::from(number == 0);
+            }
             return Ok(());
         };
         if !self.plan.bots[number].keeps
