@@ -193,7 +193,9 @@ impl Trial {
             if !is_void {
                 return Ok((sheet, void));
             }
-            eprintln!("void: the swarm itself was late ({:.1} ms at p99)", late_ms(&sheet));
+            let [send, read] =
+                ["swarm_send_late_p99_ms", "swarm_read_late_p99_ms"].map(|f| sheet.get(f).unwrap_or(0.0));
+            eprintln!("void: the swarm itself was late (at p99 {send:.1} ms to send, {read:.1} ms to read)");
         }
         bail!("{VOID_MAX} windows were void: the swarm was late by more than {LATE_MS} ms at p99. {TOO_BUSY}")
     }
