@@ -138,7 +138,10 @@ pub const UNFOLLOW_US: u64 = 10 * SECOND_US;
 pub const FOLLOW_MARGIN_M: f64 = 24.0;
 /// A question to the log (`bounds`, `offset_at`) is asked again after this long without an answer.
 pub const ASK_AGAIN_US: u64 = 5 * SECOND_US;
-/// Embedded log: bytes kept of one partition of `motion`; 10 minutes of 200 avatars at 20 Hz.
+/// Embedded log: `motion` is kept this long. All of its readers are in this process and none reads further back than
+/// [`READ_BACK_US`]; ten minutes would be 42 KiB of memory a minute for each avatar.
+pub const MEMORY_MOTION_US: u64 = READ_BACK_US * 3 / 2;
+/// Embedded log: bytes kept of one partition of `motion`; that long of 20,000 avatars at 20 Hz.
 pub const MEMORY_MOTION_BYTES: usize = 64 * 1024 * 1024;
 /// Embedded log: bytes kept of one partition of any other topic.
 pub const MEMORY_EVENTS_BYTES: usize = 16 * 1024 * 1024;

@@ -160,16 +160,28 @@ impl<'a> BitReader<'a> {
     /// # Errors
     /// When there are fewer.
     pub fn get(&mut self, len: u32) -> Result<u32, Malformed> {
+        let value = self.window() & ((1 << len) - 1);
+        self.skip(len)?;
+        Ok(value as u32)
+    }
+
+    /// The next bits, 57 at least; zeros beyond the end.
+    fn window(&self) -> u64 {
+        let rest = &self.bytes[self.at / 8..];
+        let word = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut word = [0; 8];
+            word[..rest.len()].copy_from_slice(rest);
+            word
+        });
+        u64::from_le_bytes(word) >> (self.at % 8)
+    }
+
+    fn skip(&mut self, len: u32) -> Result<(), Malformed> {
         if (len as usize) > self.left() {
             return Err(Malformed::Short(self.at / 8));
         }
-        let from = self.at / 8;
-        let mut word = [0; 8];
-        let some = &self.bytes[from..self.bytes.len().min(from + 8)];
-        word[..some.len()].copy_from_slice(some);
-        let value = u64::from_le_bytes(word) >> (self.at % 8) & ((1 << len) - 1);
         self.at += len as usize;
-        Ok(value as u32)
+        Ok(())
     }
 
     /// Takes a number in the Rice code of parameter `k`.
@@ -177,13 +189,14 @@ impl<'a> BitReader<'a> {
     /// # Errors
     /// When it is cut off, or written longer than it need be.
     pub fn rice(&mut self, k: u32) -> Result<u32, Malformed> {
-        let mut quotient = 0;
-        while quotient < QUOTIENT_MAX && self.get(1)? == 1 {
-            quotient += 1;
-        }
+        let window = self.window();
+        let quotient = window.trailing_ones();
         if quotient < QUOTIENT_MAX {
-            return Ok(quotient << k | self.get(k)?);
+            self.skip(quotient + 1 + k)?;
+            let low = window >> (quotient + 1) & ((1 << k) - 1);
+            return Ok(quotient << k | low as u32);
         }
+        self.skip(QUOTIENT_MAX)?;
         let value = self.get(RAW_BITS)?;
         if value >> k < QUOTIENT_MAX { Err(Malformed::Bad("number")) } else { Ok(value) }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
 use crate::limits::{
-    EVENTS_RETENTION_US, MEMORY_EVENTS_BYTES, MEMORY_MOTION_BYTES, MILLI_US, MOTION_RETENTION_US, POLL_RECORDS_MAX,
+    EVENTS_RETENTION_US, MEMORY_EVENTS_BYTES, MEMORY_MOTION_BYTES, MEMORY_MOTION_US, MILLI_US, POLL_RECORDS_MAX,
 };
 
 /// How much of a partition is kept.
@@ -25,7 +25,7 @@ impl Retention {
     #[must_use]
     pub fn of(topic: Topic) -> Retention {
         match topic {
-            Topic::Motion => Retention { age_ms: (MOTION_RETENTION_US / MILLI_US) as i64, bytes: MEMORY_MOTION_BYTES },
+            Topic::Motion => Retention { age_ms: (MEMORY_MOTION_US / MILLI_US) as i64, bytes: MEMORY_MOTION_BYTES },
             Topic::Events | Topic::Control => {
                 Retention { age_ms: (EVENTS_RETENTION_US / MILLI_US) as i64, bytes: MEMORY_EVENTS_BYTES }
             }
