@@ -29,7 +29,7 @@ test-all: ## The above, and what takes longer
 
 # Kafka comes last, so that its broker disturbs nothing, and also when an objective before it was not met (exit code 1).
 # No $(MAKE) in it: `make -n` would run a line that has one.
-bench: build peers ## The figures of the README, peers included, medians of five runs; and on Kafka [RUNS=n ONLY=scenario]
+bench: build peers ## The figures of the README, peers included, medians of three runs; and on Kafka [RUNS=n ONLY=scenario]
 	@met=0; $(BENCH) $(if $(ONLY),--only $(ONLY)) || met=$$?; \
 	[ $$met -gt 1 ] || $(if $(ONLY),true,{ deploy/setup.sh kafka && deploy/kafka/kafka.sh start && $(BENCH_KAFKA); }) && exit $$met
 

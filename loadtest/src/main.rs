@@ -64,7 +64,7 @@ enum Command {
     /// Measure: medians of several runs of each scenario, against the objectives.
     Bench {
         /// Runs of each scenario.
-        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
         runs: u32,
         /// Only this scenario; may be repeated.
         #[arg(long)]
