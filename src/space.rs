@@ -97,6 +97,12 @@ impl Region {
         range(pos.x).flat_map(move |x| range(pos.z).map(move |z| Region { x, z }))
     }
 
+    /// The same as columns along z: the first and the last region of each, in order.
+    pub fn columns(pos: Pos, reach_m: f64) -> impl Iterator<Item = (Region, Region)> {
+        let (first, last) = Region::corners(pos, reach_m);
+        (first.x..=last.x).map(move |x| (Region { x, ..first }, Region { x, ..last }))
+    }
+
     /// The first and the last of them.
     fn corners(pos: Pos, reach_m: f64) -> (Region, Region) {
         let reach = (reach_m * 100.0).ceil() as i32;

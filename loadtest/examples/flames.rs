@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("session: admission", &[HEARD_IN_SESSION]),
     ("session: tick", &["nearcast::session", "nearcast::admit", "nearcast::clock"]),
     ("driver", &["nearcast::edge::driver"]),
-    ("world's task", &["nearcast::edge::world"]),
+    ("world's thread", &["nearcast::edge::world"]),
     ("runtime and rest", &[""]),
 ];
 /// Admission is inlined into the session's step: it is what is done while a frame is read.

@@ -29,11 +29,4 @@ impl Clock {
     pub fn at_us(&self, at: Instant) -> u64 {
         self.started_us + at.saturating_duration_since(self.started).as_micros() as u64
     }
-
-    /// The instant of a time on this clock, for timers.
-    #[must_use]
-    pub fn instant(&self, at_us: u64) -> tokio::time::Instant {
-        let ahead = std::time::Duration::from_micros(at_us.saturating_sub(self.started_us));
-        tokio::time::Instant::from_std(self.started + ahead)
-    }
 }

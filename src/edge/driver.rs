@@ -457,7 +457,7 @@ impl Driver {
                 metrics::rows_max(self.pace.rows());
             }
             Ok(false) => {}
-            // The world's task is gone: a mistake of ours, or the end of the process.
+            // The world's thread is gone: a mistake of ours, or the end of the process.
             Err(_) => self.each(hall, &|| Input::Drain(0)),
         }
     }

@@ -45,6 +45,8 @@ pub struct Gateway {
     accepting: CancellationToken,
     worlds: CancellationToken,
     world_tasks: TaskTracker,
+    /// Worlds end when this does.
+    _alive: Arc<()>,
 }
 
 impl Gateway {
@@ -52,6 +54,7 @@ impl Gateway {
     pub async fn start(config: &Config) -> Result<Gateway> {
         let clock = Clock::start();
         let (accepting, worlds, world_tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
+        let alive = Arc::new(());
         let listener = listen(config.listen, "listen").await?;
         let operators = listen(config.admin, "admin").await?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -60,8 +63,13 @@ impl Gateway {
         let (mut halls, ids) = (Vec::new(), Arc::new(Ids::default()));
         for settings in &config.worlds {
             let log = open_log(config, settings, clock).await?;
-            let (hall, task) = world::open(settings.clone(), ids.clone(), log, drivers.clone(), clock, worlds.clone());
-            world_tasks.spawn(task);
+            let end = world::End { stop: worlds.clone(), alive: Arc::downgrade(&alive) };
+            let (hall, run) = world::open(settings.clone(), ids.clone(), log, drivers.clone(), clock, end);
+            let running = world_tasks.token();
+            std::thread::Builder::new().name("world".to_owned()).spawn(move || {
+                run();
+                drop(running);
+            })?;
             halls.push(hall);
         }
         world_tasks.close();
@@ -76,6 +84,7 @@ impl Gateway {
             accepting: accepting.clone(),
             worlds: worlds.clone(),
             world_tasks,
+            _alive: alive,
         };
         tokio::spawn(accept(listener, http::public(shared.clone()), accepting));
         // Operators are answered until the end.

@@ -1,9 +1,9 @@
-//! One world's task: every 5 ms it takes what the sessions submitted, lets the world fold and write, and on the tick
+//! One world's thread: every 5 ms it takes what the sessions submitted, lets the world fold and write, and on the tick
 //! publishes the frames to all sessions. The only place where a world's state is touched.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -85,15 +85,15 @@ impl Log for AnyLog {
     }
 }
 
-/// Makes a world's hall, and the task that runs it.
+/// Makes a world's hall, and what runs it on a thread of its own.
 pub fn open(
     settings: WorldSettings,
     ids: Arc<Ids>,
     log: AnyLog,
     drivers: Vec<Line>,
     clock: Clock,
-    stop: CancellationToken,
-) -> (Arc<Hall>, impl Future<Output = ()>) {
+    end: End,
+) -> (Arc<Hall>, impl FnOnce() + Send) {
     let (inbox, submissions) = mpsc::channel(INBOX_MAX);
     let empty = World::new(settings.grid, 0).freeze(clock.now_us() / TICK_US, clock.now_us());
     let (ticks, newest) = watch::channel(Arc::new(empty));
@@ -106,19 +106,43 @@ pub fn open(
         directory: DashMap::new(),
         drivers,
     });
-    let task = run(hall.clone(), log, submissions, ticks, clock, stop);
-    (hall, task)
+    let own = hall.clone();
+    (hall, move || run(&own, log, submissions, &ticks, clock, &end))
 }
 
-async fn run(
-    hall: Arc<Hall>,
+/// When a world is to end.
+#[derive(Clone)]
+pub struct End {
+    /// Gracefully: its avatars leave.
+    pub stop: CancellationToken,
+    /// At once, when nobody holds this any more.
+    pub alive: Weak<()>,
+}
+
+impl End {
+    fn is_near(&self) -> bool {
+        self.stop.is_cancelled() || self.is_now()
+    }
+
+    fn is_now(&self) -> bool {
+        self.alive.strong_count() == 0
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a world has a thread of its own, and its steps are at times")]
+fn wait_until(clock: Clock, at_us: u64) {
+    std::thread::sleep(Duration::from_micros(at_us.saturating_sub(clock.now_us())));
+}
+
+fn run(
+    hall: &Hall,
     mut log: AnyLog,
     mut submissions: mpsc::Receiver<Submit>,
-    ticks: watch::Sender<Arc<Tick>>,
+    ticks: &watch::Sender<Arc<Tick>>,
     clock: Clock,
-    stop: CancellationToken,
+    end: &End,
 ) {
-    let Some(number) = claim(&mut log, clock, &stop).await else { return };
+    let Some(number) = claim(&mut log, clock, end) else { return };
     hall.ids.offer(number);
     hall.open.store(true, Ordering::Release);
     let name = hall.settings.name.clone();
@@ -131,8 +155,11 @@ async fn run(
     let mut unreachable_us = 0;
     loop {
         next_step_us = (next_step_us + FLUSH_US).max(clock.now_us() / FLUSH_US * FLUSH_US);
-        tokio::time::sleep_until(clock.instant(next_step_us)).await;
-        let stopping = stop.is_cancelled();
+        wait_until(clock, next_step_us);
+        if end.is_now() {
+            return;
+        }
+        let stopping = end.stop.is_cancelled();
         let now_us = clock.now_us();
         metrics::queued(&name, "inbox", submissions.len());
         for _ in 0..INBOX_MAX {
@@ -140,7 +167,7 @@ async fn run(
             world.submit(submit, &mut log, now_us);
         }
         world.step(&mut log, now_us, &mut answers);
-        answers.drain(..).for_each(|answered| deliver(&hall, answered));
+        answers.drain(..).for_each(|answered| deliver(hall, answered));
         if now_us >= next_tick * TICK_US {
             let number = now_us / TICK_US;
             let started = Instant::now();
@@ -205,7 +232,7 @@ fn deliver(hall: &Hall, answered: Answered) {
 }
 
 /// Announces this gateway in `control`; the record's offset is its number. Asks until it is answered.
-async fn claim(log: &mut AnyLog, clock: Clock, stop: &CancellationToken) -> Option<u32> {
+fn claim(log: &mut AnyLog, clock: Clock, end: &End) -> Option<u32> {
     let mut polled = Vec::new();
     loop {
         let ticket = log.publish(CONTROL, claim_record(clock.now_us()));
@@ -223,10 +250,10 @@ async fn claim(log: &mut AnyLog, clock: Clock, stop: &CancellationToken) -> Opti
             if let Some(outcome) = ended {
                 break outcome;
             }
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = tokio::time::sleep_until(clock.instant(clock.now_us() + MILLI_US)) => {}
+            if end.is_near() {
+                return None;
             }
+            wait_until(clock, clock.now_us() + MILLI_US);
         };
         if let Some(number) = outcome.number() {
             return Some(number);
@@ -239,6 +266,6 @@ async fn claim(log: &mut AnyLog, clock: Clock, stop: &CancellationToken) -> Opti
                 warn!(?outcome, "the log did not number this gateway; asking again");
             }
         }
-        tokio::time::sleep_until(clock.instant(clock.now_us() + SECOND_US)).await;
+        wait_until(clock, clock.now_us() + SECOND_US);
     }
 }

@@ -22,11 +22,11 @@ pub struct Tick {
 }
 
 impl Tick {
-    /// The frame of a region, if it holds somebody.
-    #[must_use]
-    pub fn frame(&self, region: Region) -> Option<&Frame> {
-        let at = self.frames.binary_search_by_key(&region, |frame| frame.region).ok()?;
-        Some(&self.frames[at])
+    /// The frames of a column of regions, with their numbers.
+    pub fn column(&self, (first, last): (Region, Region)) -> impl Iterator<Item = (usize, &Frame)> {
+        let from = self.frames.partition_point(|frame| frame.region < first);
+        let within = self.frames[from..].iter().take_while(move |frame| frame.region <= last);
+        within.enumerate().map(move |(at, frame)| (from + at, &**frame))
     }
 }
 

@@ -37,9 +37,8 @@ pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &Table, out: &
     // At most 141 m: their squares fit 32 bits.
     let cm2 = |metres: f64| u64::from((metres * 100.0) as u32).pow(2);
     let (inner2, outer2) = (cm2(radius_m), cm2(radius_m * HYSTERESIS));
-    for region in Region::around(at, radius_m * HYSTERESIS) {
-        let Ok(number) = tick.frames.binary_search_by_key(&region, |frame| frame.region) else { continue };
-        for (index, spot) in tick.frames[number].spots.iter().enumerate() {
+    for (number, frame) in Region::columns(at, radius_m * HYSTERESIS).flat_map(|column| tick.column(column)) {
+        for (index, spot) in frame.spots.iter().enumerate() {
             let distance2 = spot.pos.distance2(at);
             if distance2 > outer2 || spot.id == me {
                 continue;
