@@ -49,12 +49,12 @@ pub fn page(calls: &[Call]) -> String {
                 header {
                     h1 { "nearcast" span { "figures" } }
                     (tiles(&figures))
+                    (origin(calls))
                     (missing(&figures))
-                    nav { @for (id, title, _) in told() { a href={ "#" (id) } { (title) } } a href="#call" { "Rerun" } }
+                    nav { @for (id, title, _) in told() { a href={ "#" (id) } { (title) } } }
                 }
                 main {
                     @for (id, title, body) in told() { section id=(id) { h2 { (title) } (body) } }
-                    section id="call" { h2 { "How to get these figures again" } (origin(calls)) }
                 }
             }
         }
@@ -114,22 +114,23 @@ fn tiles(figures: &Figures<'_>) -> Markup {
         |server: Server| Some(figures.median("peers50", server.name, OF_FLOOR)? / nearcast("peers50", OF_FLOOR)?);
     let (judged, met) =
         (figures.judged().count(), figures.judged().filter(|(.., line)| line.met == Some(true)).count());
+    let of_judged = format!("of {judged}");
     let tiles = [
-        nearcast("peers50", OF_FLOOR).map(|of| (short(of), "×", "the CPU of the best floor, 50 others near")),
-        peer(Server::COLYSEUS).map(|of| (short(of), "×", "less CPU than Colyseus, 50 others near")),
+        nearcast("peers50", OF_FLOOR).map(|of| (short(of), "×", "the best floor's CPU, 50 others near")),
+        peer(Server::COLYSEUS).map(|of| (short(of), "×", "nearcast's CPU is what Colyseus takes")),
         nearcast("juelich", "bytes_per_update")
-            .map(|size| (short(size), "bytes", "per update, recorded crowd, all told")),
+            .map(|size| (short(size), "bytes", "per update of a recorded crowd, all told")),
         nearcast(growth::NAME, "cpu_of_grow100_at_5000")
             .map(|of| (short(of), "×", "the CPU per client at 50 times the clients")),
         nearcast("plaza500", "age_p99_ms").map(|age| (short(age), "ms", "send to receipt at p99, 500 clients")),
-        (judged > 0).then(|| (met.to_string(), "", "of what is wanted is met")),
+        (judged > 0).then(|| (met.to_string(), &of_judged[..], "figures are as wanted")),
     ];
     html! {
-        @if figures.reports.iter().next().is_some() {
+        @if !figures.reports.is_empty() {
             ul.tiles {
                 @for (value, unit, what) in tiles.into_iter().flatten() {
                     li {
-                        strong { (value) @if what.starts_with("of what") { small { " of " (judged) } } @else { small { " " (unit) } } }
+                        strong { (value) small { " " (unit) } }
                         (what)
                     }
                 }
@@ -411,7 +412,7 @@ fn against_error(points: &[&Point]) -> Markup {
         vec![html! { (name) }, html! { (dot.label) }, html! { (short(dot.x)) }, html! { (short(dot.y)) }]
     };
     html! {
-        div.plots { div.large { (plot::lines(
+        div.plots { div { (plot::lines(
             Head {
                 title: "Bytes per second and client against error at p95",
                 about: "Each point is a setting; those of one series are joined. Nearer to the lower left is better. The scale of bytes is logarithmic.",
@@ -465,34 +466,29 @@ fn verdicts(figures: &Figures<'_>) -> Option<Markup> {
     })
 }
 
-/// When, where and how the figures came to be.
+/// When, where and how the figures came to be, and how to get them again.
 fn origin(calls: &[Call]) -> Markup {
+    let machine = |Machine { cores, cpu, kernel, memory_mib }: &Machine| {
+        let cpu = if cpu.is_empty() { "CPU that does not tell its model" } else { cpu };
+        format!("{cores} cores, {cpu}, {} GiB, kernel {kernel}", short(*memory_mib as f64 / 1024.0))
+    };
     let call = |(number, call): (usize, &Call)| {
         html! {
-            @if calls.len() > 1 { h3 { "Call " (number) } }
-            @match &call.made {
-                Some(Made { version, date, command, runs, placing }) => {
-                    pre tabindex="0" { code { (command) } }
-                    dl {
-                        dt { "version" } dd { (version) }
-                        dt { "date" } dd { (date) }
-                        dt { "runs" } dd { (runs) }
-                        @if let Some(machine) = &call.machine { (machine_of(machine)) }
-                        dt { "placing" } dd { (placing) }
+            p.call {
+                @if calls.len() > 1 { b { "Call " (number) ": " } }
+                @match &call.made {
+                    Some(Made { version, date, runs, placing, .. }) => {
+                        "version " (version) "; " (date) "; " (runs) @if *runs == 1 { " run" } @else { " runs, medians" } "; " (placing)
                     }
+                    None => "the file does not say when and how it was made"
                 }
-                None => p { "It does not say when and how it was made." }
+                @if let Some(of) = &call.machine { "; " (machine(of)) }
+                "."
             }
+            @if let Some(made) = &call.made { pre tabindex="0" aria-label="the command" { code { (made.command) } } }
         }
     };
     html! { @for (at, of) in calls.iter().enumerate() { (call((at + 1, of))) } }
-}
-
-fn machine_of(Machine { cores, cpu, kernel, memory_mib }: &Machine) -> Markup {
-    html! {
-        dt { "machine" } dd { (cores) " cores, " (cpu) ", " (short(*memory_mib as f64 / 1024.0)) " GiB" }
-        dt { "kernel" } dd { (kernel) }
-    }
 }
 
 /// A table that scrolls by itself where it is too wide. The first cell names the row.

@@ -14,10 +14,13 @@ const LEFT: f64 = 44.0;
 /// The text after the longest bar fits behind it.
 const RIGHT: f64 = WIDTH - 52.0;
 const ROW: f64 = 30.0;
+/// Where lines are at their highest and lowest.
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 250.0;
 /// Room for an axis' numbers.
 const FOOT: f64 = 26.0;
 /// From this ratio of the largest to the smallest value on, an axis is logarithmic.
-const LOG_FROM: f64 = 25.0;
+const LOG_FROM: f64 = 100.0;
 /// Width of a character of a small label, at most.
 const CHARACTER: f64 = 5.6;
 
@@ -157,8 +160,6 @@ pub fn spans(head: Head<'_>, rows: &[Spans], mark: (&str, f64)) -> Markup {
 /// Points joined to lines. An axis is logarithmic where its values are far apart.
 #[must_use]
 pub fn lines(head: Head<'_>, x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup {
-    const TOP: f64 = 24.0;
-    const BOTTOM: f64 = 250.0;
     let all = || series.iter().flat_map(|series| &series.points);
     let right: Vec<f64> = all().map(|dot| dot.x).chain(x.mark.map(|(_, value)| value)).collect();
     let up: Vec<f64> = all().map(|dot| dot.y).chain(y.mark.map(|(_, value)| value)).collect();
@@ -177,9 +178,10 @@ pub fn lines(head: Head<'_>, x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup 
             line class="grid" x1=(LEFT) x2=(WIDTH - 8.0) y1=(y) y2=(y) {}
             text class="small" x=(LEFT - 6.0) y=(y + 4.0) text-anchor="end" { (plain(*tick)) }
         }
+        line class="base" x1=(LEFT) x2=(WIDTH - 8.0) y1=(BOTTOM) y2=(BOTTOM) {}
         @for tick in &across.ticks {
             @let x = px(across.at(*tick));
-            line class="grid" x1=(x) x2=(x) y1=(BOTTOM) y2=(BOTTOM + 4.0) {}
+            line class="base" x1=(x) x2=(x) y1=(BOTTOM) y2=(BOTTOM + 4.0) {}
             text class="small" x=(x) y=(BOTTOM + 17.0) text-anchor="middle" { (plain(*tick)) }
         }
         text class="small" x="2" y="11" { (y.name) }
@@ -273,7 +275,7 @@ fn label_places(points: &[((f64, f64), &str)]) -> Vec<Option<(f64, f64)>> {
         let found = beside.into_iter().find(|(left, base)| {
             let [x1, y1, x2, y2] = [*left, base - 10.0, left + wide, base + 2.0];
             let hits = |other: &[f64; 4]| x1 < other[2] && other[0] < x2 && y1 < other[3] && other[1] < y2;
-            x1 > LEFT && x2 < WIDTH && !taken.iter().any(hits)
+            x1 > LEFT && x2 < WIDTH && y2 < BOTTOM && !taken.iter().any(hits)
         });
         let (left, base) = found.filter(|_| !label.is_empty())?;
         taken.push([left, base - 10.0, left + wide, base + 2.0]);
