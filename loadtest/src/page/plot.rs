@@ -8,9 +8,9 @@ use crate::sheet::short;
 
 const WIDTH: f64 = 420.0;
 /// Where the bars of a plot begin: the names of all rows fit before it.
-const NAMES: f64 = 122.0;
+const NAMES: f64 = 132.0;
 /// Where the axes of lines begin.
-const LEFT: f64 = 44.0;
+const LEFT: f64 = 48.0;
 /// The text after the longest bar fits behind it.
 const RIGHT: f64 = WIDTH - 52.0;
 const ROW: f64 = 30.0;
@@ -22,7 +22,7 @@ const FOOT: f64 = 26.0;
 /// From this ratio of the largest to the smallest value on, an axis is logarithmic.
 const LOG_FROM: f64 = 100.0;
 /// Width of a character of a small label, at most.
-const CHARACTER: f64 = 5.6;
+const CHARACTER: f64 = 6.2;
 
 /// What a plot is called, and what it shows in a sentence.
 #[derive(Clone, Copy, Debug)]
