@@ -148,7 +148,7 @@ pub fn spans(head: Head<'_>, rows: &[Spans], mark: (&str, f64)) -> Markup {
                 g class=(class) {
                     title { (row.name) ": " (short(*from)) " to " (short(*to)) }
                     line class="span" x1=(px(axis.at(*from))) x2=(px(axis.at(*to))) y1=(y) y2=(y) {}
-                    circle cx=(px(axis.at(*from))) cy=(y) r="4" {}
+                    path d=(shape(series_of(class), px(axis.at(*from)), y)) {}
                     line class="span" x1=(px(axis.at(*to))) x2=(px(axis.at(*to))) y1=(y - 4.0) y2=(y + 4.0) {}
                 }
             }

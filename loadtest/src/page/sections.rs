@@ -183,20 +183,21 @@ pub fn growing(figures: &Figures<'_>) -> Option<Markup> {
         vec![name, html! { (clients) }, cpu, memory, size, states]
     };
     let head = ["scenario", "clients", "CPU µs/client-tick", "RSS KiB/client", "bytes/s", "states/s"];
-    let (budget, every_tick) = (f64::from(BUDGET_BYTES_PER_S), Some(("every tick", TICKS_PER_S)));
+    let budget = Some(("budget", f64::from(BUDGET_BYTES_PER_S)));
+    let every_tick = Some(("every tick", TICKS_PER_S));
     (!rows.is_empty()).then(|| {
         html! {
             @if grown.len() > 1 {
                 h3.scenario { "At constant density" span { "modelled walkers, 19 others in radius" } }
                 div.plots {
-                    (chart(&grown, CPU, ["CPU of a client-tick", "Level: a client costs the same in a larger world.", "µs"], None))
+                    (chart(&grown, CPU, ["CPU of a client-tick", "Level is best.", "µs"], None))
                     (chart(&grown, MEMORY, ["Memory per client", "Beyond the process without clients.", "KiB"], None))
                 }
             }
             @if spots.len() > 1 {
                 h3.scenario { "In one spot" span { "everybody within the radius of everybody" } }
                 div.plots {
-                    (chart(&spots, BYTES, ["Bytes per client", "Never above the budget.", "bytes/s"], Some(("budget", budget))))
+                    (chart(&spots, BYTES, ["Bytes per client", "Never above the budget.", "bytes/s"], budget))
                     (chart(&spots, CPU, ["CPU of a client-tick", "More are told, up to the budget.", "µs"], None))
                     (chart(&spots, STATES, ["States per second", "To the median client.", "states/s"], every_tick))
                 }
@@ -253,7 +254,7 @@ pub fn latency(figures: &Figures<'_>) -> Option<Markup> {
         html! {
             p {
                 "Age is from sending a place to another's receiving it; staleness is how old what a client shows of "
-                "another is. The gateway tells once a tick, every " (TICK_MS) " ms: half of it passes before a place is told."
+                "another is. The gateway tells once a tick, every " (TICK_MS) " ms: half of it passes before that."
             }
             div.plots { div {
                 (plot::spans(Head {
