@@ -13,7 +13,7 @@
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
 //! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
 //!   medians.
-//! - [`book`] keeps what a call found as JSON, with machine and command; [`mod@page`] shows it with plots.
+//! - [`book`] keeps what a call found as JSON, with machine and command; [`page`] shows it with plots.
 
 pub mod audit;
 pub mod bench;
