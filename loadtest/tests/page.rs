@@ -5,6 +5,7 @@ use std::process::Command;
 
 use nearcast_loadtest::book::{self, Call, Point};
 use nearcast_loadtest::page::page;
+use nearcast_loadtest::sheet::{Report, Sheet};
 
 fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page.json")
@@ -54,6 +55,13 @@ fn what_was_not_run_is_left_out_and_named() {
     let mut call = figures();
     call.reports.retain(|report| report.scenario == "juelich");
     check(&page(&[call]), &["id=\"bytes\"", "id=\"latency\""], &["id=\"servers\"", "id=\"growth\""]);
+    // Who sees nobody move has no ages.
+    let mut sheet = Sheet::default();
+    for figure in ["age_p50_ms", "age_p99_ms", "stale_p50_ms", "stale_p99_ms"] {
+        sheet.put(figure, 0.0, "ms");
+    }
+    let idle = Report::of("idle2000", "nearcast", &[sheet], &[], 0);
+    check(&page(&[Call { reports: vec![idle], ..Call::default() }]), &["id=\"growth\""], &["id=\"latency\""]);
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn origin(calls: &[Call]) -> Markup {
                 @if let Some(of) = &call.machine { "; " (machine(of)) }
                 "."
             }
-            @if let Some(made) = &call.made { pre tabindex="0" aria-label="the command" { code { (made.command) } } }
+            @if let Some(made) = &call.made { pre { code { (made.command) } } }
         }
     };
     html! { @for (at, of) in calls.iter().enumerate() { (call((at + 1, of))) } }

@@ -21,6 +21,8 @@ const BOTTOM: f64 = 250.0;
 const FOOT: f64 = 26.0;
 /// From this ratio of the largest to the smallest value on, an axis is logarithmic.
 const LOG_FROM: f64 = 100.0;
+/// The same of spans, which have no length to compare.
+const LOG_FROM_OF_SPANS: f64 = 25.0;
 /// Width of a character of a small label, at most.
 const CHARACTER: f64 = 6.2;
 
@@ -96,7 +98,7 @@ pub fn bars(head: Head<'_>, rows: &[Bar]) -> Markup {
     let in_parts = rows.iter().any(|bar| bar.parts.len() > 1);
     let reach = rows.iter().flat_map(|bar| bar.range.map(|(_, high)| high).into_iter().chain(bar.goal));
     let values: Vec<f64> = lengths.iter().copied().chain(reach).collect();
-    let axis = Axis::over(&values, !in_parts && spread(&lengths), (NAMES, RIGHT));
+    let axis = Axis::over(&values, !in_parts && spread(&lengths) > LOG_FROM, (NAMES, RIGHT));
     let bottom = rows.len() as f64 * ROW + 6.0;
     let row = |(at, bar): (usize, &Bar)| {
         let (top, whole) = (at as f64 * ROW + 6.0, lengths[at]);
@@ -134,7 +136,7 @@ pub fn bars(head: Head<'_>, rows: &[Bar]) -> Markup {
 pub fn spans(head: Head<'_>, rows: &[Spans], mark: (&str, f64)) -> Markup {
     let all = || rows.iter().flat_map(|row| &row.spans);
     let values: Vec<f64> = all().flat_map(|(_, from, to)| [*from, *to]).chain([mark.1]).collect();
-    let axis = Axis::over(&values, spread(&values), (NAMES, RIGHT + 36.0));
+    let axis = Axis::over(&values, spread(&values) > LOG_FROM_OF_SPANS, (NAMES, RIGHT + 36.0));
     let (top, bottom) = (16.0, rows.len() as f64 * ROW + 20.0);
     let body = html! {
         (axis.upright(bottom))
@@ -165,8 +167,8 @@ pub fn lines(head: Head<'_>, x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup 
     let up: Vec<f64> = all().map(|dot| dot.y).chain(y.mark.map(|(_, value)| value)).collect();
     let highs = all().filter_map(|dot| dot.range).flat_map(|(low, high)| [low, high]);
     let with_ranges: Vec<f64> = up.iter().copied().chain(highs).collect();
-    let across = Axis::over(&right, x.log || spread(&right), (LEFT + 8.0, WIDTH - 22.0));
-    let upward = Axis::over(&with_ranges, y.log || spread(&up), (BOTTOM, TOP));
+    let across = Axis::over(&right, x.log || spread(&right) > LOG_FROM, (LEFT + 8.0, WIDTH - 22.0));
+    let upward = Axis::over(&with_ranges, y.log || spread(&up) > LOG_FROM, (BOTTOM, TOP));
     let place = |dot: &Dot| (px(across.at(dot.x)), px(upward.at(dot.y)));
     let labels = label_places(
         &series.iter().flat_map(|of| &of.points).map(|dot| (place(dot), &dot.label[..])).collect::<Vec<_>>(),
@@ -348,10 +350,11 @@ fn steps_from(least: f64) -> impl Iterator<Item = f64> {
     steps.filter(move |step| *step >= least * 0.9999)
 }
 
-fn spread(values: &[f64]) -> bool {
+/// The largest value over the smallest; 0 if that has no logarithm.
+fn spread(values: &[f64]) -> f64 {
     let (min, max) =
         values.iter().fold((f64::INFINITY, 0.0_f64), |(min, max), value| (min.min(*value), max.max(*value)));
-    min > 0.0 && max / min > LOG_FROM
+    if min > 0.0 { max / min } else { 0.0 }
 }
 
 /// A tick's number.

@@ -197,8 +197,8 @@ pub fn growing(figures: &Figures<'_>) -> Option<Markup> {
             @if spots.len() > 1 {
                 h3.scenario { "In one spot" span { "everybody within the radius of everybody" } }
                 div.plots {
-                    (chart(&spots, BYTES, ["Bytes per client", "Never above the budget.", "bytes/s"], budget))
-                    (chart(&spots, CPU, ["CPU of a client-tick", "More are told, up to the budget.", "µs"], None))
+                    (chart(&spots, BYTES, ["Bytes per client", "The budget is the most that is allowed.", "bytes/s"], budget))
+                    (chart(&spots, CPU, ["CPU of a client-tick", "The more are near, the more are told.", "µs"], None))
                     (chart(&spots, STATES, ["States per second", "To the median client.", "states/s"], every_tick))
                 }
             }
@@ -213,7 +213,9 @@ pub fn latency(figures: &Figures<'_>) -> Option<Markup> {
     let groups = [("", ""), ("bad_", ", bad links")];
     let of = |report: &Report, prefix: &str| {
         let at = |figure: &str| report.median(&format!("{prefix}{figure}"));
-        Some([at("age_p50_ms")?, at("age_p99_ms")?, at("stale_p50_ms")?, at("stale_p99_ms")?])
+        let ages = [at("age_p50_ms")?, at("age_p99_ms")?, at("stale_p50_ms")?, at("stale_p99_ms")?];
+        // Those who saw nobody move have none, which is noted as 0.
+        (ages[1] > 0.0).then_some(ages)
     };
     let aged = figures.reports.iter().flat_map(|(_, report)| {
         groups.iter().filter_map(move |(prefix, suffix)| {
