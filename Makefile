@@ -10,7 +10,11 @@ LOADTEST := target/release/nearcast-loadtest
 FOR_FLAG := $(if $(FOR),--for $(FOR))
 BOTS_FLAG := $(if $(BOTS),--bots $(BOTS))
 BENCH := $(LOADTEST) bench --gateway $(BIN) $(if $(RUNS),--runs $(RUNS))
-BENCH_KAFKA = $(BENCH) --only kafka2 --kafka "$$(deploy/kafka/kafka.sh bootstrap)"
+BENCH_KAFKA = $(BENCH) --only kafka2 --kafka "$$(deploy/kafka/kafka.sh bootstrap)" --json $(OUT)/kafka.json
+# Figures and plots of the last `make bench` or `make bench-peers`.
+OUT := target/bench
+BENCH_FILES := --json $(OUT)/bench.json --html $(OUT)/bench.html
+BENCH_PAGE := $(LOADTEST) page $(OUT)/bench.json $(OUT)/kafka.json $(OUT)/bench.html
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,12 +33,13 @@ test-all: ## The above, and what takes longer
 
 # Kafka comes last, so that its broker disturbs nothing, and also when an objective before it was not met (exit code 1).
 # No $(MAKE) in it: `make -n` would run a line that has one.
-bench: build peers ## The figures of the README, peers included, medians of three runs; and on Kafka [RUNS=n ONLY=scenario]
-	@met=0; $(BENCH) $(if $(ONLY),--only $(ONLY)) || met=$$?; \
-	[ $$met -gt 1 ] || $(if $(ONLY),true,{ deploy/setup.sh kafka && deploy/kafka/kafka.sh start && $(BENCH_KAFKA); }) && exit $$met
+bench: build peers ## The figures of the README, peers included, medians of three runs; and on Kafka; with plots [RUNS=n ONLY=scenario]
+	@rm -f $(OUT)/bench.json $(OUT)/kafka.json; met=0; $(BENCH) $(BENCH_FILES) $(if $(ONLY),--only $(ONLY)) || met=$$?; \
+	[ $$met -gt 1 ] || $(if $(ONLY),true,{ deploy/setup.sh kafka && deploy/kafka/kafka.sh start && \
+	{ $(BENCH_KAFKA) || met=$$?; } && [ $$met -le 1 ] && $(BENCH_PAGE); }) && exit $$met
 
 bench-peers: build peers ## nearcast, the floor and other servers side by side, as loadtest/README.md says [RUNS=n]
-	$(BENCH) --only peers50 --only peers100
+	$(BENCH) $(BENCH_FILES) --only peers50 --only peers100
 
 peers: ## What the servers of the comparison need (Node.js and npm)
 	deploy/setup.sh peers

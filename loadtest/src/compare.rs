@@ -7,8 +7,10 @@ use crate::scenario::Scenario;
 use crate::server::Program;
 use crate::sheet::{Report, Sheet, short};
 
-const CPU: &str = "cpu_us_per_client_tick";
-const OF_FLOOR: &str = "cpu_of_floor";
+/// CPU of the whole process per client and tick, µs.
+pub const CPU: &str = "cpu_us_per_client_tick";
+/// The same over that of the best floor of the run.
+pub const OF_FLOOR: &str = "cpu_of_floor";
 
 /// Puts into the sheets of one run what each server costs against the best floor of that run, if one was measured.
 pub fn put_ratios(rows: &[Scenario], run: &mut [Option<Sheet>]) {
@@ -23,7 +25,7 @@ pub fn put_ratios(rows: &[Scenario], run: &mut [Option<Sheet>]) {
 }
 
 /// The columns: title, figure, and how wide.
-const COLUMNS: [(&str, &str, usize); 7] = [
+pub const COLUMNS: [(&str, &str, usize); 7] = [
     ("CPU µs/client-tick", CPU, 18),
     ("of best floor", OF_FLOOR, 14),
     ("bytes/update", "bytes_per_update", 12),
@@ -46,10 +48,10 @@ pub fn table(scenario: &Scenario, reports: &[Report]) -> String {
     for report in reports {
         let mut row = format!("  {:<18}", report.server);
         for (at, (_, figure, width)) in COLUMNS.iter().enumerate() {
-            let line = report.lines.iter().find(|line| line.name == *figure);
+            let line = report.line(figure);
             let median = line.map_or_else(|| "-".to_owned(), |line| short(line.median));
             let range = line.filter(|_| ranged(at) > 0 && report.runs > 1);
-            let range = range.map_or_else(String::new, |l| format!(" ({} to {})", short(l.low), short(l.high)));
+            let range = range.map_or_else(String::new, |line| format!(" ({})", line.range()));
             let _ = write!(row, " {median:>width$}{range:<wide$}", wide = ranged(at));
         }
         let _ = write!(row, " {:>4} {:>5}", report.runs, report.void_runs);

@@ -1,5 +1,6 @@
 //! How the cost of a client grows with the crowd: what only several scenarios of one call together can tell.
 
+use crate::compare::CPU;
 use crate::sheet::{Report, Sheet, Wanted};
 
 /// Name of the ratio, scenario, the scenario it is held against.
@@ -13,12 +14,15 @@ const RATIOS: [(&str, &str, &str); 7] = [
     ("cpu_of_spot100_at_3000", "spot3000", "spot100"),
 ];
 
+/// Name of the report.
+pub const NAME: &str = "growth";
+
 /// Ratios of CPU per client-tick, of the medians; `None` if no two scenarios that belong together ran.
 #[must_use]
 pub fn report(reports: &[Report]) -> Option<Report> {
     let cpu = |scenario: &str| {
         let report = reports.iter().find(|report| report.scenario == scenario)?;
-        Some(report.lines.iter().find(|line| line.name == "cpu_us_per_client_tick")?.median)
+        report.median(CPU)
     };
     let mut sheet = Sheet::default();
     for (name, of, against) in RATIOS {
@@ -29,7 +33,7 @@ pub fn report(reports: &[Report]) -> Option<Report> {
     let mut wanted =
         vec![Wanted::at_most("cpu_of_grow100_at_5000", 1.15), Wanted::at_most("cpu_of_spot100_at_1000", 3.0)];
     wanted.retain(|rule| sheet.get(rule.figure).is_some());
-    let mut report = (!sheet.0.is_empty()).then(|| Report::of("growth", "nearcast", &[sheet], &wanted, 0))?;
+    let mut report = (!sheet.0.is_empty()).then(|| Report::of(NAME, "nearcast", &[sheet], &wanted, 0))?;
     report.notes.push("CPU of a client-tick as the crowd grows, at constant density and in one spot".to_owned());
     Some(report)
 }
@@ -40,7 +44,7 @@ mod tests {
 
     fn ran(scenario: &'static str, cpu_us: f64) -> Report {
         let mut sheet = Sheet::default();
-        sheet.put("cpu_us_per_client_tick", cpu_us, "µs");
+        sheet.put(CPU, cpu_us, "µs");
         Report::of(scenario, "nearcast", &[sheet], &[], 0)
     }
 

@@ -13,9 +13,11 @@
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
 //! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
 //!   medians.
+//! - [`book`] keeps what a call found as JSON, with machine and command; [`page`] shows it with plots.
 
 pub mod audit;
 pub mod bench;
+pub mod book;
 pub mod catalogue;
 pub mod clock;
 pub mod compare;
@@ -27,6 +29,7 @@ pub mod gateway;
 pub mod growth;
 pub mod http;
 pub mod model;
+pub mod page;
 pub mod relay;
 pub mod scenario;
 pub mod scene;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args as Flags, Parser, Subcommand};
 use nearcast::limits::RADIUS_M;
 use nearcast_loadtest::bench;
+use nearcast_loadtest::book::{self, Call};
 use nearcast_loadtest::catalogue;
 use nearcast_loadtest::crowd::{BORDER_X_M, Crowd, Figures, Layout};
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
@@ -15,10 +16,10 @@ use nearcast_loadtest::demo;
 use nearcast_loadtest::gateway::Placing;
 use nearcast_loadtest::model::likeness::Likeness;
 use nearcast_loadtest::model::{self, Model};
+use nearcast_loadtest::page;
 use nearcast_loadtest::scenario::Scenario;
 use nearcast_loadtest::scene::Scene;
 use nearcast_loadtest::server::Server;
-use nearcast_loadtest::sheet::Report;
 use nearcast_loadtest::trace::{Recording, read_folder};
 use nearcast_loadtest::trial::Setup;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,9 +44,19 @@ struct Target {
     /// Scenes to play, where the scenario has none of its own: a name of `scenes/README.md`, or a folder.
     #[arg(long, value_name = "NAME|FOLDER", default_value = "plaza")]
     scenes: String,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Where figures go, besides the screen.
+#[derive(Flags)]
+struct Files {
     /// Also write the figures to this file, as JSON.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Also write a page with plots to this file: it needs no network and no script.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -96,9 +107,17 @@ enum Command {
         /// Scenes to play, where the scenario has none of its own: a name of `scenes/README.md`, or a folder.
         #[arg(long, value_name = "NAME|FOLDER", default_value = "plaza")]
         scenes: String,
-        /// Also write the figures to this file, as JSON.
-        #[arg(long)]
-        json: Option<PathBuf>,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Make the page with plots of figures that earlier calls have written as JSON.
+    Page {
+        /// What `bench --json` wrote. Of a scenario that several files have, the last one counts.
+        #[arg(required = true, value_name = "JSON")]
+        from: Vec<PathBuf>,
+        /// The page to write.
+        #[arg(required = true, value_name = "HTML")]
+        to: PathBuf,
     },
     /// Say what the scenes are like, and a crowd that is made of them.
     Scenes {
@@ -172,7 +191,9 @@ fn command(command: Command) -> Result<ExitCode> {
             let setup = target.setup(&program, &scenes);
             let interrupted = if seconds.is_some() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS };
             match drive(demo::run(&scenario, &setup, seconds))? {
-                Some(report) => verdict(&report.into_iter().collect::<Vec<_>>(), target.json.as_deref()),
+                Some(report) => {
+                    target.files.write(Call::of_now(1, setup.placing.text(), report.into_iter().collect(), Vec::new()))
+                }
                 None => Ok(interrupted),
             }
         }
@@ -189,9 +210,9 @@ fn command(command: Command) -> Result<ExitCode> {
                 ensure!(!scenario.compared.is_empty(), "`{}` compares none of these servers", scenario.name);
             }
             let (program, scenes) = (target.program()?, target.scenes()?);
-            measure(&scenarios, &target.setup(&program, &scenes), runs, target.json.as_deref())
+            measure(&scenarios, &target.setup(&program, &scenes), runs, &target.files)
         }
-        Command::Run { scenario, server, bots, seconds, url, scenes, json } => {
+        Command::Run { scenario, server, bots, seconds, url, scenes, files } => {
             let mut scenario = Scenario::named(&scenario)?;
             scenario.compared.clear();
             scenario.server = server.map_or(Ok(scenario.server), |name| Server::named(&name))?;
@@ -206,7 +227,12 @@ fn command(command: Command) -> Result<ExitCode> {
             scenario.wanted.retain(|rule| !["skipped_ticks", "rss_growth_mib"].contains(&rule.figure));
             let placing = Placing::take_no_core();
             let setup = Setup { program: Path::new(""), url: Some(url), kafka: None, scenes: &scenes, placing };
-            measure(&[scenario], &setup, 1, json.as_deref())
+            measure(&[scenario], &setup, 1, &files)
+        }
+        Command::Page { from, to } => {
+            let calls = from.iter().map(|file| Call::read(file)).collect::<Result<Vec<_>>>()?;
+            write_page(calls, &to)?;
+            Ok(ExitCode::SUCCESS)
         }
         Command::Scenes { scenes, radius, agents } => {
             print_scenes(&catalogue::scenes(&scenes)?, agents, radius)?;
@@ -248,13 +274,36 @@ impl Target {
     }
 }
 
-fn measure(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32, json: Option<&Path>) -> Result<ExitCode> {
+impl Files {
+    /// Writes what is asked for. The exit code says whether all that was wanted is met.
+    fn write(&self, call: Call) -> Result<ExitCode> {
+        // `bench` has printed its tables as they came; a demonstration has one.
+        let met = call.reports.iter().all(|report| report.met);
+        if let Some(file) = &self.json {
+            call.write(file)?;
+            println!("figures: {}", file.display());
+        }
+        if let Some(file) = &self.html {
+            write_page(vec![call], file)?;
+        }
+        Ok(if met { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn write_page(mut calls: Vec<Call>, file: &Path) -> Result<()> {
+    book::merge(&mut calls);
+    book::write(file, &page::page(&calls))?;
+    println!("page: {}", file.display());
+    Ok(())
+}
+
+fn measure(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32, files: &Files) -> Result<ExitCode> {
     if setup.url.is_none() {
         println!("{}", setup.placing.text());
     }
     match drive(bench::run(scenarios, setup, runs))? {
         Some((reports, without)) => {
-            let verdict = verdict(&reports, json)?;
+            let verdict = files.write(Call::of_now(runs, setup.placing.text(), reports, without.clone()))?;
             ensure!(without.is_empty(), "no figures, or not of all runs, of {}; see above", without.join(", "));
             Ok(verdict)
         }
@@ -273,15 +322,6 @@ fn drive<T>(work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
             _ = terminate.recv() => Ok(None),
         }
     })
-}
-
-fn verdict(reports: &[Report], json: Option<&Path>) -> Result<ExitCode> {
-    if let Some(path) = json {
-        let text = serde_json::to_string_pretty(reports).context("cannot write figures as JSON")?;
-        fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    // `bench` has printed its tables as they came; a demonstration has one.
-    Ok(if reports.iter().all(|report| report.met) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn cut_folder(from: &Path, to: &Path, rules: &Rules) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// One number.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -32,6 +32,9 @@ impl Sheet {
     }
 }
 
+/// Before the value, in words, of what is to be no more.
+const AT_MOST: &str = "≤ ";
+
 /// A bound that a figure is to keep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Wanted {
@@ -57,19 +60,19 @@ impl Wanted {
     fn text(&self) -> String {
         match self.bounds {
             (low, f64::INFINITY) => format!("≥ {}", short(low)),
-            (f64::NEG_INFINITY, high) => format!("≤ {}", short(high)),
+            (f64::NEG_INFINITY, high) => format!("{AT_MOST}{}", short(high)),
             (low, high) => format!("{} to {}", short(low), short(high)),
         }
     }
 }
 
 /// The figures of several runs of one scenario, and the verdict.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Name of the scenario.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// Name of the server.
-    pub server: &'static str,
+    pub server: String,
     /// Runs that count.
     pub runs: usize,
     /// Runs that did not, because the swarm itself was late.
@@ -83,36 +86,51 @@ pub struct Report {
 }
 
 /// One figure over all runs.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Line {
     /// Name.
-    pub name: &'static str,
-    /// Median of the runs.
+    pub name: String,
+    /// Median of the runs; NaN, in JSON null, if none has it.
+    #[serde(deserialize_with = "null_is_nan")]
     pub median: f64,
     /// Smallest.
+    #[serde(deserialize_with = "null_is_nan")]
     pub low: f64,
     /// Largest.
+    #[serde(deserialize_with = "null_is_nan")]
     pub high: f64,
     /// Of what.
-    pub unit: &'static str,
+    pub unit: String,
     /// What was wanted, in words.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
     /// Whether the median is so.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub met: Option<bool>,
+}
+
+fn null_is_nan<'de, D: Deserializer<'de>>(value: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or(f64::NAN))
+}
+
+impl Line {
+    /// The largest value wanted, if only that was.
+    #[must_use]
+    pub fn at_most(&self) -> Option<f64> {
+        self.wanted.as_deref()?.strip_prefix(AT_MOST)?.parse().ok()
+    }
+
+    /// Smallest to largest, in words.
+    #[must_use]
+    pub fn range(&self) -> String {
+        format!("{} to {}", short(self.low), short(self.high))
+    }
 }
 
 impl Report {
     /// Takes the medians of some runs, and judges them. A wanted figure that no run has is not met.
     #[must_use]
-    pub fn of(
-        scenario: &'static str,
-        server: &'static str,
-        sheets: &[Sheet],
-        wanted: &[Wanted],
-        void_runs: usize,
-    ) -> Report {
+    pub fn of(scenario: &str, server: &str, sheets: &[Sheet], wanted: &[Wanted], void_runs: usize) -> Report {
         let mut lines: Vec<Line> = Vec::new();
         for Figure { name, unit, .. } in sheets.iter().flat_map(|sheet| &sheet.0) {
             if lines.iter().any(|line| line.name == *name) {
@@ -123,18 +141,32 @@ impl Report {
             let (median, low, high) = (median(&values), values[0], values[values.len() - 1]);
             let rule = wanted.iter().find(|wanted| wanted.figure == *name);
             let met = rule.map(|rule| median >= rule.bounds.0 && median <= rule.bounds.1);
+            let (name, unit) = ((*name).to_owned(), (*unit).to_owned());
             lines.push(Line { name, median, low, high, unit, wanted: rule.map(Wanted::text), met });
         }
         for rule in wanted {
             if lines.iter().any(|line| line.name == rule.figure) {
                 continue;
             }
-            let (nan, unit) = (f64::NAN, "not measured");
+            let (name, unit, nan) = (rule.figure.to_owned(), "not measured".to_owned(), f64::NAN);
             let wanted = Some(rule.text());
-            lines.push(Line { name: rule.figure, median: nan, low: nan, high: nan, unit, wanted, met: Some(false) });
+            lines.push(Line { name, median: nan, low: nan, high: nan, unit, wanted, met: Some(false) });
         }
         let met = lines.iter().all(|line| line.met != Some(false));
+        let (scenario, server) = (scenario.to_owned(), server.to_owned());
         Report { scenario, server, runs: sheets.len(), void_runs, lines, met, notes: Vec::new() }
+    }
+
+    /// A figure by its name.
+    #[must_use]
+    pub fn line(&self, name: &str) -> Option<&Line> {
+        self.lines.iter().find(|line| line.name == name)
+    }
+
+    /// The median of a figure, if it was measured.
+    #[must_use]
+    pub fn median(&self, name: &str) -> Option<f64> {
+        self.line(name).map(|line| line.median).filter(|median| !median.is_nan())
     }
 
     /// As a plain-text table.
@@ -145,8 +177,8 @@ impl Report {
         let plural = if *runs == 1 { "run" } else { "runs, medians" };
         let _ = writeln!(text, "{scenario}: {runs} {plural}; {void_runs} void");
         for line in lines {
-            let Line { name, median, low, high, unit, wanted, met } = line;
-            let range = if *runs > 1 { format!("{} to {}", short(*low), short(*high)) } else { String::new() };
+            let Line { name, median, unit, wanted, met, .. } = line;
+            let range = if *runs > 1 { line.range() } else { String::new() };
             let verdict = match (wanted, met) {
                 (Some(wanted), Some(true)) => format!("wanted {wanted}: met"),
                 (Some(wanted), _) => format!("wanted {wanted}: NOT MET"),
@@ -159,7 +191,8 @@ impl Report {
             let _ = writeln!(text, "  {note}");
         }
         let judged = lines.iter().filter(|line| line.met.is_some()).count();
-        let failed: Vec<&str> = lines.iter().filter(|line| line.met == Some(false)).map(|line| line.name).collect();
+        let failed: Vec<&str> =
+            lines.iter().filter(|line| line.met == Some(false)).map(|line| &line.name[..]).collect();
         let _ = match (judged, failed.is_empty()) {
             (0, _) => writeln!(text, "  printed, not judged"),
             (_, true) => writeln!(text, "  verdict: all {judged} objectives met"),
@@ -212,6 +245,18 @@ mod tests {
         let table = report(&[Wanted::at_most("age", 29.0)]).table();
         assert!(table.contains("NOT MET: age") && table.contains("1 void"), "{table}");
         assert!(report(&[]).table().contains("not judged"));
+    }
+
+    #[test]
+    fn a_report_is_the_same_from_json() {
+        let wanted = [Wanted::at_most("age", 29.0), Wanted::at_least("rate", 19.8), Wanted::at_most("error", 1.0)];
+        let report = Report::of("x", "y", &[sheet(10.0, 20.0)], &wanted, 1);
+        let json = serde_json::to_string(&report).expect("it can be written");
+        let read: Report = serde_json::from_str(&json).expect("it can be read");
+        assert_eq!(read.table(), report.table());
+        let at_most = |name: &str| read.line(name).expect("it is there").at_most();
+        assert_eq!((at_most("age"), at_most("rate"), at_most("error")), (Some(29.0), None, Some(1.0)));
+        assert_eq!((read.median("age"), read.median("error")), (Some(10.0), None), "not measured is no number");
     }
 
     #[test]
