@@ -13,6 +13,7 @@
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
 //! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
 //!   medians.
+//! - [`curve`] is what bytes buy in precision, offline.
 
 pub mod audit;
 pub mod bench;
@@ -20,6 +21,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod compare;
 pub mod crowd;
+pub mod curve;
 pub mod cut;
 pub mod demo;
 pub mod floor;
