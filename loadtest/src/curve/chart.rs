@@ -21,7 +21,8 @@ const MOST_CM: f64 = 200.0;
 const NOTHING: f64 = 26.0;
 const ERRORS_CM: [f64; 9] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0];
 /// Colours that are seen on white and on black, one for each series in turn.
-const COLOURS: [&str; 7] = ["#2f81f7", "#d2691e", "#1f9d55", "#c0399f", "#d4a017", "#8a8f98", "#e5484d"];
+const COLOURS: [&str; 9] =
+    ["#2f81f7", "#d2691e", "#1f9d55", "#c0399f", "#0fa3b1", "#d4a017", "#8a63d2", "#8a8f98", "#e5484d"];
 
 const STYLE: &str = "text{font:12px system-ui,sans-serif;fill:#1f2328}.page{fill:#fff}.line{stroke:#d0d7de}\
     .title{font-weight:600}@media(prefers-color-scheme:dark){text{fill:#e6edf3}.page{fill:#0d1117}.line{stroke:#30363d}}";

@@ -17,8 +17,6 @@ use nearcast::space::{Pos, yaw_from_degrees};
 use super::film::Film;
 use super::tally::{Shown, Teller};
 
-/// A facing is told by itself when it is off by more than this, 1/256 turn: 22°. It comes along with every row.
-const FACING_SLACK: u8 = 16;
 /// The pace is taken over so many ticks at least: over one, the rounding of positions alone is 20 cm/s.
 const PACE_TICKS: usize = 4;
 /// Rice parameters that there are.
@@ -61,10 +59,12 @@ pub struct Guess {
 }
 
 impl Guess {
-    /// Nobody may be off by more than this, cm.
+    /// Nobody may be off by more than this, cm, nor their facing, 1/256 turn: that comes along with every row, and alone
+    /// when it must.
     #[must_use]
-    pub fn new(film: &Film, tolerance_cm: u64) -> Guess {
-        let steps: Vec<Vec<Step>> = (0..film.people()).map(|person| guess(film, person, tolerance_cm)).collect();
+    pub fn new(film: &Film, tolerance_cm: u64, facing: u8) -> Guess {
+        let person = |person| guess(film, person, tolerance_cm, facing);
+        let steps: Vec<Vec<Step>> = (0..film.people()).map(person).collect();
         let best = |steps: &Vec<Step>| {
             let bits =
                 |surprise: &u8| -> usize { steps.iter().filter_map(|step| row_of(step, *surprise)).map(len).sum() };
@@ -76,7 +76,7 @@ impl Guess {
 }
 
 /// What is told of one person.
-fn guess(film: &Film, person: usize, tolerance_cm: u64) -> Vec<Step> {
+fn guess(film: &Film, person: usize, tolerance_cm: u64, facing: u8) -> Vec<Step> {
     let truth = |tick: usize| {
         let yaw = yaw_from_degrees(film.sample(tick, person).yaw_deg).unwrap_or_default();
         Told { pos: film.pos(tick, person, 1.0), yaw, age: 0 }
@@ -87,7 +87,7 @@ fn guess(film: &Film, person: usize, tolerance_cm: u64) -> Vec<Step> {
         let now = truth(tick);
         let guess = expected(&told, tick);
         let is_off = guess.pos.distance2(now.pos) > tolerance_cm.pow(2);
-        let is_turned = (now.yaw.wrapping_sub(guess.yaw) as i8).unsigned_abs() > FACING_SLACK;
+        let is_turned = (now.yaw.wrapping_sub(guess.yaw) as i8).unsigned_abs() > facing;
         if is_off || is_turned {
             told.push((tick, now));
         }

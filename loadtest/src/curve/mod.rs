@@ -16,6 +16,7 @@ pub mod tally;
 
 use anyhow::{Result, ensure};
 use nearcast::codec::Encoding;
+use nearcast::limits::FACING_SLACK;
 
 use crate::crowd::{Crowd, Layout};
 use crate::scene::Scene;
@@ -33,6 +34,9 @@ const EVERY: [u64; 4] = [1, 2, 4, 10];
 const UNITS_CM: [f64; 5] = [1.0, 2.0, 4.0, 8.0, 16.0];
 /// Tolerances, cm.
 const TOLERANCES_CM: [u64; 6] = [1, 2, 5, 10, 20, 40];
+
+/// How far off a facing may be before it is told, 1/256 turn: the product's 3°, 6°, 11°, 22°.
+const FACINGS: [u8; 4] = [FACING_SLACK, 4, 8, 16];
 
 /// All of a set, each once, so near and so far as recorded; tiles do not see each other.
 ///
@@ -77,9 +81,14 @@ pub fn points(film: &Film, crowd: &str) -> Result<Vec<Point>> {
     for unit_cm in UNITS_CM {
         ours("what if: quantum", format!("{unit_cm} cm"), Settings { unit_cm, ..usual })?;
     }
-    for tolerance_cm in TOLERANCES_CM {
-        let label = format!("{tolerance_cm} cm");
-        points.push(play(film, &mut Guess::new(film, tolerance_cm), crowd, "what if: tolerance", label)?);
+    for facing in FACINGS {
+        ours("what if: facing", degrees(facing), Settings { facing, ..usual })?;
+    }
+    for (series, facing) in [("what if: tolerance", FACINGS[0]), ("what if: tolerance, and facing 22°", FACINGS[3])] {
+        for tolerance_cm in TOLERANCES_CM {
+            let label = format!("{tolerance_cm} cm");
+            points.push(play(film, &mut Guess::new(film, tolerance_cm, facing), crowd, series, label)?);
+        }
     }
     for (series, format) in [("records of 10 bytes", Format::Records), ("changed fields (Colyseus)", Format::Fields)] {
         for every in EVERY {
@@ -94,11 +103,15 @@ fn hertz(every: u64) -> String {
     format!("{} Hz", 20 / every)
 }
 
+fn degrees(facing: u8) -> String {
+    format!("{:.0}°", f64::from(facing) * 360.0 / 256.0)
+}
+
 /// The points as a table.
 #[must_use]
 pub fn table(points: &[Point]) -> String {
     let mut out = format!(
-        "{:<26} {:>11} {:>9} {:>13} {:>8} {:>8} {:>8} {:>9} {:>10}\n",
+        "{:<34} {:>11} {:>9} {:>13} {:>8} {:>8} {:>8} {:>9} {:>10}\n",
         "", "", "bytes/s", "bytes/update", "p50 cm", "p95 cm", "p99 cm", "held p95", "ahead p95"
     );
     let mut crowd = "";
@@ -112,7 +125,7 @@ pub fn table(points: &[Point]) -> String {
         let [p50, p95, p99] = [point.error_p50_cm, point.error_p95_cm, point.error_p99_cm].map(cm);
         let [held, drawn] = [point.held_p95_cm, point.drawn_p95_cm].map(cm);
         out += &format!(
-            "{series:<26} {label:>11} {bytes_per_s:>9.0} {bytes_per_update:>13.2} {p50:>8} {p95:>8} {p99:>8} {held:>9} {drawn:>10}\n"
+            "{series:<34} {label:>11} {bytes_per_s:>9.0} {bytes_per_update:>13.2} {p50:>8} {p95:>8} {p99:>8} {held:>9} {drawn:>10}\n"
         );
     }
     out
@@ -147,7 +160,7 @@ mod tests {
         assert_eq!((halved.bytes_per_update, halved.bytes_per_s), (5.0, 100.0));
         assert_eq!([halved.held_p95_cm, halved.drawn_p95_cm], [Some(10.0), Some(0.0)]);
         // All is as expected: nothing need be said.
-        let guessed = play(&film, &mut Guess::new(&film, 1), "", "", "").expect("no contradiction");
+        let guessed = play(&film, &mut Guess::new(&film, 1, FACING_SLACK), "", "", "").expect("no contradiction");
         assert_eq!((guessed.bytes_per_s, guessed.drawn_p95_cm), (0.0, Some(0.0)));
         let quantum = ours(&two(0.0), Settings { unit_cm: 4.0, ..Settings::default() });
         assert_eq!((quantum.bytes_per_s, quantum.error_p99_cm), (0.0, Some(1.0)), "1.01 m is shown at 1.00 m");
@@ -198,7 +211,8 @@ mod tests {
     fn nobody_is_off_by_more_than_the_tolerance() {
         let film = crowd(40);
         for tolerance_cm in TOLERANCES_CM {
-            let point = play(&film, &mut Guess::new(&film, tolerance_cm), "", "", "").expect("no contradiction");
+            let point =
+                play(&film, &mut Guess::new(&film, tolerance_cm, FACING_SLACK), "", "", "").expect("no contradiction");
             assert!(point.error_p99_cm <= Some(tolerance_cm as f64), "{point:?}");
         }
     }

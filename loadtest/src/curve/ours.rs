@@ -32,11 +32,14 @@ pub struct Settings {
     pub unit_cm: f64,
     /// Everybody says where they are at every so many ticks, in turns.
     pub every: u64,
+    /// Nobody says another facing before it is off by more than this, 1/256 turn. The product has
+    /// [`nearcast::limits::FACING_SLACK`].
+    pub facing: u8,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { encoding: Encoding::MessagePack, budget: BUDGET_MAX, unit_cm: 1.0, every: 1 }
+        Settings { encoding: Encoding::MessagePack, budget: BUDGET_MAX, unit_cm: 1.0, every: 1, facing: 0 }
     }
 }
 
@@ -55,6 +58,8 @@ pub struct Ours {
     world: World,
     log: MemoryLog,
     tick: Option<Tick>,
+    /// By person, the facing that they said last.
+    facing: Vec<u8>,
     clients: Vec<Client>,
     delta: Delta,
 }
@@ -80,7 +85,7 @@ impl Ours {
             Client { view, budget, context, known, mirror }
         };
         let clients = film.viewers.iter().map(client).collect();
-        Ours { settings, world, log, tick: None, clients, delta: Delta::default() }
+        Ours { settings, world, log, tick: None, facing: vec![0; film.people()], clients, delta: Delta::default() }
     }
 }
 
@@ -94,13 +99,17 @@ fn now_us(tick: usize) -> u64 {
 
 impl Teller for Ours {
     fn tick(&mut self, film: &Film, tick: usize) {
-        let Settings { unit_cm, every, .. } = self.settings;
+        let Settings { unit_cm, every, facing, .. } = self.settings;
         let time_us = now_us(tick);
-        let speaks = |person: &usize| tick == 0 || (tick + person) as u64 % every == 0;
+        let speaks = |person: &usize| tick == 0 || ((tick + person) as u64).is_multiple_of(every);
         for person in (0..film.people()).filter(speaks) {
-            let yaw = yaw_from_degrees(film.sample(tick, person).yaw_deg).unwrap_or_default();
+            let now = yaw_from_degrees(film.sample(tick, person).yaw_deg).unwrap_or_default();
+            let yaw = &mut self.facing[person];
+            if (now.wrapping_sub(*yaw) as i8).unsigned_abs() > facing {
+                *yaw = now;
+            }
             let (pos, state) = (film.pos(tick, person, unit_cm), AppState::default());
-            let place = Place { time_us, pos, yaw, state, jumped: false };
+            let place = Place { time_us, pos, yaw: *yaw, state, jumped: false };
             self.world.submit(Submit::Move { entity: entity(person), place }, &mut self.log, time_us);
         }
         // What waits for company is in the log one flush later; nobody looks at the clock before the tick is frozen.
