@@ -14,6 +14,7 @@
 //! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
 //!   medians.
 //! - [`book`] keeps what a call found as JSON, with machine and command; [`page`] shows it with plots.
+//! - [`curve`] is what bytes buy in precision, offline.
 
 pub mod audit;
 pub mod bench;
@@ -22,6 +23,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod compare;
 pub mod crowd;
+pub mod curve;
 pub mod cut;
 pub mod demo;
 pub mod floor;

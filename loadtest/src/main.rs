@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args as Flags, Parser, Subcommand};
-use nearcast::limits::RADIUS_M;
+use nearcast::limits::{RADIUS_M, RADIUS_MAX_M, RADIUS_MIN_M};
 use nearcast_loadtest::bench;
 use nearcast_loadtest::book::{self, Call};
 use nearcast_loadtest::catalogue;
 use nearcast_loadtest::crowd::{BORDER_X_M, Crowd, Figures, Layout};
+use nearcast_loadtest::curve;
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
 use nearcast_loadtest::demo;
 use nearcast_loadtest::gateway::Placing;
@@ -143,6 +144,24 @@ enum Command {
         #[arg(long, default_value_t = catalogue::SEED)]
         seed: u64,
     },
+    /// The rate-distortion curve, offline: what a client's bytes buy, as the error of where it shows others.
+    Curve {
+        /// Who plays: a name of `scenes/README.md`, a folder that `cut` wrote, or a trace set.
+        #[arg(long, value_name = "NAME|FOLDER", default_value = "juelich")]
+        scenes: String,
+        /// How far they see, metres.
+        #[arg(long, default_value_t = RADIUS_M)]
+        radius: f64,
+        /// People of the second crowd, in one spot, where budgets matter; 0 for none.
+        #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=4000))]
+        spot: u32,
+        /// Also write the points to this file, as JSON.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        /// Also draw them into this file.
+        #[arg(long)]
+        svg: Option<PathBuf>,
+    },
     /// Cut scenes out of a trace set: windows in which the same people are there all the time.
     Cut {
         /// A folder with trace.csv.gz, events.csv.gz, scenes.csv and LICENSE.txt.
@@ -242,6 +261,10 @@ fn command(command: Command) -> Result<ExitCode> {
             print_models(&model::walkers(&catalogue::recordings(&fit)?)?, people, seed)?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Curve { scenes, radius, spot, json, svg } => {
+            draw_curve(&scenes, radius, spot as usize, json.as_deref(), svg.as_deref())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Cut { from, to, people, people_min, length_s, length_min_s, per_recording, scenes_max } => {
             ensure!(length_min_s >= 1.0, "--length-min-s is {length_min_s}: a scene lasts a second at least");
             ensure!(length_s >= length_min_s, "--length-s is {length_s}, less than --length-min-s: raise it");
@@ -322,6 +345,29 @@ fn drive<T>(work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
             _ = terminate.recv() => Ok(None),
         }
     })
+}
+
+fn draw_curve(name: &str, radius_m: f64, spot: usize, json: Option<&Path>, svg: Option<&Path>) -> Result<()> {
+    ensure!(
+        (RADIUS_MIN_M..=RADIUS_MAX_M).contains(&radius_m),
+        "--radius is {radius_m}: take {RADIUS_MIN_M} to {RADIUS_MAX_M}, as clients may"
+    );
+    let scenes = catalogue::scenes(name)?;
+    let mut points = curve::points(&curve::as_recorded(&scenes, radius_m)?, &format!("{name}, as recorded"))?;
+    if spot > 0 {
+        let crowd = format!("{name}, {spot} in one spot");
+        points.extend(curve::points(&curve::in_one_spot(&scenes, spot, radius_m)?, &crowd)?);
+    }
+    print!("{}", curve::table(&points));
+    let write =
+        |path: &Path, text: String| fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
+    if let Some(path) = json {
+        write(path, serde_json::to_string_pretty(&points).context("cannot write points as JSON")?)?;
+    }
+    if let Some(path) = svg {
+        write(path, curve::chart::svg(&points))?;
+    }
+    Ok(())
 }
 
 fn cut_folder(from: &Path, to: &Path, rules: &Rules) -> Result<()> {
