@@ -256,12 +256,13 @@ pub fn latency(figures: &Figures<'_>) -> Option<Markup> {
         html! {
             p {
                 "Age is from sending a place to another's receiving it; staleness is how old what a client shows of "
-                "another is. The gateway tells once a tick, every " (TICK_MS) " ms: half of it passes before that."
+                "another is. The gateway tells once a tick, every " (TICK_MS) " ms: a place waits half of it on average."
             }
             div.plots { div {
                 (plot::spans(Head {
                     title: "Age and staleness, p50 to p99, ms",
-                    about: "The dot is the median, the end p99. Further left is better.",
+                    about: "The mark is the median, the end p99. Further left is better; the scale is logarithmic where it \
+                            does not begin at 0.",
                 }, &aged.iter().map(row).collect::<Vec<_>>(), ("one tick", TICK_MS)))
                 (plot::legend([("s0", "age of an update"), ("s2", "staleness of a view")].into_iter()))
             } }
