@@ -59,14 +59,17 @@ pub struct Machine {
 /// A point of the curve: so many bytes for so small an error.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Point {
+    /// The crowd that was played; a plot each.
+    #[serde(default)]
+    pub crowd: String,
     /// What belongs together, a line of the plot.
     pub series: String,
     /// What is set to what at this point.
     pub label: String,
     /// Bytes per second and client.
     pub bytes_per_s: f64,
-    /// Error at p95, cm.
-    pub error_p95_cm: f64,
+    /// Error at p95, cm; not known where more than a twentieth of those near are not shown.
+    pub error_p95_cm: Option<f64>,
 }
 
 impl Call {
@@ -121,11 +124,12 @@ pub fn merge(calls: &mut [Call]) {
     for at in 1..calls.len() {
         let (earlier, later) = calls.split_at_mut(at);
         let told = |scenario: &str| later[0].reports.iter().any(|report| report.scenario == scenario);
-        let drawn = |series: &str| later[0].curve.iter().any(|point| point.series == series);
+        let drawn =
+            |of: &Point| later[0].curve.iter().any(|point| (&point.crowd, &point.series) == (&of.crowd, &of.series));
         for call in earlier {
             call.reports.retain(|report| !told(&report.scenario));
             call.without.retain(|name| !told(name.split('/').next().unwrap_or_default()));
-            call.curve.retain(|point| !drawn(&point.series));
+            call.curve.retain(|point| !drawn(point));
         }
     }
     let reports: Vec<Report> = calls.iter().flat_map(|call| call.reports.iter().cloned()).collect();

@@ -11,7 +11,7 @@ use nearcast_loadtest::bench;
 use nearcast_loadtest::book::{self, Call};
 use nearcast_loadtest::catalogue;
 use nearcast_loadtest::crowd::{BORDER_X_M, Crowd, Figures, Layout};
-use nearcast_loadtest::curve;
+use nearcast_loadtest::curve::{self, tally::Point};
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
 use nearcast_loadtest::demo;
 use nearcast_loadtest::gateway::Placing;
@@ -155,6 +155,9 @@ enum Command {
         /// People of the second crowd, in one spot, where budgets matter; 0 for none.
         #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=4000))]
         spot: u32,
+        /// They move evenly between recorded rows, instead of holding each until the next as bots do.
+        #[arg(long)]
+        smooth: bool,
         /// Also write the points to this file, as JSON.
         #[arg(long)]
         json: Option<PathBuf>,
@@ -261,8 +264,19 @@ fn command(command: Command) -> Result<ExitCode> {
             print_models(&model::walkers(&catalogue::recordings(&fit)?)?, people, seed)?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Curve { scenes, radius, spot, json, svg } => {
-            draw_curve(&scenes, radius, spot as usize, json.as_deref(), svg.as_deref())?;
+        Command::Curve { scenes, radius, spot, smooth, json, svg } => {
+            let points = curve_points(&scenes, radius, spot as usize, smooth)?;
+            print!("{}", curve::table(&points));
+            if let Some(path) = json {
+                write(
+                    &path,
+                    serde_json::to_string_pretty(&serde_json::json!({"curve": points}))
+                        .context("cannot write points as JSON")?,
+                )?;
+            }
+            if let Some(path) = svg {
+                write(&path, curve::chart::svg(&points))?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Cut { from, to, people, people_min, length_s, length_min_s, per_recording, scenes_max } => {
@@ -347,27 +361,23 @@ fn drive<T>(work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
     })
 }
 
-fn draw_curve(name: &str, radius_m: f64, spot: usize, json: Option<&Path>, svg: Option<&Path>) -> Result<()> {
+fn curve_points(name: &str, radius_m: f64, spot: usize, smooth: bool) -> Result<Vec<Point>> {
     ensure!(
         (RADIUS_MIN_M..=RADIUS_MAX_M).contains(&radius_m),
         "--radius is {radius_m}: take {RADIUS_MIN_M} to {RADIUS_MAX_M}, as clients may"
     );
     let scenes = catalogue::scenes(name)?;
-    let mut points = curve::points(&curve::as_recorded(&scenes, radius_m)?, &format!("{name}, as recorded"))?;
+    let manner = if smooth { "moving evenly" } else { "as recorded" };
+    let mut points = curve::points(&curve::as_recorded(&scenes, radius_m, smooth)?, &format!("{name}, {manner}"))?;
     if spot > 0 {
-        let crowd = format!("{name}, {spot} in one spot");
-        points.extend(curve::points(&curve::in_one_spot(&scenes, spot, radius_m)?, &crowd)?);
+        let film = curve::in_one_spot(&scenes, spot, radius_m, smooth)?;
+        points.extend(curve::points(&film, &format!("{name}, {spot} in one spot"))?);
     }
-    print!("{}", curve::table(&points));
-    let write =
-        |path: &Path, text: String| fs::write(path, text).with_context(|| format!("cannot write {}", path.display()));
-    if let Some(path) = json {
-        write(path, serde_json::to_string_pretty(&points).context("cannot write points as JSON")?)?;
-    }
-    if let Some(path) = svg {
-        write(path, curve::chart::svg(&points))?;
-    }
-    Ok(())
+    Ok(points)
+}
+
+fn write(path: &Path, text: String) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn cut_folder(from: &Path, to: &Path, rules: &Rules) -> Result<()> {

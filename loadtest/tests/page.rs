@@ -80,16 +80,20 @@ fn nothing_is_elsewhere_and_what_a_file_says_stays_text() {
 
 #[test]
 fn a_curve_is_drawn_where_a_file_has_one() {
-    let point = |series: &str, label: &str, bytes_per_s, error_p95_cm| {
-        let (series, label) = (series.to_owned(), label.to_owned());
-        Point { series, label, bytes_per_s, error_p95_cm }
+    let point = |series: &str, label: &str, bytes_per_s, error_cm| {
+        let (crowd, series, label) = ("some people".to_owned(), series.to_owned(), label.to_owned());
+        Point { crowd, series, label, bytes_per_s, error_p95_cm: Some(error_cm) }
     };
     let curve =
         vec![point("ours", "fine", 1_400.0, 0.4), point("ours", "coarse", 700.0, 8.0), point("peer", "", 9_900.0, 0.5)];
     let mut calls = [figures(), Call { curve, ..Call::default() }];
     book::merge(&mut calls);
     let page = page(&calls);
-    check(&page, &["id=\"curve\"", "<td>coarse</td><td>700.0</td><td>8.00</td>", "Call 2"], &["NaN"]);
+    check(
+        &page,
+        &["id=\"curve\"", "<td>coarse</td><td>700.0</td><td>8.00</td>", "Call 2", "<h3>some people</h3>"],
+        &["NaN"],
+    );
     assert_eq!(
         page.matches("<polyline").count(),
         2 + 3 + 1,

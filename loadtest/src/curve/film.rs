@@ -4,7 +4,7 @@ use nearcast::limits::TICK_US;
 use nearcast::space::Pos;
 
 use crate::crowd::Crowd;
-use crate::scene::{Sample, distance_m};
+use crate::scene::{Agent, Sample, distance_m};
 
 /// Ticks until everybody is in view, even of a small budget, and nothing is counted: 15 s.
 pub const WARM_TICKS: usize = 300;
@@ -25,11 +25,12 @@ pub struct Film {
 }
 
 impl Film {
-    /// Films a crowd at 20 Hz.
+    /// Films a crowd at 20 Hz: as bots play it, who hold each recorded row until the next, or moving evenly between rows.
     #[must_use]
-    pub fn of(crowd: &Crowd, radius_m: f64) -> Film {
+    pub fn of(crowd: &Crowd, radius_m: f64, smooth: bool) -> Film {
         let tick_ms = TICK_US as f64 / 1e3;
-        let step = |tick: usize| crowd.agents.iter().map(|agent| agent.at(tick as f64 * tick_ms)).collect();
+        let at = |agent: &Agent, t_ms: f64| if smooth { between(agent, t_ms) } else { agent.at(t_ms) };
+        let step = |tick: usize| crowd.agents.iter().map(|agent| at(agent, tick as f64 * tick_ms)).collect();
         Film::new((0..WARM_TICKS + TICKS).map(step).collect(), radius_m)
     }
 
@@ -72,4 +73,17 @@ impl Film {
         let near = move |person: &usize| *person != viewer && distance_m(all[*person].pos, at) <= radius_m;
         (0..all.len()).filter(near)
     }
+}
+
+/// Where somebody is who moves evenly from row to row. A row that holds for long is a stand: they set off late.
+fn between(agent: &Agent, t_ms: f64) -> Sample {
+    const STEP_MS: f64 = 100.0;
+    let (now, next_ms) = (agent.at(t_ms), agent.next_change(t_ms));
+    if !next_ms.is_finite() {
+        return now;
+    }
+    let from_ms = agent.changed_at(t_ms).max(next_ms - STEP_MS);
+    let share = ((t_ms - from_ms) / (next_ms - from_ms)).max(0.0);
+    let next = agent.at(next_ms).pos;
+    Sample { pos: std::array::from_fn(|axis| now.pos[axis] + share * (next[axis] - now.pos[axis])), ..now }
 }

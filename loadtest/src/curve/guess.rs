@@ -2,7 +2,8 @@
 //! tolerance; only then a row is told. Its bits are those of the real row coder, in real states, but the receiver of the
 //! protocol would not understand them: it takes silence for standing.
 //!
-//! It flatters the idea a little: rows have the Rice parameter that was best for each in hindsight and need not tell it,
+//! Recordings that hold each row until the next are stairs, which mislead a guess: films are also made smooth. Else it
+//! flatters the idea a little: rows have the Rice parameter that was best for each in hindsight and need not tell it,
 //! and who enters knows the guess of the others at once.
 
 use anyhow::Result;

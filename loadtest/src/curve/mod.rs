@@ -42,18 +42,18 @@ const FACINGS: [u8; 4] = [FACING_SLACK, 4, 8, 16];
 ///
 /// # Errors
 /// When there is no scene.
-pub fn as_recorded(scenes: &[Scene], radius_m: f64) -> Result<Film> {
+pub fn as_recorded(scenes: &[Scene], radius_m: f64, smooth: bool) -> Result<Film> {
     let people = scenes.iter().map(Scene::people).sum();
-    Ok(Film::of(&Crowd::tiled(scenes, people, Layout::close(scenes, radius_m))?, radius_m))
+    Ok(Film::of(&Crowd::tiled(scenes, people, Layout::close(scenes, radius_m))?, radius_m, smooth))
 }
 
 /// So many in one spot, all within the radius of each other if their scenes are small enough.
 ///
 /// # Errors
 /// When there is no scene.
-pub fn in_one_spot(scenes: &[Scene], people: usize, radius_m: f64) -> Result<Film> {
+pub fn in_one_spot(scenes: &[Scene], people: usize, radius_m: f64, smooth: bool) -> Result<Film> {
     let reach_m = scenes.iter().map(|scene| scene.reach_m).fold(0.0, f64::max);
-    Ok(Film::of(&Crowd::one_spot(scenes, people, (reach_m + 1.0).max(radius_m / 2.0))?, radius_m))
+    Ok(Film::of(&Crowd::one_spot(scenes, people, (reach_m + 1.0).max(radius_m / 2.0))?, radius_m, smooth))
 }
 
 /// All points for one crowd.
@@ -177,7 +177,7 @@ mod tests {
     }
 
     fn crowd(people: usize) -> Film {
-        in_one_spot(&Scene::plaza(), people, 50.0).expect("the plaza fits")
+        in_one_spot(&Scene::plaza(), people, 50.0, false).expect("the plaza fits")
     }
 
     #[test]
@@ -205,6 +205,19 @@ mod tests {
                 assert!(least > Some(10.0) && most == Some(0.0), "budgets matter: {points:?}");
             }
         }
+    }
+
+    #[test]
+    fn who_moves_evenly_passes_through_the_recorded_rows() {
+        let scenes = Scene::plaza();
+        let [held, even] = [false, true].map(|smooth| in_one_spot(&scenes, 30, 50.0, smooth).expect("the plaza fits"));
+        let stood = |film: &Film| {
+            let same = |at: &usize| film.pos(at / 30, at % 30, 1.0) == film.pos(at / 30 + 1, at % 30, 1.0);
+            (0..30 * 500).filter(same).count()
+        };
+        assert!(2 * stood(&even) < stood(&held), "{} {}", stood(&even), stood(&held));
+        let far = (0..30 * 500).map(|at| held.pos(at / 30, at % 30, 1.0).distance_m(even.pos(at / 30, at % 30, 1.0)));
+        assert!(far.fold(0.0, f64::max) < 0.3, "no more than a step off");
     }
 
     #[test]

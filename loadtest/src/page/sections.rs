@@ -1,5 +1,7 @@
 //! The sections of the page: plots, and the table that has their figures. `None` is what was not run.
 
+use std::collections::BTreeSet;
+
 use maud::{Markup, html};
 use nearcast::limits::{BUDGET_BYTES_PER_S, SECOND_US, TICK_US};
 
@@ -271,11 +273,17 @@ pub fn latency(figures: &Figures<'_>) -> Option<Markup> {
     })
 }
 
-/// What an error costs in bytes: nearer to the lower left is better.
+/// What an error costs in bytes, a plot for each crowd: nearer to the lower left is better.
 pub fn against_error(points: &[&Point]) -> Markup {
+    let crowds: BTreeSet<&str> = points.iter().map(|point| point.crowd.as_str()).collect();
+    html! { @for crowd in crowds { (against_error_of(crowd, points)) } }
+}
+
+fn against_error_of(crowd: &str, points: &[&Point]) -> Markup {
     let mut series: Vec<Series> = Vec::new();
-    for point in points {
-        let dot = Dot { x: point.bytes_per_s, y: point.error_p95_cm, range: None, label: point.label.clone() };
+    for point in points.iter().filter(|point| point.crowd == crowd) {
+        let Some(y) = point.error_p95_cm else { continue };
+        let dot = Dot { x: point.bytes_per_s, y, range: None, label: point.label.clone() };
         match series.iter_mut().find(|series| series.name == point.series) {
             Some(series) => series.points.push(dot),
             None => series.push(Series { name: point.series.clone(), points: vec![dot] }),
@@ -287,6 +295,7 @@ pub fn against_error(points: &[&Point]) -> Markup {
         vec![html! { (name) }, html! { (dot.label) }, html! { (short(dot.x)) }, html! { (short(dot.y)) }]
     };
     html! {
+        @if !crowd.is_empty() { h3 { (crowd) } }
         div.plots { div { (plot::lines(
             Head {
                 title: "Bytes per second and client against error at p95",
