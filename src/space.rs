@@ -99,7 +99,11 @@ impl Region {
 
     /// The same as columns along z: the first and the last region of each, in order.
     pub fn columns(pos: Pos, reach_m: f64) -> impl Iterator<Item = (Region, Region)> {
-        let (first, last) = Region::corners(pos, reach_m);
+        Region::between(Region::corners(pos, reach_m))
+    }
+
+    /// The columns between a first and a last region.
+    pub fn between((first, last): (Region, Region)) -> impl Iterator<Item = (Region, Region)> {
         (first.x..=last.x).map(move |x| (Region { x, ..first }, Region { x, ..last }))
     }
 
@@ -166,6 +170,12 @@ impl Around {
         if self.corners != corners {
             *self = Around { corners, partitions: grid.partitions_around(pos, reach_m) };
         }
+    }
+
+    /// The first and the last region around; `None` before the first place.
+    #[must_use]
+    pub fn corners(&self) -> Option<(Region, Region)> {
+        self.corners
     }
 
     /// As [`Grid::partitions_around`].

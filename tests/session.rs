@@ -125,7 +125,9 @@ impl Room {
         }
         let tick = self.world.freeze(number, self.now_us);
         for who in 0..self.people.len() {
-            self.input(who, Input::Tick(&tick, ROWS_MAX));
+            if !self.people[who].session.rest().lasts(&tick) {
+                self.input(who, Input::Tick(&tick, ROWS_MAX));
+            }
         }
         tick
     }

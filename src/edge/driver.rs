@@ -30,6 +30,7 @@ use crate::limits::{
 };
 use crate::metrics::{self, Hop};
 use crate::region::{Submit, Tick};
+use crate::session::rest::Rest;
 use crate::session::{Effect, Input, Note, Session, ping_payload};
 
 /// Deadlines are looked at this often.
@@ -123,6 +124,7 @@ impl Opening {
             clock,
             connections: Vec::new(),
             free: Vec::new(),
+            rests: Vec::new(),
             again: Vec::new(),
             owed: Vec::new(),
             buffer: vec![0; READ_BYTES_MAX],
@@ -197,6 +199,8 @@ struct Driver {
     /// By token.
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<usize>,
+    /// By token: who has nothing to say for a while. Apart from the connections, which need not be touched for it.
+    rests: Vec<Rest>,
     /// Tokens of those who had more to read than one turn allows.
     again: Vec<usize>,
     /// What worlds must be told, and had no room for.
@@ -249,6 +253,7 @@ impl Driver {
         let mut socket = TcpStream::from_std(socket);
         let index = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
+            self.rests.push(Rest::default());
             self.connections.len() - 1
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -292,7 +297,10 @@ impl Driver {
         let Some(mut connection) = self.connections.get_mut(index).and_then(Option::take) else { return };
         let next = catch_unwind(AssertUnwindSafe(|| work(self, &mut connection)));
         match next {
-            Ok(Next::Stays) => self.connections[index] = Some(connection),
+            Ok(Next::Stays) => {
+                self.rests[index] = connection.seat.as_ref().map(|seat| seat.session.rest()).unwrap_or_default();
+                self.connections[index] = Some(connection);
+            }
             Ok(Next::Lost) => {
                 self.leave(&mut connection);
                 self.drop_socket(index, *connection);
@@ -306,6 +314,7 @@ impl Driver {
     }
 
     fn drop_socket(&mut self, index: usize, mut connection: Connection) {
+        self.rests[index] = Rest::default();
         let _ = self.poll.registry().deregister(&mut connection.socket);
         self.free.push(index);
     }
@@ -466,8 +475,10 @@ impl Driver {
     /// then its sockets are written: each in turn would push the other's code and data out of the cache.
     fn each<'a>(&mut self, hall: usize, input: &dyn Fn() -> Input<'a>) {
         let here = |c: &Connection| c.seat.as_ref().is_some_and(|seat| seat.hall == hall) && c.unsent.is_empty();
-        let is_here = |c: &Option<Box<Connection>>| c.as_ref().is_some_and(|connection| here(connection));
-        let all: Vec<usize> = (0..self.connections.len()).filter(|index| is_here(&self.connections[*index])).collect();
+        let is_here = |index: &usize| self.connections[*index].as_ref().is_some_and(|connection| here(connection));
+        let rests = |index: &usize| matches!(input(), Input::Tick(tick, _) if self.rests[*index].lasts(tick));
+        // In this order: who rests is not touched.
+        let all: Vec<usize> = (0..self.connections.len()).filter(|index| !rests(index) && is_here(index)).collect();
         let mut outs = std::mem::take(&mut self.outs);
         for batch in all.chunks(BATCH) {
             for (index, out) in batch.iter().zip(&mut outs) {

@@ -28,6 +28,27 @@ impl Tick {
         let within = self.frames[from..].iter().take_while(move |frame| frame.region <= last);
         within.enumerate().map(move |(at, frame)| (from + at, &**frame))
     }
+
+    /// What there is in some columns of regions and partitions: who has seen the same before has seen all of it.
+    #[must_use]
+    pub fn scene(&self, columns: impl Iterator<Item = (Region, Region)>, partitions: &[u16]) -> Scene {
+        let altered = partitions.iter().map(|partition| self.partitions[usize::from(*partition)].altered).max();
+        let mut scene = Scene { frames: 0, altered: altered.unwrap_or(0) };
+        for (_, frame) in columns.flat_map(|column| self.column(column)) {
+            scene.frames += 1;
+            scene.altered = scene.altered.max(frame.altered);
+        }
+        scene
+    }
+}
+
+/// What there is somewhere, in two figures that no change leaves as they were.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scene {
+    /// Frames.
+    pub frames: u32,
+    /// The last tick at which one of them, or a partition, became different from the tick before.
+    pub altered: u64,
 }
 
 /// How well a partition is known.
@@ -37,6 +58,8 @@ pub struct PartitionStatus {
     pub complete: bool,
     /// Nothing has been heard of it for a while: what is shown of other gateways' avatars is old.
     pub stale: bool,
+    /// Last tick at which one of these, or its events, became different from the tick before.
+    pub altered: u64,
 }
 
 /// The entities of one region at one tick. `spots`, `entities` and `shared` run in parallel.
@@ -44,6 +67,8 @@ pub struct PartitionStatus {
 pub struct Frame {
     /// Which region.
     pub region: Region,
+    /// Last tick at which it became different from the tick before: somebody came, left, moved or changed.
+    pub altered: u64,
     /// Positions, close together in memory: interest looks at all of them.
     pub spots: Vec<Spot>,
     /// The rest, looked at for those who are near.

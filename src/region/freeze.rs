@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::fold::{Held, Leaver};
-use super::frame::{Entity, Frame, PartitionStatus, Spot, Tick};
+use super::frame::{Entity, Frame, PartitionStatus, Ring, Spot, Tick};
 use super::handles::Shown;
 use super::submit::Facts;
 use super::world::{Part, World};
@@ -103,13 +103,18 @@ impl World {
         fold_to_tick_us.extend(self.admitted_us.drain(..).map(|at_us| now_us.saturating_sub(at_us)));
         remote_age_us.extend(self.arrived_us.drain(..).map(|at_us| tick_us.saturating_sub(at_us)));
         frames.sort_unstable_by_key(|frame| frame.region);
-        Tick {
+        let mut tick = Tick {
             number,
             grid: self.grid,
-            frames: frames.into_iter().map(Arc::new).collect(),
+            frames: Vec::new(),
             partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).collect(),
             events: self.parts.iter().map(|part| part.as_ref()?.actions.ring()).collect(),
-        }
+        };
+        date_frames(&mut frames, &self.frozen.frames, number);
+        tick.frames = frames.into_iter().map(Arc::new).collect();
+        date_partitions(&mut tick, &self.frozen);
+        self.frozen = tick.clone();
+        tick
     }
 
     /// Whether a leaver is no longer shown by the partition that it left: the other one knows it as well. However long
@@ -147,5 +152,33 @@ fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {
     part.map_or_else(PartitionStatus::default, |part| PartitionStatus {
         complete: part.motion.is_complete(part.fold.time_us),
         stale: now_us.saturating_sub(part.heard_us) >= STALE_US,
+        altered: 0,
     })
+}
+
+/// Says of each frame since when it is as it is, by those of the tick before. Both are sorted.
+fn date_frames(frames: &mut [Frame], before: &[Arc<Frame>], number: u64) {
+    let mut before = before.iter().peekable();
+    for frame in frames {
+        while before.next_if(|old| old.region < frame.region).is_some() {}
+        let same = |old: &&&Arc<Frame>| {
+            let who = |spot: &Spot| (spot.handle, spot.epoch);
+            old.region == frame.region
+                && frame.spots.iter().all(|spot| spot.touched < number)
+                && old.spots.iter().map(who).eq(frame.spots.iter().map(who))
+        };
+        frame.altered = before.peek().filter(same).map_or(number, |old| old.altered);
+    }
+}
+
+/// The same of each partition.
+fn date_partitions(tick: &mut Tick, before: &Tick) {
+    let Tick { number, partitions, events, .. } = tick;
+    let span = |ring: &Option<Arc<Ring>>| ring.as_ref().map(|ring| (ring.start, ring.end));
+    let old = before.partitions.iter().zip(before.events.iter().map(span)).map(Some).chain(std::iter::repeat(None));
+    for ((status, ring), old) in partitions.iter_mut().zip(events.iter().map(span)).zip(old) {
+        let since =
+            old.filter(|(old, span)| *span == ring && (old.complete, old.stale) == (status.complete, status.stale));
+        status.altered = since.map_or(*number, |(old, _)| old.altered);
+    }
 }

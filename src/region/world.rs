@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::actions::Actions;
 use super::batch;
 use super::fold::{Fold, Folded, Held, Map};
+use super::frame::Tick;
 use super::handles::Handles;
 use super::owned::Owned;
 use super::peers::Peers;
@@ -58,6 +59,8 @@ pub struct World {
     /// What to count; the caller empties it.
     pub facts: Facts,
     upkeep_us: u64,
+    /// The last tick.
+    pub(super) frozen: Tick,
 }
 
 /// Where gateways are numbered.
@@ -115,6 +118,7 @@ impl World {
             claim: None,
             facts: Facts::default(),
             upkeep_us: 0,
+            frozen: Tick { number: 0, grid, frames: Vec::new(), partitions: Vec::new(), events: Vec::new() },
         }
     }
 

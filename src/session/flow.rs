@@ -220,6 +220,12 @@ impl Flow {
         self.unseen.back().map(|unseen| unseen.number)
     }
 
+    /// When the oldest state on its way was handed to the socket.
+    #[must_use]
+    pub fn oldest_unseen_us(&self) -> Option<u64> {
+        self.unseen.front().map(|unseen| unseen.sent_us)
+    }
+
     /// R: the highest seen bytes per second of the last 5 s.
     fn rate(&self) -> u64 {
         let newest = self.bin as usize;
@@ -254,7 +260,7 @@ impl Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::TICK_US;
+    use crate::limits::{EMPTY_STATE_TICKS, TICK_US};
     use crate::view::budget::Budget;
 
     type Wants = fn(u64, u64) -> usize;
@@ -336,8 +342,7 @@ mod tests {
             }
             if flow.may_send(now) {
                 let bytes = (link.wants)(tick / 20, tick).min(budget.room(now));
-                // Without news, an empty state every half second.
-                if bytes > 0 || tick % 10 == 0 {
+                if bytes > 0 || tick % EMPTY_STATE_TICKS == 0 {
                     let bytes = bytes.max(20);
                     budget.spend(bytes);
                     flow.spent(bytes);

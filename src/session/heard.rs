@@ -213,7 +213,9 @@ impl Session {
     /// Whether `seen` is to be waited for. One that was lost, above the rate or by a mistake of the client, must not
     /// leave a session without states for ever: after a second of silence pongs count again.
     pub(super) fn says_seen(&self, now_us: u64) -> bool {
-        self.said_seen_us.is_some_and(|at| now_us.saturating_sub(at) < FLOW_SILENT_US)
+        // Who has had nothing to see for a while is not silent.
+        let since = |said: u64| said.max(self.flow.oldest_unseen_us().unwrap_or(now_us));
+        self.said_seen_us.is_some_and(|said| now_us.saturating_sub(since(said)) < FLOW_SILENT_US)
     }
 
     /// Pings and pongs are messages like others: a flood of them is cut.

@@ -6,6 +6,7 @@ pub mod events;
 pub mod flow;
 pub mod gate;
 mod heard;
+pub mod rest;
 mod tick;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ pub use effect::{Effect, Note, StateNote};
 use events::Cursors;
 use flow::Flow;
 use gate::Gate;
+use rest::Rest;
 
 /// What happens to a session.
 #[derive(Debug)]
@@ -86,8 +88,9 @@ pub struct Session {
     /// Some events did not fit at the last tick.
     events_wait: bool,
     stale: bool,
-    /// The last tick it met.
+    /// The last tick it met; 0: none, or it rested after that.
     met: u64,
+    rest: Rest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +134,7 @@ impl Session {
             events_wait: false,
             stale: false,
             met: 0,
+            rest: Rest::default(),
             world,
         }
     }
@@ -159,6 +163,7 @@ impl Session {
             return;
         }
         self.budget.fill(now_us);
+        self.rest = Rest::default();
         match input {
             Input::Message(bytes) => self.on_bytes(bytes, now_us, out),
             Input::Ping(payload) => self.on_ping(payload, now_us, out),
@@ -325,7 +330,7 @@ mod tests {
             number,
             grid: Grid { w: 1, h: 1 },
             frames: vec![Arc::new(frame)],
-            partitions: vec![PartitionStatus { complete: true, stale: false }],
+            partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }],
             events: vec![Some(Arc::new(Ring { start: 0, end: n, events }))],
         }
     }

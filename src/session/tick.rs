@@ -9,15 +9,12 @@ use crate::admit::Close;
 use crate::codec::message::{Out, Stale};
 use crate::codec::state::Delta;
 use crate::limits::{
-    DIGEST_EVERY, DIGESTS_MAX, FLOW_PING_US, HELLO_WITHIN_US, HYSTERESIS, PING_AFTER_US, SILENT_US, STATE_BYTES_MAX,
-    TICK_US,
+    DIGEST_EVERY, DIGESTS_MAX, EMPTY_STATE_TICKS, FLOW_PING_US, HELLO_WITHIN_US, HYSTERESIS, PING_AFTER_US, SILENT_US,
+    STATE_BYTES_MAX, TICK_US,
 };
 use crate::region::Submit;
 use crate::region::frame::Tick;
 use crate::view::Turn;
-
-/// Without a difference to tell, a state is still sent this often, so that the client knows the world lives.
-const EMPTY_STATE_TICKS: u64 = 10;
 
 thread_local! {
     /// The delta at hand: one for all sessions of a thread, so that it stays in the cache.
@@ -100,6 +97,8 @@ impl Session {
                 full: delta.full_begin,
                 summary,
             })));
+        } else {
+            self.lie_down(tick, &summary);
         }
         DELTA.set(delta);
     }

@@ -103,6 +103,8 @@ pub struct Summary {
     pub crowded_out: usize,
     /// Updates that were due and did not fit.
     pub deferred: usize,
+    /// Somebody is to be held who did not fit yet.
+    pub kept_out: bool,
     /// Sum of the ages of the updates, µs, and the oldest.
     pub age_sum_us: u64,
     /// Oldest update, µs.
@@ -112,6 +114,12 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// Whether more is to be told although nothing changes.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.kept_out || self.deferred > 0 || self.crowded_out > 0
+    }
+
     /// An update tells a sample of this age, so far from what the client held.
     fn told(&mut self, age_us: u32, way2_cm: u64) {
         self.age_sum_us += u64::from(age_us);
@@ -306,6 +314,7 @@ impl View {
         self.deferred.clear();
         left += self.update(near, tick, near_room - walked, out, &mut summary);
         let all_in = self.enter(missing, tick, left / 4, &mut left, out);
+        summary.kept_out = !all_in;
         if all_in && complete && self.full.is_some() {
             self.full = None;
             out.full_end = true;
@@ -543,7 +552,7 @@ mod tests {
             number,
             grid: Grid { w: 1, h: 1 },
             frames: vec![Arc::new(frame)],
-            partitions: vec![PartitionStatus { complete: true, stale: false }],
+            partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }],
             events: vec![None],
         }
     }
@@ -665,7 +674,7 @@ mod tests {
             number,
             grid: Grid { w: 1, h: 1 },
             frames: regions().enumerate().map(|(i, region)| frame(i, region, number)).collect(),
-            partitions: vec![PartitionStatus { complete: true, stale: false }],
+            partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }],
             events: vec![None],
         };
         let (mut view, mut delta) = (View::new(Encoding::MessagePack), Delta::default());

@@ -9,7 +9,7 @@ use nearcast::codec::message::Id;
 use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic};
-use nearcast::region::{Answered, Submit, World};
+use nearcast::region::{Answered, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
 
@@ -241,13 +241,20 @@ impl Cluster {
         if let Some(tick) = tick {
             self.checker.ticked(place_name(&self.gateways, place), tick.number);
             for session in self.sessions(place) {
-                self.input(place, session, Input::Tick(&tick, ROWS_MAX));
+                if !self.rests(place, session, &tick) {
+                    self.input(place, session, Input::Tick(&tick, ROWS_MAX));
+                }
             }
         }
     }
 
     fn sessions(&self, place: usize) -> Vec<Id> {
         self.gateways[place].as_ref().map_or_else(Vec::new, |gateway| gateway.sessions.keys().copied().collect())
+    }
+
+    fn rests(&self, place: usize, id: Id, tick: &Tick) -> bool {
+        let seat = self.gateways[place].as_ref().and_then(|gateway| gateway.sessions.get(&id));
+        seat.is_some_and(|seat| seat.session.rest().lasts(tick))
     }
 
     fn input(&mut self, place: usize, id: Id, input: Input<'_>) {

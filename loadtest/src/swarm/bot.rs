@@ -54,6 +54,8 @@ pub(super) struct Bot {
     pub(super) socket: Option<Socket>,
     /// Counts its sessions, so that what was planned for an earlier one is not done in a later.
     pub(super) session: u32,
+    /// When it began.
+    pub(super) welcome_us: u64,
     /// Said bye, or is about to: an end of the socket is as it should be.
     pub(super) leaving: bool,
     pub(super) inbox: VecDeque<Arrival>,

@@ -38,8 +38,9 @@ use socket::{Alarm, Read, Socket};
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
 /// A bot that left comes back after this long.
 const AWAY: Duration = Duration::from_secs(1);
-/// Each bot asks for its gateway's clock this often, µs.
-const PING_EVERY_US: u64 = 1_000_000;
+/// Each bot asks for its gateway's clock this often, µs: at first, and later, as the protocol advises.
+const PING_FIRST_US: u64 = 1_000_000;
+const PING_EVERY_US: u64 = 10_000_000;
 /// Spreads phases evenly, whichever bots are compared: multiples of it fill a circle.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
@@ -301,7 +302,7 @@ impl Swarm {
         let now_us = self.clock.now_us();
         let plan = &self.plan.bots[number];
         let mut bot = self.bots[number].borrow_mut();
-        bot.socket = Some(socket);
+        (bot.socket, bot.welcome_us) = (Some(socket), now_us);
         let session = bot.session;
         let phase_us = ((number as f64 * GOLDEN).fract() * TICK_US as f64) as u64;
         let first_us = now_us.saturating_sub(phase_us).next_multiple_of(TICK_US) + phase_us;

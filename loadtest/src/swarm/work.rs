@@ -10,7 +10,7 @@ use nearcast::limits::TICK_US;
 use super::bot::{Arrival, Bot};
 use super::dialect::Dialect;
 use super::schedule::{Due, Duty};
-use super::{PING_EVERY_US, Swarm};
+use super::{PING_EVERY_US, PING_FIRST_US, Swarm};
 use crate::audit::{Client, Hole};
 
 /// After this long of decoding or auditing, sockets are read again, µs.
@@ -71,7 +71,10 @@ impl Swarm {
                     player.late_us[player.late_at(due.at_us)] = now_us - due.at_us;
                     (bot.say_move(sample, due.at_us, now_us), TICK_US)
                 }
-                Duty::Ping => (In::Ping(Ping { time: now_us as f64 / 1e3 }), PING_EVERY_US),
+                Duty::Ping => {
+                    let is_new = now_us - bot.welcome_us < PING_EVERY_US;
+                    (In::Ping(Ping { time: now_us as f64 / 1e3 }), if is_new { PING_FIRST_US } else { PING_EVERY_US })
+                }
                 Duty::Leave => (In::Bye(ByeIn {}), TICK_US),
                 Duty::Look => continue,
             };

@@ -1,0 +1,60 @@
+//! Rest: a session with nothing to say until something near it changes is not looked at, tick by tick. In a world of
+//! many who stay, what a tick costs is the memory it touches; a rest is less than a cache line.
+
+use super::{Phase, Session};
+use crate::limits::{EMPTY_STATE_TICKS, STRIDE_MAX};
+use crate::region::frame::{Scene, Tick};
+use crate::space::{Around, Region};
+use crate::view::Summary;
+
+/// Partitions that a reach touches at most: it is shorter than a block is long.
+const PARTITIONS: usize = 4;
+
+/// What must stay as it is for a session to stay at rest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// The tick that it is to meet whatever happens; 0: the next one.
+    until: u64,
+    corners: (Region, Region),
+    partitions: [u16; PARTITIONS],
+    scene: Scene,
+}
+
+impl Rest {
+    /// Whether the session need not meet this tick.
+    #[must_use]
+    pub fn lasts(&self, tick: &Tick) -> bool {
+        tick.number < self.until && self.scene == tick.scene(Region::between(self.corners), &self.partitions)
+    }
+
+    /// A rest with what a tick shows around a place; `None` if that changed so lately that not everybody need have
+    /// been told of it.
+    fn at(around: &Around, tick: &Tick, until: u64) -> Option<Rest> {
+        let corners = around.corners()?;
+        let touched = around.partitions();
+        let partitions = std::array::from_fn(|at| touched.get(at).copied().unwrap_or(touched[0]));
+        let scene = tick.scene(Region::between(corners), &partitions);
+        let is_calm = touched.len() <= PARTITIONS && scene.altered + STRIDE_MAX < tick.number;
+        is_calm.then_some(Rest { until, corners, partitions, scene })
+    }
+}
+
+impl Session {
+    /// Who feeds the session asks this after each input; the ticks through which it lasts need not be fed.
+    #[must_use]
+    pub fn rest(&self) -> Rest {
+        self.rest
+    }
+
+    /// Rests after a tick at which there was nothing to tell, unless something waits that no tick brings.
+    pub(super) fn lie_down(&mut self, tick: &Tick, summary: &Summary) {
+        let until = self.context.tick + EMPTY_STATE_TICKS;
+        let waits = self.events_wait || self.flow.unseen() > 0 || self.view.is_joining() || summary.waits();
+        if !waits
+            && self.phase == Phase::Live
+            && let Some(rest) = Rest::at(&self.around, tick, until)
+        {
+            (self.rest, self.met) = (rest, 0);
+        }
+    }
+}
