@@ -585,6 +585,7 @@ impl Driver {
                 if inbox.try_send(Submit::Act(action)).is_err() {
                     busy.push(n);
                 }
+                self.halls[hall].hurry();
             }
             // Without these an avatar would stay for ever, or never be seen. They keep their order.
             Submit::Open { .. }

@@ -1,8 +1,10 @@
-//! One world's thread: every 5 ms it takes what the sessions submitted, lets the world fold and write, and on the tick
-//! publishes the frames to all sessions. The only place where a world's state is touched.
+//! One world's thread: it takes what the sessions submitted, lets the world fold and write, and on the tick publishes
+//! the frames to all sessions. Between ticks it steps every 5 ms, if the log is outside or an action waits for its
+//! answer. The only place where a world's state is touched.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -46,6 +48,20 @@ pub struct Hall {
     /// Who is here.
     pub directory: DashMap<Id, Mailbox>,
     drivers: Vec<Line>,
+    /// Its thread, and whether something in the inbox does not wait for the tick.
+    thread: OnceLock<Thread>,
+    hurries: AtomicBool,
+}
+
+impl Hall {
+    /// What was just put into the inbox is wanted at the next step, not only at the tick.
+    pub fn hurry(&self) {
+        if !self.hurries.swap(true, Ordering::AcqRel)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
 }
 
 /// The log backends, chosen at start.
@@ -65,6 +81,17 @@ macro_rules! each_log {
             AnyLog::Kafka($log) => $call,
         }
     };
+}
+
+impl AnyLog {
+    /// Whether something may come from it that no session here has caused.
+    fn is_outside(&self) -> bool {
+        match self {
+            AnyLog::Memory(_) => false,
+            #[cfg(feature = "kafka")]
+            AnyLog::Kafka(_) => true,
+        }
+    }
 }
 
 impl Log for AnyLog {
@@ -105,6 +132,8 @@ pub fn open(
         ticks: newest,
         directory: DashMap::new(),
         drivers,
+        thread: OnceLock::new(),
+        hurries: AtomicBool::new(false),
     });
     let own = hall.clone();
     (hall, move || run(&own, log, submissions, &ticks, clock, &end))
@@ -131,7 +160,22 @@ impl End {
 
 #[expect(clippy::disallowed_methods, reason = "a world has a thread of its own, and its steps are at times")]
 fn wait_until(clock: Clock, at_us: u64) {
-    std::thread::sleep(Duration::from_micros(at_us.saturating_sub(clock.now_us())));
+    thread::sleep(Duration::from_micros(at_us.saturating_sub(clock.now_us())));
+}
+
+/// Waits for the tick, or for the step before it when something is due then. Steps are at multiples of their length: the
+/// drivers read just before.
+fn wait_for_step(hall: &Hall, due: bool, clock: Clock, tick_us: u64) {
+    loop {
+        let now_us = clock.now_us();
+        if due || hall.hurries.load(Ordering::Acquire) {
+            return wait_until(clock, tick_us.min((now_us / FLUSH_US + 1) * FLUSH_US));
+        }
+        if now_us >= tick_us {
+            return;
+        }
+        thread::park_timeout(Duration::from_micros(tick_us - now_us));
+    }
 }
 
 fn run(
@@ -150,18 +194,18 @@ fn run(
     let mut world = World::new(hall.settings.grid, number);
     let mut answers = Vec::new();
     let mut next_tick = clock.now_us() / TICK_US + 1;
-    // Steps are at multiples of their length: the drivers read just before.
-    let mut next_step_us = clock.now_us() / FLUSH_US * FLUSH_US;
     let mut unreachable_us = 0;
+    let _ = hall.thread.set(thread::current());
     loop {
-        next_step_us = (next_step_us + FLUSH_US).max(clock.now_us() / FLUSH_US * FLUSH_US);
-        wait_until(clock, next_step_us);
+        let due = log.is_outside() || world.waiting().1 > 0;
+        wait_for_step(hall, due, clock, next_tick * TICK_US);
         if end.is_now() {
             return;
         }
         let stopping = end.stop.is_cancelled();
         let now_us = clock.now_us();
         metrics::queued(&name, "inbox", submissions.len());
+        hall.hurries.store(false, Ordering::Release);
         for _ in 0..INBOX_MAX {
             let Ok(submit) = submissions.try_recv() else { break };
             world.submit(submit, &mut log, now_us);
