@@ -144,6 +144,7 @@ impl Swarm {
                 return;
             }
         }
+        self.news.notify_waiters();
     }
 
     /// What the audit needs to know of a bot.
