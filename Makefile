@@ -9,12 +9,6 @@ LOADTEST := target/release/nearcast-loadtest
 # FOR=20 ends a demo after 20 s with its verdict as exit code.
 FOR_FLAG := $(if $(FOR),--for $(FOR))
 BOTS_FLAG := $(if $(BOTS),--bots $(BOTS))
-BENCH := $(LOADTEST) bench --gateway $(BIN) $(if $(RUNS),--runs $(RUNS))
-BENCH_KAFKA = $(BENCH) --only kafka2 --kafka "$$(deploy/kafka/kafka.sh bootstrap)" --json $(OUT)/kafka.json
-# Figures and plots of the last `make bench` or `make bench-peers`.
-OUT := target/bench
-BENCH_FILES := --json $(OUT)/bench.json --html $(OUT)/bench.html
-BENCH_PAGE := $(LOADTEST) page $(OUT)/bench.json $(OUT)/kafka.json $(OUT)/bench.html
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,22 +25,18 @@ test: ## Everything that CI runs
 test-all: ## The above, and what takes longer
 	deploy/test.sh all
 
-# Kafka comes last, so that its broker disturbs nothing, and also when an objective before it was not met (exit code 1).
-# No $(MAKE) in it: `make -n` would run a line that has one.
 bench: build peers ## The figures of the README, peers included, medians of three runs; and on Kafka; with plots [RUNS=n ONLY=scenario]
-	@rm -f $(OUT)/bench.json $(OUT)/kafka.json; met=0; $(BENCH) $(BENCH_FILES) $(if $(ONLY),--only $(ONLY)) || met=$$?; \
-	[ $$met -gt 1 ] || $(if $(ONLY),true,{ deploy/setup.sh kafka && deploy/kafka/kafka.sh start && \
-	{ $(BENCH_KAFKA) || met=$$?; } && [ $$met -le 1 ] && $(BENCH_PAGE); }) && exit $$met
+	deploy/bench.sh
 
 bench-peers: build peers ## nearcast, the floor and other servers side by side, as loadtest/README.md says [RUNS=n]
-	$(BENCH) $(BENCH_FILES) --only peers50 --only peers100
+	deploy/bench.sh peers
 
 peers: ## What the servers of the comparison need (Node.js and npm)
 	deploy/setup.sh peers
 	cd loadtest/peers && npm ci --no-audit --no-fund --loglevel=error
 
-bench-kafka: build kafka ## What a second gateway costs in age [RUNS=n]
-	$(BENCH_KAFKA)
+bench-kafka: build ## What a second gateway costs in age [RUNS=n]
+	deploy/bench.sh kafka
 
 counts: ## Instructions of each step of a client-tick, against those checked in [STEPS="fold freeze" UPDATE_COUNTS=1]
 	deploy/setup.sh build counts

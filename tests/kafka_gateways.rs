@@ -164,7 +164,8 @@ async fn a_broker_that_stands_still_for_20_s_removes_nobody() {
     broker.signal("-STOP");
     let stopped = Instant::now();
     until("all are told that their view is old", || look(true, &|_, d| d.stale)).await;
-    // Half a second, over and over, until 20 s have passed: all neighbours move, nobody goes.
+    // Half a second, over and over, until 20 s have passed: all neighbours move, nobody goes. No event ends this: what is
+    // looked for is that nothing happens while the broker stands still, so the time itself is slept through.
     let positions = || -> Vec<BTreeMap<Id, Pos>> {
         people.iter().map(|(_, _, diary)| diary.lock().expect("no panic").holds.clone()).collect()
     };

@@ -1,4 +1,4 @@
-// What the three servers share: the gateway's words on the command line, the tick, and who is near whom.
+// What the servers share: the gateway's words on the command line, the tick, and who is near whom.
 import { createServer } from 'node:http';
 import { parseArgs } from 'node:util';
 

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::curve::tally::Point;
 use crate::growth;
 use crate::sheet::Report;
 
@@ -54,22 +55,6 @@ pub struct Machine {
     pub kernel: String,
     /// Memory, MiB.
     pub memory_mib: u64,
-}
-
-/// A point of the curve: so many bytes for so small an error.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Point {
-    /// The crowd that was played; a plot each.
-    #[serde(default)]
-    pub crowd: String,
-    /// What belongs together, a line of the plot.
-    pub series: String,
-    /// What is set to what at this point.
-    pub label: String,
-    /// Bytes per second and client.
-    pub bytes_per_s: f64,
-    /// Error at p95, cm; not known where more than a twentieth of those near are not shown.
-    pub error_p95_cm: Option<f64>,
 }
 
 impl Call {

@@ -267,15 +267,11 @@ fn command(command: Command) -> Result<ExitCode> {
         Command::Curve { scenes, radius, spot, smooth, json, svg } => {
             let points = curve_points(&scenes, radius, spot as usize, smooth)?;
             print!("{}", curve::table(&points));
-            if let Some(path) = json {
-                write(
-                    &path,
-                    serde_json::to_string_pretty(&serde_json::json!({"curve": points}))
-                        .context("cannot write points as JSON")?,
-                )?;
-            }
             if let Some(path) = svg {
-                write(&path, curve::chart::svg(&points))?;
+                book::write(&path, &page::curve(&points))?;
+            }
+            if let Some(path) = json {
+                Call { curve: points, ..Call::default() }.write(&path)?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -374,10 +370,6 @@ fn curve_points(name: &str, radius_m: f64, spot: usize, smooth: bool) -> Result<
         points.extend(curve::points(&film, &format!("{name}, {spot} in one spot"))?);
     }
     Ok(points)
-}
-
-fn write(path: &Path, text: String) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn cut_folder(from: &Path, to: &Path, rules: &Rules) -> Result<()> {

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nearcast_loadtest::book::{self, Call, Point};
-use nearcast_loadtest::page::page;
+use nearcast_loadtest::book::{self, Call};
+use nearcast_loadtest::curve::tally::Point;
+use nearcast_loadtest::page::{self, page};
 use nearcast_loadtest::sheet::{Report, Sheet};
 
 fn fixture() -> PathBuf {
@@ -82,7 +83,7 @@ fn nothing_is_elsewhere_and_what_a_file_says_stays_text() {
 fn a_curve_is_drawn_where_a_file_has_one() {
     let point = |series: &str, label: &str, bytes_per_s, error_cm| {
         let (crowd, series, label) = ("some people".to_owned(), series.to_owned(), label.to_owned());
-        Point { crowd, series, label, bytes_per_s, error_p95_cm: Some(error_cm) }
+        Point { crowd, series, label, bytes_per_s, error_p95_cm: Some(error_cm), ..Point::default() }
     };
     let curve =
         vec![point("ours", "fine", 1_400.0, 0.4), point("ours", "coarse", 700.0, 8.0), point("peer", "", 9_900.0, 0.5)];
@@ -99,6 +100,24 @@ fn a_curve_is_drawn_where_a_file_has_one() {
         2 + 3 + 1,
         "two of growth, three of the spot, and the two joined points"
     );
+}
+
+#[test]
+fn a_curve_alone_is_whole_and_has_all_points_with_an_error() {
+    let point = |crowd: &str, bytes_per_s, error_p95_cm| {
+        let (crowd, series) = (crowd.to_owned(), "what if & more".to_owned());
+        Point { crowd, series, bytes_per_s, error_p95_cm, ..Point::default() }
+    };
+    let all = [point("b < c", 100.0, Some(0.0)), point("b < c", 900.0, Some(70.0)), point("a", 0.0, Some(1.0))];
+    let drawn = page::curve(&[&all[..], &[point("a", 50.0, None)]].concat());
+    check(
+        &drawn,
+        &["<svg xmlns=", "b &lt; c", "what if &amp; more", "class=\"dashed\""],
+        &["NaN", "inf", "<p ", "<p>", "<h3"],
+    );
+    let points = all.len() + 1;
+    assert_eq!(drawn.matches("d=\"M").count(), points, "three points and the mark of the legend");
+    assert!(drawn.find("b &lt; c") < drawn.find(">a<"), "in the order in which they were played");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nearcast_loadtest::crowd::{Crowd, Layout};
 use nearcast_loadtest::gateway::{Gateway, Placing, Start};
 use nearcast_loadtest::scene::Scene;
 use nearcast_loadtest::server::{Program, Server};
-use nearcast_loadtest::swarm::{BotPlan, Swarm, SwarmPlan};
+use nearcast_loadtest::swarm::{BotPlan, Counts, Swarm, SwarmPlan};
 use tokio::task::LocalSet;
 
 /// A scene has 51 people: the last bots are alone with each other in the second tile.
@@ -53,20 +53,13 @@ async fn shows_who_is_near(server: Server) {
     });
     swarm.all_joined(WITHIN).await.expect("all can join");
     let wanted = (others * BOTS as f64).round() as usize;
-    let seen = tokio::time::timeout(WITHIN, async {
-        while swarm.window().held.iter().sum::<usize>() != wanted {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    assert!(seen.await.is_ok(), "{}: {:?} of {wanted} others in view", server.name, swarm.window().held);
+    let seen = swarm.until(WITHIN, || swarm.held().iter().sum::<usize>() == wanted).await;
+    assert!(seen, "{}: {:?} of {wanted} others in view", server.name, swarm.held());
 
     swarm.begin();
-    let counted = tokio::time::timeout(WITHIN, async {
-        while swarm.window().bots.iter().any(|bot| bot.states < 20 || bot.updates < 20) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    });
-    assert!(counted.await.is_ok(), "{}: {:?}", server.name, swarm.window().bots);
+    let has_counted = |bot: &Counts| bot.states >= 20 && bot.updates >= 20;
+    let counted = swarm.until(WITHIN, || swarm.counts().iter().all(has_counted)).await;
+    assert!(counted, "{}: {:?}", server.name, swarm.counts());
     let window = swarm.window();
     assert_eq!(window.counters.lost, Vec::<String>::new(), "{}", server.name);
     for (bot, held) in window.bots.iter().zip(&window.held) {

@@ -182,3 +182,159 @@ fn date_partitions(tick: &mut Tick, before: &Tick) {
         status.altered = since.map_or(*number, |(old, _)| old.altered);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::codec::message::AppState;
+    use crate::codec::record::{self, Note, Record, Sample, Stamp};
+    use crate::log::{Bounds, Polled, Source, Topic};
+    use crate::region::owned::Place;
+    use crate::region::submit::Submit;
+    use crate::region::told::{GRID, NOW_US, Told};
+    use crate::space::Pos;
+
+    #[test]
+    fn who_left_by_one_partition_is_not_shown_by_another_that_missed_it() {
+        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
+        world.submit(open, &mut log, NOW_US);
+        let pos = |x| Pos { x, y: 0, z: 0 };
+        let place = Place { time_us: NOW_US, pos: pos(50_000), yaw: 0, state: AppState::default(), jumped: false };
+        world.submit(Submit::Move { entity: 2, place }, &mut log, NOW_US);
+        let other = |sequence, x, note| {
+            let (time_us, yaw, state) = (NOW_US, 0, AppState::default());
+            Sample { entity: 9, incarnation: 0, sequence, time_us, pos: pos(x), yaw, state, profile: None, note }
+        };
+        let shown = |world: &mut World| world.freeze(1, NOW_US).frames.iter().map(|f| f.entities.len()).sum::<usize>();
+        // Partition 0 missed the crossing.
+        for (partition, sample, seen) in [
+            (0, other(1, 51_000, Note::None), 2),
+            (4, other(2, 51_400, Note::None), 2),
+            (4, other(3, 51_400, Note::Leave), 1),
+            (0, other(4, 51_000, Note::None), 2),
+        ] {
+            world.fold_own(&[(partition, sample)]);
+            assert_eq!(shown(&mut world), seen);
+        }
+    }
+
+    /// What a test tells a world by its log, as another gateway would write it.
+    struct Wire {
+        world: World,
+        log: Told,
+        now_us: u64,
+        offsets: [u64; 16],
+    }
+
+    impl Wire {
+        /// A viewer stands at the border of partitions 0 and 4, both of which are read.
+        fn at_the_border() -> Wire {
+            let mut wire = Wire { world: World::new(GRID, 1), log: Told::default(), now_us: NOW_US, offsets: [0; 16] };
+            let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
+            wire.world.submit(open, &mut wire.log, NOW_US);
+            let pos = Pos { x: 50_000, y: 0, z: 0 };
+            let place = Place { time_us: NOW_US, pos, yaw: 0, state: AppState::default(), jumped: false };
+            wire.world.submit(Submit::Move { entity: 2, place }, &mut wire.log, NOW_US);
+            wire.step();
+            for partition in [0, 4] {
+                let bounds = Bounds { start: 0, end: 0, last_append_ms: None };
+                let source = Source { topic: Topic::Motion, partition };
+                wire.log.next.push(Polled::Bounds(source, bounds));
+                wire.beat(partition, 0);
+            }
+            wire
+        }
+
+        fn step(&mut self) {
+            self.now_us += 250 * MILLI_US;
+            self.world.step(&mut self.log, self.now_us, &mut Vec::new());
+        }
+
+        fn tell(&mut self, partition: u16, append_ms: i64, bytes: Bytes) {
+            let offset = self.offsets[usize::from(partition)];
+            self.offsets[usize::from(partition)] += 1;
+            let source = Source { topic: Topic::Motion, partition };
+            self.log.next.push(Polled::Record { source, offset, append_ms, bytes });
+            self.step();
+        }
+
+        fn beat(&mut self, partition: u16, append_ms: i64) {
+            let stamp = Stamp { gateway: 9, published_us: self.now_us };
+            self.tell(partition, append_ms, record::encode(stamp, &Record::Beat));
+        }
+
+        /// A sample of avatar 9 in one record, which stands at `x` cm.
+        fn sample(&mut self, partition: u16, append_ms: i64, sequence: u64, x: i32, note: Note) {
+            let (time_us, yaw, state) = (self.now_us, 0, AppState::default());
+            let (entity, incarnation, profile, pos) = (9, 0, None, Pos { x, y: 0, z: 0 });
+            let sample = Sample { entity, incarnation, sequence, time_us, pos, yaw, state, profile, note };
+            let stamp = Stamp { gateway: 9, published_us: self.now_us };
+            self.tell(partition, append_ms, record::encode(stamp, &Record::Motion(vec![sample])));
+        }
+
+        /// Where avatar 9 is shown, x in cm.
+        fn shown(&mut self) -> Option<i32> {
+            let tick = self.world.freeze(self.now_us / 50_000, self.now_us);
+            let mut spots = tick.frames.iter().flat_map(|frame| &frame.spots);
+            spots.find(|spot| spot.id == 9).map(|spot| spot.pos.x)
+        }
+    }
+
+    #[test]
+    fn who_crosses_into_a_stalled_partition_is_shown_all_along() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(0, 100, 1, 51_000, Note::None);
+        assert_eq!(wire.shown(), Some(51_000));
+        wire.sample(0, 200, 2, 51_400, Note::Handover(4));
+        assert_eq!(wire.shown(), Some(51_400), "the other partition stalls, and does not know it yet");
+        for append_ms in [20_000, 22_000, 24_000] {
+            wire.beat(4, append_ms);
+            assert_eq!(wire.shown(), Some(51_400), "its time jumps, but its backlog has not been read");
+        }
+        wire.sample(4, 24_001, 2, 51_400, Note::None);
+        wire.sample(4, 24_002, 3, 51_500, Note::None);
+        assert_eq!(wire.shown(), Some(51_500));
+        wire.sample(4, 24_003, 4, 51_500, Note::Leave);
+        assert_eq!(wire.shown(), None, "it left: the partition that it came from keeps no ghost");
+    }
+
+    #[test]
+    fn who_crosses_back_while_one_partition_lags_is_shown_all_along() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(4, 100, 1, 51_400, Note::None);
+        wire.sample(4, 200, 2, 51_000, Note::Handover(0));
+        wire.sample(0, 200, 2, 51_000, Note::None);
+        wire.sample(0, 300, 3, 51_400, Note::Handover(4));
+        for append_ms in [20_000, 22_000] {
+            wire.beat(4, append_ms);
+            wire.beat(0, append_ms);
+            assert_eq!(wire.shown(), Some(51_400), "each says that it is in the other");
+        }
+    }
+
+    #[test]
+    fn who_is_never_seen_where_it_went_is_gone_with_its_gateway() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(0, 200, 2, 51_400, Note::Handover(4));
+        for second in 1..15 {
+            wire.beat(0, second * 1_000);
+            wire.beat(4, second * 1_000);
+            assert!(wire.shown().is_some(), "{second} s");
+        }
+        (15..18).for_each(|second| wire.beat(0, second * 1_000));
+        assert_eq!(wire.shown(), None);
+    }
+
+    #[test]
+    fn a_partition_forgets_who_left_it_and_takes_nobody_from_another_that_stalls() {
+        let mut wire = Wire::at_the_border();
+        wire.sample(4, 200, 2, 51_400, Note::None);
+        wire.sample(0, 200, 2, 51_400, Note::Handover(4));
+        (1..30).for_each(|second| wire.beat(0, second * 1_000));
+        assert_eq!(wire.world.folded(0).count(), 1, "only the viewer");
+        assert_eq!(wire.shown(), Some(51_400), "partition 4 has said nothing since");
+    }
+}

@@ -1,7 +1,8 @@
 //! From records to frames. `submit` is what sessions ask; `owned` speaks for this gateway's avatars and `batch` puts
 //! their samples into records; `reading` decides from where a partition is read, `fold` and `actions` make its state,
 //! `pending` knows which actions wait for an answer, `peers` the other gateways' clocks; `world` holds all of them for
-//! one world, `freeze` makes its [`frame`]s. Pure: time comes in as an argument, the log as a polled contract.
+//! one world and writes to the log, `polled` takes what comes from there, `upkeep` is what is due now and then, `freeze`
+//! makes its [`frame`]s. Pure: time comes in as an argument, the log as a polled contract.
 
 pub mod actions;
 pub mod batch;
@@ -12,8 +13,12 @@ pub mod handles;
 pub mod owned;
 pub mod peers;
 pub mod pending;
+mod polled;
 pub mod reading;
 pub mod submit;
+#[cfg(test)]
+mod told;
+mod upkeep;
 pub mod world;
 
 pub use frame::{Frame, Tick};

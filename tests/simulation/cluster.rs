@@ -14,10 +14,11 @@ use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
 
 use crate::bots::{Bot, Wish};
-use crate::checker::{Checker, Who};
+use crate::checker::Checker;
 use crate::link::{Down, Up};
 use crate::rng::{Rng, Trace};
 use crate::script::{Fault, Script};
+use crate::sight::Who;
 use crate::sim_log::{Broker, SimLog};
 
 /// Virtual time starts here.

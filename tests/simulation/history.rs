@@ -10,7 +10,8 @@ use nearcast::limits::{EVENT_RING, MILLI_US, REGION_M, SECOND_US};
 use nearcast::log::{Source, Topic};
 use nearcast::space::{Grid, Pos, Region};
 
-use crate::checker::{Life, Viewer};
+use crate::sight::Viewer;
+use crate::truth::Life;
 
 /// A viewer nearer than the radius by this is entitled, metres: positions travel for a while.
 const MARGIN_M: f64 = 4.0;

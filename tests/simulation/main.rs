@@ -15,7 +15,9 @@ mod link;
 mod quiet;
 mod rng;
 mod script;
+mod sight;
 mod sim_log;
+mod truth;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -10,7 +10,8 @@ use nearcast::session::Session;
 use nearcast::space::Pos;
 
 use crate::bots::{Bot, Conn};
-use crate::checker::{Checker, Life, Phase};
+use crate::checker::Checker;
+use crate::truth::{Life, Phase};
 
 impl Checker {
     /// A view after the quiet phase.

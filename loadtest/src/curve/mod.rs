@@ -5,9 +5,7 @@
 //! - [`film`] is the truth; everybody says where they are at the tick, so what is left is the error of telling it.
 //! - [`tally`] plays it to a way of telling, and makes a point of the curve.
 //! - [`ours`] is the product, [`peers`] are other formats, [`guess`] is a tolerance that the product does not have.
-//! - [`chart`] draws the points.
 
-pub mod chart;
 pub mod film;
 pub mod guess;
 pub mod ours;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use anyhow::Result;
 use nearcast::limits::{SECOND_US, TICK_US};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::film::{Film, WARM_TICKS};
 use crate::scene::distance_m;
@@ -34,17 +34,19 @@ pub struct Shown {
 }
 
 /// One point. An error that is `None` is not known: more than that share of those within the radius are not shown at all.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// The crowd.
+    /// The crowd; a plot each.
+    #[serde(default)]
     pub crowd: String,
     /// Points of a series differ in one setting.
-    pub series: &'static str,
+    pub series: String,
     /// What it is set to.
     pub label: String,
     /// Bytes on a client's socket per second.
     pub bytes_per_s: f64,
     /// The same by others within the radius and tick.
+    #[serde(default)]
     pub bytes_per_update: f64,
     /// Median distance between where somebody within the radius is at a tick and where a client shows them, cm: one that
     /// draws ahead or holds the newest position, whichever has the smaller 95th percentile.
@@ -67,7 +69,7 @@ pub fn play(
     film: &Film,
     teller: &mut impl Teller,
     crowd: &str,
-    series: &'static str,
+    series: &str,
     label: impl Into<String>,
 ) -> Result<Point> {
     let (mut bytes, mut drawn_cm, mut held_cm) = (0, Vec::new(), Vec::new());
@@ -96,7 +98,7 @@ pub fn play(
     let errors = if or_far(drawn_p95_cm) < or_far(held_p95_cm) { &mut drawn_cm } else { &mut held_cm };
     Ok(Point {
         crowd: crowd.to_owned(),
-        series,
+        series: series.to_owned(),
         label: label.into(),
         bytes_per_s: bytes as f64 / seconds,
         bytes_per_update: bytes as f64 / errors.len().max(1) as f64,

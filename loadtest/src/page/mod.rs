@@ -6,8 +6,9 @@ mod sections;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::book::{Call, Machine, Made, Point};
+use crate::book::{Call, Machine, Made};
 use crate::compare::OF_FLOOR;
+use crate::curve::tally::Point;
 use crate::growth;
 use crate::scenario::Scenario;
 use crate::server::Server;
@@ -37,7 +38,7 @@ pub fn page(calls: &[Call]) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { "nearcast: figures" }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(plot::STYLE)) (PreEscaped(STYLE)) }
             }
             body {
                 header {
@@ -54,6 +55,12 @@ pub fn page(calls: &[Call]) -> String {
         }
     };
     document.into_string()
+}
+
+/// The curve alone, as an SVG: a plot for each crowd, side by side.
+#[must_use]
+pub fn curve(points: &[Point]) -> String {
+    sections::curve(&points.iter().collect::<Vec<_>>()).into_string()
 }
 
 /// The reports of all calls, in the order of the scenarios.

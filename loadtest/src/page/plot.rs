@@ -1,8 +1,8 @@
 //! Plots as inline SVG: bars, lines and ranges. Each has a name and a description for those who do not see it, and each
-//! mark its figures as a title. Colours are classes of `page.css`; what must be told apart differs in shape as well.
+//! mark its figures as a title. Colours are classes of `plot.css`; what must be told apart differs in shape as well.
 //! Texts are sized for a plot as wide as a phone.
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use crate::sheet::short;
 
@@ -17,14 +17,21 @@ const ROW: f64 = 30.0;
 /// Where lines are at their highest and lowest.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 250.0;
+/// Height of a plot of lines.
+const LINES: f64 = BOTTOM + 38.0;
 /// Room for an axis' numbers.
 const FOOT: f64 = 26.0;
 /// From this ratio of the largest to the smallest value on, an axis is logarithmic.
 const LOG_FROM: f64 = 100.0;
 /// The same of spans, which have no length to compare.
 const LOG_FROM_OF_SPANS: f64 = 25.0;
+/// Between nothing, where an axis that is logarithmic shows it, and the least that has a logarithm.
+const NOTHING: f64 = 22.0;
 /// Width of a character of a small label, at most.
 const CHARACTER: f64 = 6.2;
+
+/// Their colours and lines, and those of the page around them.
+pub const STYLE: &str = include_str!("plot.css");
 
 /// What a plot is called, and what it shows in a sentence.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +71,8 @@ pub struct Series {
     pub name: String,
     /// In the order in which they are joined.
     pub points: Vec<Dot>,
+    /// Joined by dashes: it is not so, but could be.
+    pub dashed: bool,
 }
 
 /// A point of lines.
@@ -162,6 +171,52 @@ pub fn spans(head: Head<'_>, rows: &[Spans], mark: (&str, f64)) -> Markup {
 /// Points joined to lines. An axis is logarithmic where its values are far apart.
 #[must_use]
 pub fn lines(head: Head<'_>, x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup {
+    html! {
+        (svg(head, LINES, &joined(x, y, series)))
+        @if series.len() > 1 { (legend(series.iter().enumerate().map(|(at, series)| (class(at), &series.name[..])))) }
+    }
+}
+
+/// Plots of lines with the same axes and series side by side, as an SVG that stands alone.
+#[must_use]
+pub fn alone(Head { title, about }: Head<'_>, x: Of<'_>, y: Of<'_>, plots: &[(&str, Vec<Series>)]) -> Markup {
+    /// Height above the plots, where their names stand.
+    const TITLE: f64 = 34.0;
+    /// Width and height of a name of the legend below them.
+    const NAME: [f64; 2] = [260.0, 22.0];
+    let names: Vec<&str> = plots.iter().take(1).flat_map(|(_, series)| series).map(|of| &of.name[..]).collect();
+    let width = WIDTH * plots.len() as f64;
+    let columns = (width / NAME[0]) as usize;
+    let height = TITLE + LINES + NAME[1] * names.len().div_ceil(columns.max(1)) as f64 + 16.0;
+    let moved = |x: f64, y: f64| format!("translate({x},{y})");
+    html! {
+        svg xmlns="http://www.w3.org/2000/svg" role="img" width=(width) height=(height)
+            viewBox=(format!("0 0 {width} {height}")) {
+            title { (title) }
+            desc { (about) }
+            style { (PreEscaped(STYLE)) }
+            rect style="fill: var(--sheet)" width=(width) height=(height) {}
+            @for (at, (name, series)) in plots.iter().enumerate() {
+                g transform=(moved(at as f64 * WIDTH, TITLE)) {
+                    text class="value" x=(WIDTH / 2.0) y="-14" text-anchor="middle" { (name) }
+                    (joined(x, y, series))
+                }
+            }
+            @for (at, name) in names.iter().enumerate() {
+                g transform=(moved(
+                    LEFT + (at % columns) as f64 * NAME[0],
+                    TITLE + LINES + 8.0 + (at / columns) as f64 * NAME[1],
+                )) {
+                    path class=(class(at)) d=(shape(at, 7.0, 7.0)) {}
+                    text x="20" y="11" { (name) }
+                }
+            }
+        }
+    }
+}
+
+/// The inside of a plot of lines.
+fn joined(x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup {
     let all = || series.iter().flat_map(|series| &series.points);
     let right: Vec<f64> = all().map(|dot| dot.x).chain(x.mark.map(|(_, value)| value)).collect();
     let up: Vec<f64> = all().map(|dot| dot.y).chain(y.mark.map(|(_, value)| value)).collect();
@@ -174,7 +229,7 @@ pub fn lines(head: Head<'_>, x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup 
         &series.iter().flat_map(|of| &of.points).map(|dot| (place(dot), &dot.label[..])).collect::<Vec<_>>(),
     );
     let mut labels = labels.into_iter();
-    let body = html! {
+    html! {
         @for tick in &upward.ticks {
             @let y = px(upward.at(*tick));
             line class="grid" x1=(LEFT) x2=(WIDTH - 8.0) y1=(y) y2=(y) {}
@@ -193,11 +248,11 @@ pub fn lines(head: Head<'_>, x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup 
             line class="goal" x1=(LEFT) x2=(WIDTH - 8.0) y1=(at) y2=(at) {}
             text class="small" x=(WIDTH - 10.0) y=(at - 5.0) text-anchor="end" { (name) }
         }
-        @for (at, Series { name, points }) in series.iter().enumerate() {
+        @for (at, Series { name, points, dashed }) in series.iter().enumerate() {
             g class=(class(at)) {
                 @if points.len() > 1 {
                     @let path = points.iter().map(place).map(|(x, y)| format!("{x},{y}")).collect::<Vec<_>>().join(" ");
-                    polyline points=(path) {}
+                    polyline.dashed[*dashed] points=(path) {}
                 }
                 @for dot in points {
                     @let (x, y) = place(dot);
@@ -207,10 +262,6 @@ pub fn lines(head: Head<'_>, x: Of<'_>, y: Of<'_>, series: &[Series]) -> Markup 
                 }
             }
         }
-    };
-    html! {
-        (svg(head, BOTTOM + 38.0, &body))
-        @if series.len() > 1 { (legend(series.iter().enumerate().map(|(at, series)| (class(at), &series.name[..])))) }
     }
 }
 
@@ -227,7 +278,7 @@ pub fn legend<'a>(of: impl Iterator<Item = (&'static str, &'a str)>) -> Markup {
     }
 }
 
-const CLASSES: [&str; 8] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
+const CLASSES: [&str; 9] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"];
 
 /// The class of the series of a number.
 fn class(series: usize) -> &'static str {
@@ -293,23 +344,28 @@ struct Axis {
     low: f64,
     high: f64,
     ticks: Vec<f64>,
+    /// Where it begins, and where nothing is.
     from: f64,
+    /// Where `low` is: apart from that on a logarithmic axis that has to show nothing.
+    foot: f64,
     to: f64,
 }
 
 impl Axis {
-    /// One that has all values, from 0, or from the next number with one digit; its ticks are such numbers.
+    /// One that has all values, from 0, or from the next number with one digit; its ticks are such numbers. What has no
+    /// logarithm stands apart.
     fn over(values: &[f64], log: bool, (from, to): (f64, f64)) -> Axis {
+        let has_nothing = values.contains(&0.0);
         let values = || values.iter().copied().filter(|value| value.is_finite() && (!log || *value > 0.0));
         let (min, max) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
         if max <= 0.0 {
-            return Axis { log: false, low: 0.0, high: 1.0, ticks: vec![0.0, 1.0], from, to };
+            return Axis { log: false, low: 0.0, high: 1.0, ticks: vec![0.0, 1.0], from, foot: from, to };
         }
         if !log {
             let step = steps_from(max / 5.0).next().unwrap_or(max);
             let count = (max / step).ceil();
             let ticks: Vec<f64> = (0..=count as usize).map(|tick| tick as f64 * step).collect();
-            return Axis { log, low: 0.0, high: step * count, ticks, from, to };
+            return Axis { log, low: 0.0, high: step * count, ticks, from, foot: from, to };
         }
         // The last step that is no more than the least, and all up to the first that is no less than the largest.
         let all: Vec<f64> = steps_from(min / 2.5).collect();
@@ -319,16 +375,22 @@ impl Axis {
         let (low, high) = (ticks[0], ticks[ticks.len() - 1]);
         let is_decade = |tick: &&f64| (tick.log10() - tick.log10().round()).abs() < 1e-6;
         let decades: Vec<f64> = ticks.iter().filter(is_decade).copied().collect();
-        let ticks = if ticks.len() > 8 && decades.len() > 1 { decades } else { ticks.to_vec() };
-        Axis { log, low, high, ticks, from, to }
+        let mut ticks = if ticks.len() > 8 && decades.len() > 1 { decades } else { ticks.to_vec() };
+        let mut foot = from;
+        if has_nothing {
+            ticks.insert(0, 0.0);
+            foot += NOTHING * (to - from).signum();
+        }
+        Axis { log, low, high, ticks, from, foot, to }
     }
 
     fn at(&self, value: f64) -> f64 {
         let share = match self.log {
-            true => (value.max(self.low) / self.low).ln() / (self.high / self.low).ln(),
+            true if value < self.low => return self.from,
+            true => (value / self.low).ln() / (self.high / self.low).ln(),
             false => (value - self.low) / (self.high - self.low),
         };
-        self.from + share * (self.to - self.from)
+        self.foot + share * (self.to - self.foot)
     }
 
     /// Its grid, down to `bottom`, and its numbers below.
@@ -389,6 +451,9 @@ mod tests {
         let far = Axis::over(&[0.3, 70_000.0], true, (0.0, 100.0));
         assert_eq!(far.ticks, [1.0, 10.0, 100.0, 1_000.0, 10_000.0, 100_000.0]);
         assert!(far.at(0.3) > 0.0 && far.at(0.0).is_finite());
+        let with_nothing = Axis::over(&[0.0, 10.0, 20.0], true, (100.0, 0.0));
+        assert_eq!(with_nothing.ticks, [0.0, 10.0, 20.0]);
+        assert_eq!([0.0, 10.0, 20.0].map(|value| with_nothing.at(value)), [100.0, 100.0 - NOTHING, 0.0]);
     }
 
     #[test]

@@ -1,14 +1,12 @@
 //! The sections of the page: plots, and the table that has their figures. `None` is what was not run.
 
-use std::collections::BTreeSet;
-
 use maud::{Markup, html};
 use nearcast::limits::{BUDGET_BYTES_PER_S, SECOND_US, TICK_US};
 
 use super::plot::{self, Bar, Dot, Head, Of, Series, Spans};
 use super::{Figures, is_compared, name_of};
-use crate::book::Point;
 use crate::compare::{self, CPU, OF_FLOOR};
+use crate::curve::tally::Point;
 use crate::growth;
 use crate::scenario::Scenario;
 use crate::server::Server;
@@ -174,7 +172,7 @@ pub fn growing(figures: &Figures<'_>) -> Option<Markup> {
         };
         let points: Vec<Dot> = reports.iter().filter_map(dot).collect();
         let y = Of { name: unit, log: false, mark };
-        let series = [Series { name: title.to_owned(), points }];
+        let series = [Series { name: title.to_owned(), points, dashed: false }];
         html! { @if series[0].points.len() > 1 { div { (plot::lines(Head { title, about }, clients, y, &series)) } } }
     };
     let rows: Vec<(f64, &Report)> = grown.iter().chain(&spots).chain(&idle).copied().collect();
@@ -273,41 +271,56 @@ pub fn latency(figures: &Figures<'_>) -> Option<Markup> {
     })
 }
 
+const AGAINST_ERROR: Head<'_> = Head {
+    title: "Bytes per second and client against error at p95",
+    about: "Each point is a setting; those of one series are joined. Nearer to the lower left is better. Both scales are \
+            logarithmic; dashed is what could be done instead.",
+};
+const BYTES: Of<'_> = Of { name: "bytes/s", log: true, mark: None };
+const ERROR: Of<'_> = Of { name: "error p95, cm", log: true, mark: None };
+
 /// What an error costs in bytes, a plot for each crowd: nearer to the lower left is better.
 pub fn against_error(points: &[&Point]) -> Markup {
-    let crowds: BTreeSet<&str> = points.iter().map(|point| point.crowd.as_str()).collect();
-    html! { @for crowd in crowds { (against_error_of(crowd, points)) } }
-}
-
-fn against_error_of(crowd: &str, points: &[&Point]) -> Markup {
-    let mut series: Vec<Series> = Vec::new();
-    for point in points.iter().filter(|point| point.crowd == crowd) {
-        let Some(y) = point.error_p95_cm else { continue };
-        let dot = Dot { x: point.bytes_per_s, y, range: None, label: point.label.clone() };
-        match series.iter_mut().find(|series| series.name == point.series) {
-            Some(series) => series.points.push(dot),
-            None => series.push(Series { name: point.series.clone(), points: vec![dot] }),
-        }
-    }
-    series.iter_mut().for_each(|series| series.points.sort_by(|one, other| one.x.total_cmp(&other.x)));
-    let rows = series.iter().flat_map(|series| series.points.iter().map(|dot| (&series.name, dot)));
     let row = |(name, dot): (&String, &Dot)| {
         vec![html! { (name) }, html! { (dot.label) }, html! { (short(dot.x)) }, html! { (short(dot.y)) }]
     };
+    let rows = |of: &[Series]| of.iter().flat_map(|of| of.points.iter().map(|dot| row((&of.name, dot)))).collect();
     html! {
-        @if !crowd.is_empty() { h3 { (crowd) } }
-        div.plots { div { (plot::lines(
-            Head {
-                title: "Bytes per second and client against error at p95",
-                about: "Each point is a setting; those of one series are joined. Nearer to the lower left is better. \
-                        The scale of bytes is logarithmic.",
-            },
-            Of { name: "bytes/s", log: true, mark: None },
-            Of { name: "error p95, cm", log: false, mark: None },
-            &series,
-        )) } }
-        (table("Bytes against error", &["series", "setting", "bytes/s", "error p95, cm"], rows.map(row).collect()))
+        @for (crowd, series) in curves(points) {
+            @if !crowd.is_empty() { h3 { (crowd) } }
+            div.plots { div { (plot::lines(AGAINST_ERROR, BYTES, ERROR, &series)) } }
+            (table("Bytes against error", &["series", "setting", "bytes/s", "error p95, cm"], rows(&series)))
+        }
     }
+}
+
+/// The same plots alone.
+pub fn curve(points: &[&Point]) -> Markup {
+    plot::alone(AGAINST_ERROR, BYTES, ERROR, &curves(points))
+}
+
+/// The lines of each crowd: all series each, so that they look alike.
+fn curves<'a>(points: &[&'a Point]) -> Vec<(&'a str, Vec<Series>)> {
+    let once = |of: fn(&'a Point) -> &'a str| {
+        let mut found: Vec<&str> = Vec::new();
+        points.iter().copied().map(of).for_each(|name| {
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        });
+        found
+    };
+    let names = once(|point| &point.series);
+    let series = |crowd: &str, name: &str| {
+        let dots = points.iter().filter(|point| point.crowd == crowd && point.series == name).filter_map(|point| {
+            Some(Dot { x: point.bytes_per_s, y: point.error_p95_cm?, range: None, label: point.label.clone() })
+        });
+        let mut points: Vec<Dot> = dots.collect();
+        points.sort_by(|one, other| one.x.total_cmp(&other.x));
+        Series { name: name.to_owned(), points, dashed: name.starts_with("what if") }
+    };
+    let all = |crowd| (crowd, names.iter().map(|name| series(crowd, name)).collect());
+    once(|point| &point.crowd).into_iter().map(all).collect()
 }
 
 /// Every figure that is judged.

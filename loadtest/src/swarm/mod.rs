@@ -108,6 +108,8 @@ pub struct Swarm {
     /// Bots with messages that have not been looked at.
     waiting: RefCell<VecDeque<u32>>,
     wake: Notify,
+    /// Somebody came, was lost, or has read what was sent to it.
+    news: Notify,
     joined: Cell<usize>,
     over: Cell<bool>,
     window_us: Cell<u64>,
@@ -141,6 +143,7 @@ impl Swarm {
             looks: RefCell::default(),
             waiting: RefCell::default(),
             wake: Notify::new(),
+            news: Notify::new(),
             joined: Cell::new(0),
             over: Cell::new(false),
             window_us: Cell::new(0),
@@ -168,17 +171,31 @@ impl Swarm {
     /// # Errors
     /// When a session is lost meanwhile, or it takes longer than `within`.
     pub async fn all_joined(&self, within: Duration) -> Result<()> {
-        let until = tokio::time::Instant::now() + within;
-        while self.joined() < self.bots.len() {
-            if let Some(reason) = self.counters.borrow().lost.first() {
-                bail!("a bot could not stay while others were joining: {reason}");
-            }
-            if tokio::time::Instant::now() > until {
-                bail!("{} of {} bots are in after {} s", self.joined(), self.bots.len(), within.as_secs());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let are_in = || self.joined() == self.bots.len();
+        let lost = || self.counters.borrow().lost.first().cloned();
+        self.until(within, || are_in() || lost().is_some()).await;
+        if are_in() {
+            return Ok(());
         }
-        Ok(())
+        if let Some(reason) = lost() {
+            bail!("a bot could not stay while others were joining: {reason}");
+        }
+        bail!("{} of {} bots are in after {} s", self.joined(), self.bots.len(), within.as_secs())
+    }
+
+    /// Waits until something holds, and looks whenever a bot came, was lost, or has read what was sent to it. Whether it
+    /// held in time.
+    pub async fn until(&self, within: Duration, holds: impl Fn() -> bool) -> bool {
+        let looking = async {
+            loop {
+                let news = self.news.notified();
+                if holds() {
+                    return;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout(within, looking).await.is_ok()
     }
 
     /// Starts a window: counts and histograms from now on.
@@ -198,12 +215,24 @@ impl Swarm {
     pub fn window(&self) -> Window {
         Window {
             seconds: self.clock.now_us().saturating_sub(self.window_us.get()) as f64 / 1e6,
-            bots: (0..self.bots.len()).map(|number| self.counts(number)).collect(),
+            bots: self.counts(),
             groups: self.plan.bots.iter().map(|plan| plan.group).collect(),
-            held: self.keeping().map(RefCell::borrow).map(|bot| bot.mirror.len() + bot.shown.others).collect(),
+            held: self.held(),
             counters: self.counters.borrow().clone(),
             tallies: self.tallies.borrow().clone(),
         }
+    }
+
+    /// By bot: what it has counted since the start of the window.
+    #[must_use]
+    pub fn counts(&self) -> Vec<Counts> {
+        (0..self.bots.len()).map(|number| self.counts_of(number)).collect()
+    }
+
+    /// By bot that keeps a table: entities held now.
+    #[must_use]
+    pub fn held(&self) -> Vec<usize> {
+        self.keeping().map(RefCell::borrow).map(|bot| bot.mirror.len() + bot.shown.others).collect()
     }
 
     /// Those who keep a table.
@@ -212,7 +241,7 @@ impl Swarm {
     }
 
     /// A bot's counts, with the ticks since its last state. Those that may still be on their way to it are left out.
-    fn counts(&self, number: usize) -> Counts {
+    fn counts_of(&self, number: usize) -> Counts {
         let bot = self.bots[number].borrow();
         let counts = Counts { keeps: self.plan.bots[number].keeps, ..bot.counts };
         let way_ticks = self.plan.bots[number].one_way_us.div_ceil(TICK_US);
@@ -326,6 +355,7 @@ impl Swarm {
         }
         self.joined.set(self.joined.get() + 1);
         self.wake.notify_one();
+        self.news.notify_waiters();
     }
 
     /// Reads until the socket ends; why it did.
@@ -389,6 +419,7 @@ impl Swarm {
         if counters.lost.len() < REASONS_MAX {
             counters.lost.push(format!("bot {number}: {reason}"));
         }
+        self.news.notify_waiters();
     }
 }
 

@@ -147,6 +147,7 @@ impl Swarm {
                 return;
             }
         }
+        self.news.notify_waiters();
     }
 
     /// What the audit needs to know of a bot.

@@ -1,0 +1,107 @@
+//! What a world looks after now and then: who has lingered long enough leaves, who says nothing is repeated, what
+//! somebody sees is followed and what nobody sees is dropped, and a quiet partition is told that time passes.
+
+use super::actions::Actions;
+use super::fold::Fold;
+use super::reading::Reading;
+use super::world::{Part, World};
+use crate::codec::message::Id;
+use crate::codec::record::{self, Record, Stamp};
+use crate::limits::{BEAT_JITTER_US, BEAT_US, FOLLOW_MARGIN_M, HYSTERESIS, MILLI_US, SECOND_US, UNFOLLOW_US};
+use crate::log::{Follow, Log, Source, Topic};
+
+/// What is not urgent is looked after this often, µs.
+pub(super) const UPKEEP_US: u64 = 250 * MILLI_US;
+
+impl World {
+    /// All of it, every [`UPKEEP_US`].
+    pub(super) fn upkeep(&mut self, log: &mut impl Log, now_us: u64) {
+        let over: Vec<Id> = self.owned.iter().filter(|(_, o)| o.is_over(now_us)).map(|(id, _)| *id).collect();
+        for entity in over {
+            self.leave(entity, log, now_us);
+        }
+        for i in 0..self.owned.len() {
+            let (&entity, owned) = self.owned.get_index_mut(i).expect("below the length");
+            if owned.keyframe_due(now_us) {
+                let sample = owned.sample(true);
+                self.fold_own(sample.as_slice());
+                self.queue(entity, now_us);
+            }
+            self.want(entity, log, now_us);
+        }
+        self.pending.overdue(now_us, &mut self.answers);
+        self.peers.forget_silent(now_us);
+        for partition in 0..self.grid.partitions() {
+            self.upkeep_part(partition, log, now_us);
+        }
+    }
+
+    fn upkeep_part(&mut self, partition: u16, log: &mut impl Log, now_us: u64) {
+        let index = usize::from(partition);
+        let Some(part) = self.parts[index].as_mut() else { return };
+        if now_us.saturating_sub(part.wanted_us) >= UNFOLLOW_US {
+            log.follow(Follow::Drop(Source { topic: Topic::Motion, partition }));
+            log.follow(Follow::Drop(Source { topic: Topic::Events, partition }));
+            part.fold.clear(&mut self.handles);
+            self.parts[index] = None;
+            return;
+        }
+        let owned = &self.owned;
+        self.facts.expired += part.fold.expire(|id| owned.contains_key(&id), &mut self.handles) as u64;
+        self.facts.leavers_forgotten += std::mem::take(&mut part.fold.forgotten);
+        part.motion.ask_again(log, now_us);
+        part.events.ask_again(log, now_us);
+        let jitter_us = jitter(u64::from(self.gateway), u64::from(partition), now_us) % BEAT_JITTER_US;
+        let quiet_us = now_us.saturating_sub(part.heard_us.max(part.beat_us));
+        if part.motion.is_following() && quiet_us >= BEAT_US + jitter_us {
+            part.beat_us = now_us;
+            let stamp = Stamp { gateway: self.gateway, published_us: now_us };
+            log.publish(Source { topic: Topic::Motion, partition }, record::encode(stamp, &Record::Beat));
+        }
+    }
+
+    /// Follows what an avatar's viewer can see, or soon will.
+    pub(super) fn want(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
+        let Some(owned) = self.owned.get(&entity) else { return };
+        let Some(pos) = owned.pos() else { return };
+        let own = owned.partition();
+        let reach_m = owned.radius_m * HYSTERESIS + FOLLOW_MARGIN_M;
+        for partition in self.grid.partitions_around(pos, reach_m) {
+            self.follow(partition, log, now_us);
+        }
+        // It may be held up to 1 m beyond its partition's border.
+        if let Some(partition) = own {
+            self.follow(partition, log, now_us);
+        }
+    }
+
+    /// Follows a partition, or says that it is wanted still.
+    pub(super) fn follow(&mut self, partition: u16, log: &mut impl Log, now_us: u64) {
+        let index = usize::from(partition);
+        if let Some(part) = self.parts[index].as_mut() {
+            part.wanted_us = now_us;
+            return;
+        }
+        let source = |topic| Source { topic, partition };
+        self.parts[index] = Some(Part {
+            motion: Reading::start(source(Topic::Motion), log, now_us),
+            events: Reading::start(source(Topic::Events), log, now_us),
+            fold: Fold::default(),
+            actions: Actions::default(),
+            heard_us: now_us,
+            beat_us: now_us,
+            wanted_us: now_us,
+        });
+        // Those of our own that are in it, or have left it lately, are known without the log.
+        let own: Vec<_> = self.owned.values().filter_map(|o| o.sample(true)).filter(|(p, _)| *p == partition).collect();
+        self.fold_own(&own);
+    }
+}
+
+/// The same inputs give the same number (SplitMix64, Steele et al. 2014): spreads beats without a random source.
+fn jitter(a: u64, b: u64, c: u64) -> u64 {
+    let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.rotate_left(32) ^ (c / SECOND_US);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
