@@ -229,7 +229,7 @@ pub const BUDGET_MIN: u32 = 2 * 1024;
 pub const BUDGET_MAX: u32 = 256 * 1024;
 /// Without a difference to tell a state is still sent every so many ticks, so that the client knows the world lives:
 /// two seconds, twice within what a person takes for a broken link.
-pub const EMPTY_STATE_TICKS: u64 = 40;
+pub const EMPTY_STATE_TICKS: u64 = 20;
 /// Depth of the budget's bucket: any t seconds hold at most rate x (t + 0.5 s).
 pub const BUDGET_DEPTH_US: u64 = 500 * MILLI_US;
 /// The largest part of a state that one tick may take of a full bucket, so that a join is a row of messages.

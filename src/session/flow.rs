@@ -220,12 +220,6 @@ impl Flow {
         self.unseen.back().map(|unseen| unseen.number)
     }
 
-    /// When the oldest state on its way was handed to the socket.
-    #[must_use]
-    pub fn oldest_unseen_us(&self) -> Option<u64> {
-        self.unseen.front().map(|unseen| unseen.sent_us)
-    }
-
     /// R: the highest seen bytes per second of the last 5 s.
     fn rate(&self) -> u64 {
         let newest = self.bin as usize;

@@ -203,7 +203,7 @@ impl Session {
     }
 
     fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
-        self.said_seen_us = Some(now_us);
+        (self.says_seen, self.waits_seen_us) = (true, None);
         let held_us = (held_ms.clamp(0.0, 1e4) * 1e3) as u64;
         if let Some(fact) = self.flow.seen(number, Some(held_us), now_us) {
             out.push(Effect::Note(Note::Seen(fact)));
@@ -213,9 +213,8 @@ impl Session {
     /// Whether `seen` is to be waited for. One that was lost, above the rate or by a mistake of the client, must not
     /// leave a session without states for ever: after a second of silence pongs count again.
     pub(super) fn says_seen(&self, now_us: u64) -> bool {
-        // Who has had nothing to see for a while is not silent.
-        let since = |said: u64| said.max(self.flow.oldest_unseen_us().unwrap_or(now_us));
-        self.said_seen_us.is_some_and(|said| now_us.saturating_sub(since(said)) < FLOW_SILENT_US)
+        let waits = |since: u64| now_us.saturating_sub(since) >= FLOW_SILENT_US;
+        self.says_seen && !self.waits_seen_us.is_some_and(waits)
     }
 
     /// Pings and pongs are messages like others: a flood of them is cut.

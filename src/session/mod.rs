@@ -66,8 +66,9 @@ pub struct Session {
     opened_us: u64,
     heard_us: u64,
     pinged_us: u64,
-    /// When it last said `seen`.
-    said_seen_us: Option<u64>,
+    /// It has said `seen`; and when the first state since was sent.
+    says_seen: bool,
+    waits_seen_us: Option<u64>,
     gate: Gate,
     clock: ClientClock,
     movement: Movement,
@@ -115,7 +116,8 @@ impl Session {
             opened_us: now_us,
             heard_us: now_us,
             pinged_us: now_us,
-            said_seen_us: None,
+            says_seen: false,
+            waits_seen_us: None,
             gate: Gate::new(now_us),
             clock: ClientClock::default(),
             movement: Movement::default(),

@@ -79,6 +79,7 @@ impl Session {
             let bytes = payload.framed_len();
             self.budget.spend(bytes);
             self.flow.spent(bytes);
+            self.waits_seen_us.get_or_insert(now_us);
             let updates = delta.updated() as u64;
             let sample_us = (tick.number * TICK_US).saturating_sub(summary.age_sum_us / updates.max(1));
             self.flow.sent(number, bytes, if updates > 0 { sample_us } else { 0 }, now_us);
