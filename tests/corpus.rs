@@ -11,19 +11,13 @@ use nearcast::edge::Gateway;
 use nearcast::edge::framing::{Bounds, Framing};
 use nearcast::limits::{FRAGMENTS_MAX, MESSAGE_BYTES_MAX, MESSAGES_BURST, REFUSALS_MAX, UNREADABLE_MAX};
 use serde_json::Value;
-use support::{Client, gateway, get, within};
+use support::{COUNTERS, Client, gateway, metric, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Mutex;
 use tokio_tungstenite::tungstenite::Message;
-
-/// The counters are those of the process: one test at a time.
-static COUNTERS: Mutex<()> = Mutex::const_new(());
 
 /// What a counter has come to.
 async fn counted(gateway: &Gateway, counter: &str) -> u64 {
-    let (_, metrics) = get(gateway.admin, "/metrics").await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(counter)?.strip_prefix(' ').map(str::to_owned));
-    line.map_or(0, |value| value.parse().expect("a number"))
+    metric(gateway, counter).await as u64
 }
 
 fn closes(reason: &str) -> String {

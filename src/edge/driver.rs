@@ -207,7 +207,7 @@ struct Driver {
     /// The same for those of a batch.
     outs: Vec<Vec<u8>>,
     effects: Vec<Effect>,
-    /// When the last thing that is timed ended, and the next began.
+    /// When the last thing that is timed ended, and the next began: now, for the sessions.
     lap: Instant,
     pace: Pace,
     /// Rows of the largest state of the tick at hand.
@@ -282,6 +282,7 @@ impl Driver {
     /// Does something with a connection, writes what came of it, and ends the connection if it is over. A mistake of
     /// ours ends that connection only.
     fn with(&mut self, index: usize, work: impl FnOnce(&mut Driver, &mut Connection) -> Next) {
+        self.lap = Instant::now();
         self.out.clear();
         self.on(index, work);
         self.on(index, Driver::flush);
@@ -458,7 +459,10 @@ impl Driver {
             }
             Ok(false) => {}
             // The world's thread is gone: a mistake of ours, or the end of the process.
-            Err(_) => self.each(hall, &|| Input::Drain(0)),
+            Err(_) => {
+                self.lap = Instant::now();
+                self.each(hall, &|| Input::Drain(0));
+            }
         }
     }
 
@@ -516,8 +520,7 @@ impl Driver {
         };
         let Some(seat) = &mut connection.seat else { return };
         let mut effects = std::mem::take(&mut self.effects);
-        // What is timed began just now.
-        let now_us = if hop.is_some() { self.clock.at_us(self.lap) } else { self.clock.now_us() };
+        let now_us = self.clock.at_us(self.lap);
         seat.session.on(input, now_us, &mut effects);
         if let Some(hop) = hop {
             self.lap(hop);
