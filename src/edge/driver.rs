@@ -450,12 +450,12 @@ impl Driver {
         match self.ticks[hall].has_changed() {
             Ok(true) => {
                 let tick = self.ticks[hall].borrow_and_update().clone();
-                let (begun, rows_max) = (Instant::now(), self.pace.rows());
+                let (begun, rows_max) = (Instant::now(), self.pace.rows(tick.number));
                 self.lap = begun;
                 self.rows_most = 0;
                 self.each(hall, &|| Input::Tick(&tick, rows_max));
                 self.pace.took((self.lap - begun).as_micros() as u64, self.rows_most);
-                metrics::rows_max(self.pace.rows());
+                metrics::rows_max(rows_max);
             }
             Ok(false) => {}
             // The world's thread is gone: a mistake of ours, or the end of the process.
