@@ -13,7 +13,7 @@ use nearcast::edge::Gateway;
 use nearcast::edge::clock::Clock;
 use nearcast::edge::framing::{self, Opcode};
 use nearcast::limits::MILLI_US;
-use support::{COUNTERS, gateway, metric, within};
+use support::{COUNTERS, Client, gateway, metric, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -114,6 +114,33 @@ async fn what_comes_with_the_handshake_has_the_time_at_which_it_came() {
         within(name, async { while metric(&gateway, &hop("count", name)).await < count + f64::from(tries) {} }).await;
         let hop_us = (metric(&gateway, &hop("sum", name)).await - sum) * 1e6;
         assert!(hop_us < took_us as f64, "{name}: {hop_us} us in all, when the clients waited {took_us} us");
+    }
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_is_not_lost() {
+    let _alone = COUNTERS.lock().await;
+    let gateway = gateway("").await;
+    let closes = |reason: &str| format!("nearcast_closes_total{{reason=\"{reason}\"}}");
+    for (code, reason) in [(Some(1000), "client"), (Some(1001), "client"), (None, "client"), (Some(0), "lost")] {
+        let before = metric(&gateway, &closes(reason)).await;
+        let other = if reason == "lost" { "client" } else { "lost" };
+        let before_other = metric(&gateway, &closes(other)).await;
+        let (mut client, _) = Client::join(&gateway, Encoding::Json, "Ann").await;
+        if code != Some(0) {
+            let mut frame = Vec::new();
+            framing::write_close(&mut frame, code, "");
+            frame[1] |= 0x80;
+            frame.splice(2..2, [0; 4]);
+            client.wire(&frame, true).await;
+            assert_eq!(client.close_code().await, code, "the same code comes back");
+            assert!(client.ends_well().await, "{code:?}");
+        }
+        drop(client);
+        within(reason, async { while metric(&gateway, &closes(reason)).await == before {} }).await;
+        assert_eq!(metric(&gateway, &closes(reason)).await, before + 1.0, "{code:?}: counted once");
+        assert_eq!(metric(&gateway, &closes(other)).await, before_other, "{code:?}: as nothing else");
     }
     gateway.drain().await;
 }

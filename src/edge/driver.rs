@@ -295,6 +295,9 @@ impl Driver {
         match next {
             Ok(Next::Stays) => self.connections[index] = Some(connection),
             Ok(Next::Lost) => {
+                if connection.closing_us.is_none() {
+                    metrics::lost();
+                }
                 self.leave(&mut connection);
                 self.drop_socket(index, *connection);
             }
@@ -313,9 +316,6 @@ impl Driver {
 
     /// The session learns that its socket is gone, if it has not ended itself.
     fn leave(&mut self, connection: &mut Connection) {
-        if connection.closing_us.is_none() {
-            metrics::lost();
-        }
         if connection.seat.is_some() {
             self.feed(connection, Input::Gone);
             self.stand_up(connection);
@@ -415,6 +415,7 @@ impl Driver {
             Heard::Ping(payload) if connection.seat.is_none() => framing::write(&mut self.out, Opcode::Pong, payload),
             Heard::Ping(payload) => self.feed(connection, Input::Ping(payload)),
             Heard::Close(code) => {
+                metrics::left();
                 self.leave(connection);
                 framing::write_close(&mut self.out, code, "");
                 connection.closing_us = Some(self.clock.now_us() + CLOSE_WITHIN_US);
