@@ -57,6 +57,9 @@ pub const UNREADABLE_MAX: u32 = 3;
 pub const OPEN_ACTS_MAX: u64 = 32;
 /// A `hello` must come this soon after the upgrade; else 4102.
 pub const HELLO_WITHIN_US: u64 = 5 * SECOND_US;
+/// WebSocket pings and pongs of a client before its `hello`: ten a second for as long as that may take. Beyond it is
+/// closed with 4003: there is no session yet whose rate they would use up, and each ping is answered.
+pub const CONTROLS_BEFORE_HELLO_MAX: u32 = 50;
 /// Nothing heard for this long: 4001. A client that gets states says `seen` ten times a second.
 pub const SILENT_US: u64 = 25 * SECOND_US;
 /// Pinged when nothing was heard for this long.

@@ -233,6 +233,7 @@ fn the_prose_states_the_limits_in_force() {
         ("`act`", rate(limits::ACTS_PER_S, limits::ACTS_BURST)),
         ("`profile` and `view` together", rate(limits::CHANGES_PER_S, limits::CHANGES_BURST)),
         ("open actions", format!("{}", limits::OPEN_ACTS_MAX)),
+        ("pings and pongs before `hello`", format!("{}", limits::CONTROLS_BEFORE_HELLO_MAX)),
         ("`hello` within", seconds(limits::HELLO_WITHIN_US)),
         ("silence", seconds(limits::SILENT_US)),
         ("age of a sample", ms(limits::SAMPLE_AGE_MAX_US)),

@@ -25,8 +25,8 @@ use crate::admit::Close;
 use crate::codec::message::{Id, In};
 use crate::codec::{Encoding, Payload};
 use crate::limits::{
-    CLOSE_WITHIN_US, COMMANDS_MAX, FLUSH_US, FRAGMENTS_MAX, HELLO_WITHIN_US, MESSAGE_BYTES_MAX, MILLI_US,
-    READ_AHEAD_US, READ_BYTES_MAX, WRITE_BUFFER_BYTES_MAX, WRITE_WITHIN_US,
+    CLOSE_WITHIN_US, COMMANDS_MAX, CONTROLS_BEFORE_HELLO_MAX, FLUSH_US, FRAGMENTS_MAX, HELLO_WITHIN_US,
+    MESSAGE_BYTES_MAX, MILLI_US, READ_AHEAD_US, READ_BYTES_MAX, WRITE_BUFFER_BYTES_MAX, WRITE_WITHIN_US,
 };
 use crate::metrics::{self, Hop};
 use crate::region::{Submit, Tick};
@@ -169,6 +169,8 @@ struct Connection {
     framing: Framing,
     encoding: Encoding,
     opened_us: u64,
+    /// Pings and pongs that came before it had a session.
+    controls: u32,
     _place: Place,
     /// From the first message on; gone when the session is over.
     seat: Option<Seat>,
@@ -263,6 +265,7 @@ impl Driver {
             framing: Framing::default(),
             encoding,
             opened_us,
+            controls: 0,
             _place: place,
             seat: None,
             unsent: Vec::new(),
@@ -411,8 +414,16 @@ impl Driver {
                 self.sit(index, connection, Some(bytes));
                 self.feed(connection, Input::Message(bytes));
             }
+            Heard::Ping(_) | Heard::Pong(_) if connection.seat.is_none() => {
+                connection.controls += 1;
+                if connection.controls > CONTROLS_BEFORE_HELLO_MAX {
+                    self.sit(index, connection, None);
+                    self.feed(connection, Input::Broken(Close::Rate));
+                } else if let Heard::Ping(payload) = heard {
+                    framing::write(&mut self.out, Opcode::Pong, payload);
+                }
+            }
             Heard::Pong(payload) => self.feed(connection, Input::Pong(payload)),
-            Heard::Ping(payload) if connection.seat.is_none() => framing::write(&mut self.out, Opcode::Pong, payload),
             Heard::Ping(payload) => self.feed(connection, Input::Ping(payload)),
             Heard::Close(code) => {
                 metrics::left();
