@@ -309,8 +309,9 @@ pub const HEADERS_MAX: usize = 64;
 pub const READ_BYTES_MAX: usize = 16 * 1024;
 /// Sockets are read this long before the world's next step: time to read those of a tenth of 10,000 clients.
 pub const READ_AHEAD_US: u64 = 1_500;
-/// Fragments of one message: empty ones cost no bytes.
-pub const FRAGMENTS_MAX: usize = 1_024;
+/// Fragments of one message: empty ones cost no bytes. Sixteen are a KiB each of the largest message, and clients send it
+/// in one. Beyond it the socket is closed with 1009.
+pub const FRAGMENTS_MAX: usize = 16;
 /// Bytes a socket may hold back in user space before it counts as dead.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// A socket that takes no byte for this long is dead.

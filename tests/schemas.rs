@@ -222,6 +222,7 @@ fn the_prose_states_the_limits_in_force() {
     let seconds = |us: u64| format!("{} s", us / limits::SECOND_US);
     for (cell, value) in [
         ("message", format!("{} bytes", limits::MESSAGE_BYTES_MAX)),
+        ("fragments of a message", format!("{}", limits::FRAGMENTS_MAX)),
         ("`token`", format!("{} bytes", limits::TOKEN_BYTES_MAX)),
         ("profile", format!("{} bytes", limits::PROFILE_BYTES_MAX)),
         ("application state", format!("{} bytes", limits::APP_STATE_BYTES_MAX)),

@@ -451,6 +451,9 @@ mod tests {
         bytes = masked(Opcode::Text as u8, b"a", mask);
         (0..8).for_each(|_| bytes.extend(&empty));
         assert_eq!(read(&mut Framing::default(), &bytes).1, Err(Broken::TooBig), "nine fragments");
+        bytes.truncate(bytes.len() - 2 * empty.len());
+        bytes.extend(masked(FINAL, b"", mask));
+        assert_eq!(read(&mut Framing::default(), &bytes), (vec!["Text([97])".to_owned()], Ok(())), "eight");
 
         let within = [masked(Opcode::Text as u8, b"a", mask), masked(FINAL | 1, b"b", mask)].concat();
         let (_, result) = read(&mut Framing::default(), &within);
