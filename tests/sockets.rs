@@ -4,15 +4,17 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nearcast::codec::message::{Hello, In, Out};
+use nearcast::client::Mirror;
+use nearcast::codec::message::{Act, Hello, In, Move, Out, Scope, View};
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard};
 use nearcast::edge::Gateway;
 use nearcast::edge::clock::Clock;
 use nearcast::edge::framing::{self, Opcode};
-use nearcast::limits::MILLI_US;
+use nearcast::limits::{ACT_DATA_BYTES_MAX, ACTS_BURST, BUDGET_MAX, MILLI_US, SEND_BUFFER_BYTES};
 use support::{COUNTERS, Client, gateway, metric, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -41,6 +43,10 @@ impl Raw {
         }
         assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
         Raw { socket, known: Known::default() }
+    }
+
+    async fn say(&mut self, message: &In) {
+        self.socket.write_all(&masked(message)).await.expect("writes");
     }
 
     /// So many bytes, each by a read of its own.
@@ -141,6 +147,56 @@ async fn a_client_that_closes_is_not_lost() {
         within(reason, async { while metric(&gateway, &closes(reason)).await == before {} }).await;
         assert_eq!(metric(&gateway, &closes(reason)).await, before + 1.0, "{code:?}: counted once");
         assert_eq!(metric(&gateway, &closes(other)).await, before_other, "{code:?}: as nothing else");
+    }
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn one_who_takes_a_byte_at_a_time_gets_every_byte_in_order() {
+    let gateway = gateway("").await;
+    let here = Move { time: 0.0, pos: [0.0; 3], yaw: 0.0, state: Default::default(), seen: None, held_ms: None };
+    let wide = Hello { view: Some(View { radius: Some(50.0), budget: Some(BUDGET_MAX) }), ..hello() };
+    let mut slow = Raw::open(&gateway, wide.clone(), Some(4_096)).await;
+    let mut fast = Raw::open(&gateway, wide, None).await;
+    for reader in [&mut slow, &mut fast] {
+        let Heard::Other(Out::Welcome(_)) = reader.hear().await else { panic!("no welcome") };
+        reader.say(&In::Move(here.clone())).await;
+        while !matches!(reader.hear().await, Heard::State(_)) {}
+    }
+    // Far more than both kernels hold for one who does not read; those who say it hear nothing of each other.
+    let (tellers, data) = (8, "x".repeat(ACT_DATA_BYTES_MAX));
+    let mut tellings = Vec::new();
+    for i in 0..tellers {
+        let narrow = Hello { view: Some(View { radius: Some(1.0), budget: None }), ..hello() };
+        let mut teller = Raw::open(&gateway, narrow, None).await;
+        let pos = [f64::from(i) * 3.0, 0.0, 10.0];
+        teller.say(&In::Move(Move { pos, ..here.clone() })).await;
+        for n in 1..=u64::from(ACTS_BURST) {
+            let (name, scope) = ("tell".into(), Scope::Nearby);
+            teller.say(&In::Act(Act { n, scope, name, data: data.clone(), time: 0.0, pos })).await;
+        }
+        tellings.push(teller);
+    }
+    let all = tellers as usize * ACTS_BURST as usize;
+    assert!(all * data.len() > 4 * SEND_BUFFER_BYTES, "{all} are too few");
+    // By the time that the other has heard all, this one's socket has long been full.
+    for reader in [&mut fast, &mut slow] {
+        let (mut told, mut last, mut mirror) = (BTreeSet::new(), 0, Mirror::default());
+        while told.len() < all {
+            match reader.hear().await {
+                Heard::Other(Out::Event(event)) => {
+                    assert_eq!(event.data, data);
+                    assert!(told.is_empty() || event.offset > last, "{} after {last}", event.offset);
+                    last = event.offset;
+                    told.insert(last);
+                }
+                Heard::State(delta) if !mirror.is_empty() || delta.full_begin => {
+                    mirror.apply(&delta).expect("no contradiction");
+                }
+                Heard::State(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     }
     gateway.drain().await;
 }
