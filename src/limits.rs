@@ -57,6 +57,9 @@ pub const UNREADABLE_MAX: u32 = 3;
 pub const OPEN_ACTS_MAX: u64 = 32;
 /// A `hello` must come this soon after the upgrade; else 4102.
 pub const HELLO_WITHIN_US: u64 = 5 * SECOND_US;
+/// WebSocket pings and pongs of a client before its `hello`: ten a second for as long as that may take. Beyond it is
+/// closed with 4003: there is no session yet whose rate they would use up, and each ping is answered.
+pub const CONTROLS_BEFORE_HELLO_MAX: u32 = 50;
 /// Nothing heard for this long: 4001. A client that gets states says `seen` ten times a second.
 pub const SILENT_US: u64 = 25 * SECOND_US;
 /// Pinged when nothing was heard for this long.
@@ -309,8 +312,9 @@ pub const HEADERS_MAX: usize = 64;
 pub const READ_BYTES_MAX: usize = 16 * 1024;
 /// Sockets are read this long before the world's next step: time to read those of a tenth of 10,000 clients.
 pub const READ_AHEAD_US: u64 = 1_500;
-/// Fragments of one message: empty ones cost no bytes.
-pub const FRAGMENTS_MAX: usize = 1_024;
+/// Fragments of one message: empty ones cost no bytes. Sixteen are a KiB each of the largest message, and clients send it
+/// in one. Beyond it the socket is closed with 1009.
+pub const FRAGMENTS_MAX: usize = 16;
 /// Bytes a socket may hold back in user space before it counts as dead.
 pub const WRITE_BUFFER_BYTES_MAX: usize = 256 * 1024;
 /// A socket that takes no byte for this long is dead.

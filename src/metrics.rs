@@ -400,6 +400,11 @@ pub fn closed(close: Close) {
     METRICS.closes.with_label_values(&[close.label()]).inc();
 }
 
+/// A client closed its WebSocket.
+pub fn left() {
+    METRICS.closes.with_label_values(&["client"]).inc();
+}
+
 /// A socket ended without a word.
 pub fn lost() {
     METRICS.closes.with_label_values(&["lost"]).inc();

@@ -9,21 +9,17 @@ use nearcast::codec::Encoding;
 use nearcast::codec::message::{Hello, In, Out, Ping};
 use nearcast::edge::Gateway;
 use nearcast::edge::framing::{Bounds, Framing};
-use nearcast::limits::{FRAGMENTS_MAX, MESSAGE_BYTES_MAX, MESSAGES_BURST, REFUSALS_MAX, UNREADABLE_MAX};
+use nearcast::limits::{
+    CONTROLS_BEFORE_HELLO_MAX, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, MESSAGES_BURST, REFUSALS_MAX, UNREADABLE_MAX,
+};
 use serde_json::Value;
-use support::{Client, gateway, get, within};
+use support::{COUNTERS, Client, gateway, metric, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::Mutex;
 use tokio_tungstenite::tungstenite::Message;
-
-/// The counters are those of the process: one test at a time.
-static COUNTERS: Mutex<()> = Mutex::const_new(());
 
 /// What a counter has come to.
 async fn counted(gateway: &Gateway, counter: &str) -> u64 {
-    let (_, metrics) = get(gateway.admin, "/metrics").await;
-    let line = metrics.lines().find_map(|line| line.strip_prefix(counter)?.strip_prefix(' ').map(str::to_owned));
-    line.map_or(0, |value| value.parse().expect("a number"))
+    metric(gateway, counter).await as u64
 }
 
 fn closes(reason: &str) -> String {
@@ -204,6 +200,30 @@ async fn a_flood_of_control_frames_is_closed() {
         client.wire(&flood, true).await;
         assert_eq!(client.bye().await.code, 4003, "{name}");
         assert_eq!(counted(&gateway, &closes("rate")).await, before + 1, "{name}");
+        witness.is_fine(name).await;
+    }
+    witness.is_alone(&gateway).await;
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn control_frames_before_hello_have_a_bound() {
+    let _alone = COUNTERS.lock().await;
+    let gateway = gateway("").await;
+    let mut witness = Witness::join(&gateway).await;
+    let (max, before) = (CONTROLS_BEFORE_HELLO_MAX as usize, counted(&gateway, &closes("rate")).await);
+    let hello = In::Hello(Hello { world: "plaza".into(), ..Hello::default() });
+    for (i, (name, frame)) in (1..).zip([("pings", "89 80 00000000"), ("pongs", "8a 81 00000000 00")]) {
+        let mut client = Client::connect(&gateway, Encoding::Json).await;
+        client.wire(&bytes(frame).repeat(max), true).await;
+        client.say(&hello).await;
+        client.hear(name, |out| matches!(out, Out::Welcome(_)).then_some(())).await;
+        drop(client);
+        let mut client = Client::connect(&gateway, Encoding::Json).await;
+        client.wire(&bytes(frame).repeat(max + 1), true).await;
+        assert_eq!(client.bye().await.code, 4003, "{name}");
+        assert_eq!(client.close_code().await, Some(4003), "{name}");
+        assert_eq!(counted(&gateway, &closes("rate")).await, before + i, "{name}");
         witness.is_fine(name).await;
     }
     witness.is_alone(&gateway).await;

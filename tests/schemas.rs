@@ -222,6 +222,7 @@ fn the_prose_states_the_limits_in_force() {
     let seconds = |us: u64| format!("{} s", us / limits::SECOND_US);
     for (cell, value) in [
         ("message", format!("{} bytes", limits::MESSAGE_BYTES_MAX)),
+        ("fragments of a message", format!("{}", limits::FRAGMENTS_MAX)),
         ("`token`", format!("{} bytes", limits::TOKEN_BYTES_MAX)),
         ("profile", format!("{} bytes", limits::PROFILE_BYTES_MAX)),
         ("application state", format!("{} bytes", limits::APP_STATE_BYTES_MAX)),
@@ -233,6 +234,7 @@ fn the_prose_states_the_limits_in_force() {
         ("`act`", rate(limits::ACTS_PER_S, limits::ACTS_BURST)),
         ("`profile` and `view` together", rate(limits::CHANGES_PER_S, limits::CHANGES_BURST)),
         ("open actions", format!("{}", limits::OPEN_ACTS_MAX)),
+        ("pings and pongs before `hello`", format!("{}", limits::CONTROLS_BEFORE_HELLO_MAX)),
         ("`hello` within", seconds(limits::HELLO_WITHIN_US)),
         ("silence", seconds(limits::SILENT_US)),
         ("age of a sample", ms(limits::SAMPLE_AGE_MAX_US)),

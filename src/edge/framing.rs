@@ -1,6 +1,6 @@
 //! WebSocket frames as a server reads and writes them (RFC 6455, section 5). Pure: bytes in, frames out, no socket.
 //!
-//! Whole frames are unmasked and handed out where they lie in the caller's buffer; only what is incomplete is kept.
+//! Whole messages are unmasked and handed out where they lie in the caller's buffer; only what is incomplete is kept.
 
 use crate::admit::Close;
 
@@ -111,18 +111,22 @@ struct Parts {
 /// One connection's incoming direction.
 #[derive(Debug, Default)]
 pub struct Framing {
-    /// The beginning of a frame that is not whole.
+    /// The beginning of a header, or of a control frame.
     rest: Vec<u8>,
+    /// The frame of a message whose payload has not come whole.
+    open: Option<Header>,
     parts: Option<Parts>,
 }
 
 /// A frame's header.
+#[derive(Debug)]
 struct Header {
     fin: bool,
     opcode: Opcode,
     mask: [u8; 4],
-    /// Bytes of the header and of the payload.
+    /// Bytes of the header, 0 once they are behind.
     head: usize,
+    /// Bytes of the payload that are to come.
     len: usize,
 }
 
@@ -153,13 +157,14 @@ impl Framing {
         Ok(())
     }
 
-    /// Whether part of a message or frame is kept.
+    /// Whether no part of a message or frame is kept.
     #[must_use]
     pub fn is_between(&self) -> bool {
         self.rest.is_empty() && self.parts.is_none()
     }
 
-    /// Hands out all whole frames; how many bytes they were.
+    /// Hands out all messages and control frames that are whole, and keeps the parts of the last; how many bytes they
+    /// were.
     fn frames(
         &mut self,
         bytes: &mut [u8],
@@ -167,15 +172,22 @@ impl Framing {
         each: &mut dyn FnMut(Heard<'_>) -> bool,
     ) -> Result<usize, Broken> {
         let mut done = 0;
-        while let Some(header) = self.header(&bytes[done..], bounds)? {
+        while done < bytes.len() {
+            let header = match self.open.take() {
+                Some(header) => header,
+                None => match self.header(&bytes[done..], bounds)? {
+                    Some(header) => header,
+                    None => break,
+                },
+            };
             let (from, to) = (done + header.head, done + header.head + header.len);
-            if bytes.len() < to {
+            if bytes.len() < to && header.opcode.is_control() {
                 break;
             }
-            done = to;
-            let payload = &mut bytes[from..to];
+            done = bytes.len().min(to);
+            let payload = &mut bytes[from..done];
             unmask(payload, header.mask);
-            if !self.frame(&header, payload, bounds, each)? {
+            if !self.frame(header, payload, each)? {
                 break;
             }
         }
@@ -233,18 +245,21 @@ impl Framing {
         Ok(Some(Header { fin, opcode, mask, head: head + 4, len }))
     }
 
+    /// Takes what has come of a frame's payload. Text is judged by as much as there is of it.
     fn frame(
         &mut self,
-        header: &Header,
+        header: Header,
         payload: &[u8],
-        bounds: Bounds,
         each: &mut dyn FnMut(Heard<'_>) -> bool,
     ) -> Result<bool, Broken> {
-        let text = match header.opcode {
+        let is_first = header.head > 0;
+        let left = header.len - payload.len();
+        let is_last = header.fin && left == 0;
+        match header.opcode {
             Opcode::Ping => return Ok(each(Heard::Ping(payload))),
             Opcode::Pong => return Ok(each(Heard::Pong(payload))),
             Opcode::Close => return Ok(each(Heard::Close(close_code(payload)?))),
-            Opcode::Text | Opcode::Binary if header.fin => {
+            Opcode::Text | Opcode::Binary if is_first && is_last => {
                 if header.opcode == Opcode::Binary {
                     return Ok(each(Heard::Binary(payload)));
                 }
@@ -253,16 +268,20 @@ impl Framing {
                 }
                 return Ok(each(Heard::Text(payload)));
             }
-            Opcode::Text => true,
-            Opcode::Binary | Opcode::Continuation => false,
-        };
-        debug_assert!(payload.len() <= bounds.bytes, "judged with the header");
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => {}
+        }
+        let text = header.opcode == Opcode::Text;
         let mut parts = self.parts.take().unwrap_or(Parts { text, ..Parts::default() });
         parts.bytes.extend_from_slice(payload);
-        parts.fragments += 1;
-        parts.check(header.fin)?;
-        if header.fin {
+        parts.fragments += usize::from(is_first);
+        parts.check(is_last)?;
+        if is_last {
             return Ok(each(if parts.text { Heard::Text(&parts.bytes) } else { Heard::Binary(&parts.bytes) }));
+        }
+        if left > 0 {
+            let mut mask = header.mask;
+            mask.rotate_left(payload.len() % 4);
+            self.open = Some(Header { mask, head: 0, len: left, ..header });
         }
         self.parts = Some(parts);
         Ok(true)
@@ -270,7 +289,7 @@ impl Framing {
 }
 
 impl Parts {
-    /// Text must be UTF-8; a character may be cut by the end of a fragment, not by the end of the message.
+    /// Text must be UTF-8; a character may be cut by the end of what has come, not by the end of the message.
     fn check(&mut self, whole: bool) -> Result<(), Broken> {
         if !self.text {
             return Ok(());
@@ -451,10 +470,32 @@ mod tests {
         bytes = masked(Opcode::Text as u8, b"a", mask);
         (0..8).for_each(|_| bytes.extend(&empty));
         assert_eq!(read(&mut Framing::default(), &bytes).1, Err(Broken::TooBig), "nine fragments");
+        bytes.truncate(bytes.len() - 2 * empty.len());
+        bytes.extend(masked(FINAL, b"", mask));
+        assert_eq!(read(&mut Framing::default(), &bytes), (vec!["Text([97])".to_owned()], Ok(())), "eight");
 
         let within = [masked(Opcode::Text as u8, b"a", mask), masked(FINAL | 1, b"b", mask)].concat();
         let (_, result) = read(&mut Framing::default(), &within);
         assert_eq!(result, Err(Broken::Protocol("a new message within another")));
+    }
+
+    #[test]
+    fn text_is_judged_as_far_as_it_has_come() {
+        let (mask, good) = ([0x37, 0xfa, 0x21, 0x3d], "κόσμε🎈");
+        for first in [FINAL | Opcode::Text as u8, Opcode::Text as u8] {
+            let bad = masked(first, &[good.as_bytes(), b"\xf4\x90", &[b'x'; 300]].concat(), mask);
+            let wrong = bad.len() - 301;
+            let mut framing = Framing::default();
+            assert_eq!(read(&mut framing, &bad[..wrong]), (vec![], Ok(())), "may yet become a character");
+            assert_eq!(read(&mut framing, &bad[wrong..=wrong]), (vec![], Err(Broken::NotUtf8)), "cannot any more");
+        }
+        let frame = masked(FINAL | Opcode::Text as u8, good.as_bytes(), mask);
+        for size in 1..=frame.len() {
+            let mut framing = Framing::default();
+            let heard: Vec<_> = frame.chunks(size).flat_map(|part| read(&mut framing, part).0).collect();
+            assert_eq!(heard, [format!("{:?}", Heard::Text(good.as_bytes()))], "in parts of {size}");
+            assert!(framing.is_between());
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-use super::driver::{Command, Line, Newcomer};
+use super::line::{Command, Line, Newcomer};
 use super::world::Hall;
 use crate::codec::Encoding;
 use crate::limits::CONNECTIONS_MAX;

@@ -1,11 +1,13 @@
-//! Sockets and tasks around the pure core: `http` takes connections, `driver` drives the sessions of many, in frames
-//! that `framing` reads and writes, `world` drives one world each. Starts and ends the gateway.
+//! Sockets and tasks around the pure core: `http` takes connections and hands them over by a `line`, `driver` drives
+//! the sessions of many, in frames that `framing` reads and writes, `world` drives one world each. Starts and ends the
+//! gateway.
 
 pub mod clock;
 pub mod driver;
 pub mod framing;
 pub mod http;
 pub mod ids;
+pub mod line;
 mod pace;
 pub mod world;
 
@@ -30,9 +32,9 @@ use crate::limits::{
 use crate::log::memory::Memory;
 use crate::settings::WorldSettings;
 use clock::Clock;
-use driver::{Command, Line};
 use http::Shared;
 use ids::Ids;
+use line::{Command, Line};
 use world::{AnyLog, Mail};
 
 /// A running gateway.

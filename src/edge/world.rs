@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
-use super::driver::{Command, Line, Mailbox};
 use super::ids::Ids;
+use super::line::{Command, Line, Mailbox};
 use crate::codec::message::Id;
 use crate::limits::{FLUSH_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
 use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, memory::MemoryLog};

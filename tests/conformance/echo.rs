@@ -1,5 +1,5 @@
 //! A server that echoes messages, by the gateway's own listener, handshake and framing, with bounds as wide as the
-//! longest case needs. Closes as `edge/driver.rs` does.
+//! longest case needs. Closes as `edge/driver` does.
 
 use std::io::{Read, Result, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

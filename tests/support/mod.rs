@@ -14,6 +14,7 @@ use nearcast::config::{Config, Flags};
 use nearcast::edge::Gateway;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -47,6 +48,16 @@ pub async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
     let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status line");
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (status, body)
+}
+
+/// The counters are those of the process: tests that look at them run one at a time.
+pub static COUNTERS: Mutex<()> = Mutex::const_new(());
+
+/// What a metric has come to, 0 if it is not there yet.
+pub async fn metric(gateway: &Gateway, name: &str) -> f64 {
+    let (_, metrics) = get(gateway.admin, "/metrics").await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0.0, |value| value.parse().expect("a number"))
 }
 
 /// A client on a real socket, with the table its states make.
