@@ -231,7 +231,8 @@ pub const BUDGET_MIN: u32 = 2 * 1024;
 /// Largest budget a client may ask for.
 pub const BUDGET_MAX: u32 = 256 * 1024;
 /// Without a difference to tell a state is still sent every so many ticks, so that the client knows the world lives:
-/// two seconds, twice within what a person takes for a broken link.
+/// a second, well within what a person takes for a broken link. The link's rate is known by what was seen lately: more
+/// rarely, and a slow reader's first crowd would take longer to be found out.
 pub const EMPTY_STATE_TICKS: u64 = 20;
 /// Depth of the budget's bucket: any t seconds hold at most rate x (t + 0.5 s).
 pub const BUDGET_DEPTH_US: u64 = 500 * MILLI_US;

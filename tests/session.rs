@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, Event, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
+use nearcast::codec::message::{Act, ByeIn, Event, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, ROWS_MAX, SECOND_US, TICK_US};
@@ -37,6 +37,8 @@ struct Person {
     sent: Vec<(u64, usize)>,
     says_seen: bool,
     lies: bool,
+    /// Ticks that it was fed.
+    fed: usize,
 }
 
 impl Room {
@@ -66,6 +68,7 @@ impl Room {
             sent: Vec::new(),
             says_seen: true,
             lies: false,
+            fed: 0,
         });
         let profile = Some(format!("person {who:08}"));
         self.say(who, &In::Hello(Hello { world: "plaza".into(), view: Some(view), profile, ..Hello::default() }));
@@ -126,6 +129,7 @@ impl Room {
         let tick = self.world.freeze(number, self.now_us);
         for who in 0..self.people.len() {
             if !self.people[who].session.rest().lasts(&tick) {
+                self.people[who].fed += 1;
                 self.input(who, Input::Tick(&tick, ROWS_MAX));
             }
         }
@@ -375,4 +379,46 @@ fn the_same_inputs_give_the_same_bytes() {
         room.people.iter().map(|p| (p.sent.clone(), p.mirror.digest())).collect::<Vec<_>>()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn who_rests_misses_nothing() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::MessagePack, View::default(), 0.0, 0.0);
+    let bob = room.join(Encoding::MessagePack, View::default(), 20.0, 0.0);
+    let calm = |room: &mut Room| {
+        room.ticks(60);
+        let (before, sent) = (room.people[ann].fed, room.people[ann].sent.len());
+        room.ticks(200);
+        let (fed, sent) = (room.people[ann].fed - before, room.people[ann].sent.len() - sent);
+        assert!(fed <= 22 && sent == 10, "fed {fed} of 200 ticks, sent {sent} states");
+    };
+    let sees = |room: &Room, x| {
+        let shown: Vec<f64> = room.people[ann].mirror.shown().map(|avatar| avatar.pos.metres()[0]).collect();
+        assert_eq!(shown, x);
+    };
+    calm(&mut room);
+    room.walk(bob, 20.5, 0.0);
+    room.tick();
+    sees(&room, vec![20.5]);
+    calm(&mut room);
+    let profile = Profile { profile: "Robert".into() };
+    room.say(bob, &In::Profile(profile));
+    room.tick();
+    assert!(room.people[ann].mirror.shown().any(|avatar| &*avatar.profile == "Robert"));
+    calm(&mut room);
+    let time = (room.now_us - START_US) as f64 / 1e3;
+    let act = Act { n: 1, scope: Scope::Nearby, name: "x".into(), data: String::new(), time, pos: [20.5, 0.0, 0.0] };
+    room.say(bob, &In::Act(act));
+    room.tick();
+    assert_eq!(room.events(ann).count(), 1);
+    calm(&mut room);
+    room.say(bob, &In::Bye(ByeIn {}));
+    room.tick();
+    sees(&room, vec![]);
+    calm(&mut room);
+    room.join(Encoding::MessagePack, View::default(), 30.0, 0.0);
+    room.tick();
+    sees(&room, vec![30.0]);
+    assert!(!room.people[ann].notes.iter().any(|note| matches!(note, Note::Late(_))), "rest is not lateness");
 }
