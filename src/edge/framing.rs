@@ -172,14 +172,15 @@ impl Framing {
         each: &mut dyn FnMut(Heard<'_>) -> bool,
     ) -> Result<usize, Broken> {
         let mut done = 0;
-        while done < bytes.len() {
-            let header = match self.open.take() {
-                Some(header) => header,
-                None => match self.header(&bytes[done..], bounds)? {
-                    Some(header) => header,
-                    None => break,
-                },
-            };
+        if let Some(header) = self.open.take() {
+            done = bytes.len().min(header.len);
+            let payload = &mut bytes[..done];
+            unmask(payload, header.mask);
+            if !self.part(&header, payload, each)? {
+                return Ok(done);
+            }
+        }
+        while let Some(header) = self.header(&bytes[done..], bounds)? {
             let (from, to) = (done + header.head, done + header.head + header.len);
             if bytes.len() < to && header.opcode.is_control() {
                 break;
@@ -187,7 +188,7 @@ impl Framing {
             done = bytes.len().min(to);
             let payload = &mut bytes[from..done];
             unmask(payload, header.mask);
-            if !self.frame(header, payload, each)? {
+            if !self.frame(&header, payload, each)? {
                 break;
             }
         }
@@ -245,35 +246,44 @@ impl Framing {
         Ok(Some(Header { fin, opcode, mask, head: head + 4, len }))
     }
 
-    /// Takes what has come of a frame's payload. Text is judged by as much as there is of it.
+    /// Takes what has come of a frame's payload.
     fn frame(
         &mut self,
-        header: Header,
+        header: &Header,
         payload: &[u8],
         each: &mut dyn FnMut(Heard<'_>) -> bool,
     ) -> Result<bool, Broken> {
-        let is_first = header.head > 0;
-        let left = header.len - payload.len();
-        let is_last = header.fin && left == 0;
         match header.opcode {
-            Opcode::Ping => return Ok(each(Heard::Ping(payload))),
-            Opcode::Pong => return Ok(each(Heard::Pong(payload))),
-            Opcode::Close => return Ok(each(Heard::Close(close_code(payload)?))),
-            Opcode::Text | Opcode::Binary if is_first && is_last => {
+            Opcode::Ping => Ok(each(Heard::Ping(payload))),
+            Opcode::Pong => Ok(each(Heard::Pong(payload))),
+            Opcode::Close => Ok(each(Heard::Close(close_code(payload)?))),
+            Opcode::Text | Opcode::Binary if header.fin && payload.len() == header.len => {
                 if header.opcode == Opcode::Binary {
                     return Ok(each(Heard::Binary(payload)));
                 }
                 if std::str::from_utf8(payload).is_err() {
                     return Err(Broken::NotUtf8);
                 }
-                return Ok(each(Heard::Text(payload)));
+                Ok(each(Heard::Text(payload)))
             }
-            Opcode::Text | Opcode::Binary | Opcode::Continuation => {}
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => self.part(header, payload, each),
         }
+    }
+
+    /// Takes a part of a message. Text is judged by as much as there is of it.
+    #[cold]
+    fn part(
+        &mut self,
+        header: &Header,
+        payload: &[u8],
+        each: &mut dyn FnMut(Heard<'_>) -> bool,
+    ) -> Result<bool, Broken> {
+        let left = header.len - payload.len();
+        let is_last = header.fin && left == 0;
         let text = header.opcode == Opcode::Text;
         let mut parts = self.parts.take().unwrap_or(Parts { text, ..Parts::default() });
         parts.bytes.extend_from_slice(payload);
-        parts.fragments += usize::from(is_first);
+        parts.fragments += usize::from(header.head > 0);
         parts.check(is_last)?;
         if is_last {
             return Ok(each(if parts.text { Heard::Text(&parts.bytes) } else { Heard::Binary(&parts.bytes) }));
@@ -281,7 +291,7 @@ impl Framing {
         if left > 0 {
             let mut mask = header.mask;
             mask.rotate_left(payload.len() % 4);
-            self.open = Some(Header { mask, head: 0, len: left, ..header });
+            self.open = Some(Header { mask, head: 0, len: left, ..*header });
         }
         self.parts = Some(parts);
         Ok(true)
