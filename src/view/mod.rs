@@ -1,7 +1,9 @@
 //! What one client holds, and the difference that brings it closer to what it should hold: `interest` picks who
-//! matters, `table` is what was last handed to the socket, `budget` how many bytes may go. Pure; pulls frames.
+//! matters, `table` is what was last handed to the socket, `budget` how many bytes may go, and `costs` what takes
+//! how many. Pure; pulls frames.
 
 pub mod budget;
+mod costs;
 pub mod interest;
 pub mod table;
 
@@ -11,88 +13,15 @@ use crate::codec::Encoding;
 use crate::codec::bits::Bits;
 use crate::codec::message::Id;
 use crate::codec::row::{self, Told};
-use crate::codec::state::{
-    Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte,
-};
-use crate::codec::wire::json_len;
+use crate::codec::state::{Change, Delta, Enter, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte};
 use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M};
-use crate::region::frame::{Entity, Tick};
+use crate::region::frame::Tick;
 use crate::space::Pos;
+use costs::{Costs, GAP, JSON_ROW, SINGLE_GAP, SLOTS_PER_GAP_BIT, rows};
 use interest::{Candidate, Plan};
 use table::{Followed, NO_SLOT, Table};
 
-/// Bits that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding.
-#[derive(Clone, Copy, Debug)]
-struct Costs {
-    encoding: Encoding,
-    envelope: usize,
-    leave: usize,
-    enter: usize,
-    change: usize,
-    /// What a row usually costs before any was told.
-    usual_row: usize,
-    /// Bytes that a text becomes.
-    text: fn(&str) -> usize,
-    /// Application state grows by at most this factor.
-    growth: usize,
-}
-
-/// Bits of a row in JSON, at most.
-const JSON_ROW: usize = 8 * 64;
-/// Bits of the gap before a shared row, where most have news.
-const GAP: usize = 2;
-/// Where few have, gaps take more: in all at most a bit for so many slots, and what the envelope's bound leaves.
-const SLOTS_PER_GAP_BIT: usize = 3;
-/// Bits before a row that is told to one client alone.
-const SINGLE_GAP: usize = 5;
-
-impl Costs {
-    fn of(encoding: Encoding) -> Costs {
-        match encoding {
-            Encoding::MessagePack => Costs {
-                encoding,
-                envelope: 8 * 40,
-                leave: 8 * 3,
-                enter: 8 * (ROW_BYTES + 12),
-                change: 8 * 6,
-                usual_row: 8 * 2,
-                text: str::len,
-                growth: 1,
-            },
-            Encoding::Json => Costs {
-                encoding,
-                envelope: 8 * 130,
-                leave: 8 * 12,
-                enter: JSON_ROW + 8 * 30,
-                change: 8 * 30,
-                usual_row: 8 * 44,
-                text: json_len,
-                growth: 2,
-            },
-        }
-    }
-
-    fn enter(&self, entity: &Entity) -> usize {
-        self.enter + 8 * ((self.text)(&entity.profile) + self.growth * entity.state.bytes().len())
-    }
-
-    fn change(&self, entity: &Entity, profile: bool, state: bool) -> usize {
-        let profile = if profile { (self.text)(&entity.profile) } else { 0 };
-        let state = if state { self.growth * entity.state.bytes().len() } else { 0 };
-        self.change + 8 * (profile + state)
-    }
-}
-
-/// As many of a crowd are held at most by a view that has so many bytes per tick.
-#[must_use]
-pub fn capacity(encoding: Encoding, per_tick: usize) -> usize {
-    interest::capacity(rows(per_tick, Costs::of(encoding).usual_row))
-}
-
-/// Rows of so many bits that fit so many bytes.
-fn rows(per_tick: usize, row: usize) -> usize {
-    8 * per_tick.saturating_sub(ENVELOPE_BYTES) / row
-}
+pub use costs::capacity;
 
 /// What one state did, for counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -515,7 +444,7 @@ mod tests {
     use crate::client::Mirror;
     use crate::codec::bits::Put;
     use crate::limits::{BUDGET_MIN, ROWS_MAX, TICK_US};
-    use crate::region::frame::{Frame, PartitionStatus, Spot};
+    use crate::region::frame::{Entity, Frame, PartitionStatus, Spot};
     use crate::space::{Grid, Region};
     use budget::Budget;
     use proptest::prelude::*;
