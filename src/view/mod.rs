@@ -14,10 +14,10 @@ use crate::codec::bits::Bits;
 use crate::codec::message::Id;
 use crate::codec::row::{self, Told};
 use crate::codec::state::{Change, Delta, Enter, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte};
-use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M};
+use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M, STRIDE_MAX};
 use crate::region::frame::Tick;
 use crate::space::Pos;
-use costs::{Costs, GAP, JSON_ROW, SINGLE_GAP, SLOTS_PER_GAP_BIT, rows};
+use costs::{Costs, GAP, JSON_ROW, Prices, SINGLE_GAP, SLOTS_PER_GAP_BIT};
 use interest::{Candidate, Plan};
 use table::{Followed, NO_SLOT, Table};
 
@@ -79,10 +79,9 @@ pub struct View {
     full: Option<bool>,
     /// The tick of the last step.
     stepped: u64,
-    /// By slot, a bit each: something was due and did not fit.
-    deferred: Vec<u64>,
-    /// What a row cost lately, 1/16 bit.
-    row_bits: usize,
+    /// By slot, the level of its stride: 2^this ticks. Where none is noted it is 0.
+    levels: Vec<u8>,
+    prices: Prices,
 }
 
 /// Who has news that is due, and what it costs to tell, bits.
@@ -132,8 +131,6 @@ thread_local! {
 
 /// No candidate holds a slot.
 const NOBODY: u32 = u32::MAX;
-/// Weight of the past in [`View::row_bits`], ticks.
-const ROW_MEMORY: usize = 16;
 
 impl View {
     /// An empty view; its first state begins a full one.
@@ -141,8 +138,8 @@ impl View {
     pub fn new(encoding: Encoding) -> View {
         let costs = Costs::of(encoding);
         let (table, origin) = (Table::default(), Pos::default());
-        let row_bits = 16 * costs.usual_row;
-        View { costs, radius_m: RADIUS_M, table, origin, full: Some(true), stepped: 0, deferred: Vec::new(), row_bits }
+        let (levels, prices) = (Vec::new(), Prices::new(&costs));
+        View { costs, radius_m: RADIUS_M, table, origin, full: Some(true), stepped: 0, levels, prices }
     }
 
     /// Sees further or less far from now on.
@@ -192,7 +189,7 @@ impl View {
         let Scratch { candidates, holders, missing, rest, near, far } = &mut scratch;
         candidates.clear();
         interest::gather(me, at, self.radius_m, tick, &self.table, candidates);
-        let plan = Plan::new(candidates, rows(per_tick, self.row_bits.div_ceil(16)).min(rows_max));
+        let plan = Plan::new(candidates, self.prices.supply(per_tick), rows_max);
         let mut summary = Summary::default();
         holders.clear();
         holders.resize(self.table.slots(), NOBODY);
@@ -225,16 +222,27 @@ impl View {
         let walk_room = if self.costs.encoding == Encoding::MessagePack { near_room / 2 } else { 0 };
         let all = Stay { candidates, holders, plan };
         let walked = self.walk_on(all, tick, walk_room, rest, out, &mut summary);
+        // As the plan counts them: the far in parts of a tick.
+        let (mut near_rows, mut far_rows) = (stay - rest.len(), 0);
         for candidate in rest.drain(..) {
             let stride = plan.stride(&candidate).unwrap_or(1);
-            if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
-                let list = if plan.is_near(&candidate) { &mut *near } else { &mut *far };
-                list.extend(self.due(&candidate, stride, tick));
+            let list = if plan.is_near(&candidate) {
+                near_rows += 1;
+                &mut *near
+            } else {
+                far_rows += (STRIDE_MAX / stride) as usize;
+                &mut *far
+            };
+            if let Some(level) = self.turn(&candidate, level(stride), tick.number) {
+                list.extend(self.due(&candidate, level, tick));
             }
         }
-        self.deferred.clear();
+        if self.costs.encoding == Encoding::MessagePack {
+            let cost = |due: &[Due]| due.iter().map(|due| due.cost).sum::<usize>();
+            self.prices.learn((walked + cost(near), near_rows), (cost(far), far_rows));
+        }
         left += self.update(near, tick, near_room - walked, out, &mut summary);
-        let all_in = self.enter(missing, tick, left / 4, &mut left, out);
+        let all_in = self.enter(missing, plan, tick, left / 4, &mut left, out);
         if all_in && complete && self.full.is_some() {
             self.full = None;
             out.full_end = true;
@@ -252,31 +260,30 @@ impl View {
         if !singles.is_sorted_by_key(|single| single.slot) {
             singles.sort_unstable_by_key(|single| single.slot);
         }
-        self.learn(&out.rows);
         SCRATCH.set(scratch);
         summary.held = self.table.len();
         self.stepped = tick.number;
         summary
     }
 
-    fn was_deferred(&self, slot: u16) -> bool {
-        self.deferred.get(usize::from(slot) / 64).is_some_and(|bits| bits >> (slot % 64) & 1 == 1)
+    /// Whether it is a candidate's turn, and then the level of its stride. It changes strides at an anchor of the new one:
+    /// that row and the next are told alone, and bring it in line.
+    fn turn(&mut self, candidate: &Candidate, planned: u8, tick: u64) -> Option<u8> {
+        let level = self.levels.get(usize::from(candidate.slot)).copied().unwrap_or(0);
+        let has_turn = |level: u8| candidate.has_turn(self.stepped, tick, 1 << level);
+        if level != planned && has_turn(planned) {
+            self.set_level(candidate.slot, planned);
+            return Some(planned);
+        }
+        has_turn(level).then_some(level)
     }
 
-    fn defer(&mut self, slot: u16) {
-        let word = usize::from(slot) / 64;
-        if self.deferred.len() <= word {
-            self.deferred.resize(word + 1, 0);
+    fn set_level(&mut self, slot: u16, level: u8) {
+        let slot = usize::from(slot);
+        if self.levels.len() <= slot {
+            self.levels.resize(slot + 1, 0);
         }
-        self.deferred[word] |= 1 << (slot % 64);
-    }
-
-    /// Learns what a row costs in this view.
-    fn learn(&mut self, rows: &Rows) {
-        let bits: usize = rows.shared.iter().map(|(_, bits)| GAP + bits.len() as usize).sum();
-        if let Some(mean) = (16 * bits).checked_div(rows.shared.len()) {
-            self.row_bits = (self.row_bits * (ROW_MEMORY - 1) + mean) / ROW_MEMORY;
-        }
+        self.levels[slot] = level;
     }
 
     /// Nearly all of the near just walk on: those are told here, in one look each, what all others are told who hold the
@@ -315,7 +322,7 @@ impl View {
     }
 
     /// Whether there is something to tell of a candidate, and what it costs.
-    fn due(&self, candidate: &Candidate, stride: u64, tick: &Tick) -> Option<Due> {
+    fn due(&self, candidate: &Candidate, level: u8, tick: &Tick) -> Option<Due> {
         let told = self.table.told(candidate.slot);
         let (frame, index) = (&tick.frames[usize::from(candidate.frame)], candidate.index as usize);
         if frame.spots[index].touched <= told {
@@ -327,13 +334,13 @@ impl View {
             Encoding::Json => (News::Row, JSON_ROW),
             Encoding::MessagePack => {
                 let trail = self.table.trail(candidate.slot);
-                let level = stride.trailing_zeros();
+                let level = u32::from(level);
                 let shared = frame.shared(index, level);
-                let surprise = shared.map_or(trail.surprise, |shared| shared.next.surprise);
                 match shared.filter(|shared| shared.is_for(trail)) {
                     Some(shared) => (News::Shared(level), GAP + shared.bits.len() as usize),
                     None => {
                         let told = frame.spots[index].told(entity);
+                        let surprise = shared.map_or(trail.surprise, |shared| shared.next.surprise_after(trail, told));
                         (News::Single(surprise), SINGLE_GAP + row::len(trail, &told, surprise))
                     }
                 }
@@ -350,6 +357,7 @@ impl View {
     fn enter(
         &mut self,
         missing: &mut Vec<Candidate>,
+        plan: Plan,
         tick: &Tick,
         keep: usize,
         left: &mut usize,
@@ -365,6 +373,7 @@ impl View {
             }
             let Some(slot) = self.table.enter(spot, entity, tick.number) else { return false };
             *left -= cost;
+            self.set_level(slot.index, plan.stride(&candidate).map_or(0, level));
             let row = row(slot, spot.told(entity), false);
             let enter = Enter { row, entity: spot.id, profile: entity.profile.clone(), state: entity.state };
             if crate::planted!(DoubledEnter) && spot.id.is_multiple_of(7) {
@@ -391,8 +400,8 @@ impl View {
         }
         for Due { candidate, told, cost, news } in due.drain(..) {
             if cost > left {
+                // Off an anchor it would cost several times as much: it waits for the next one.
                 summary.deferred += 1;
-                self.defer(candidate.slot);
                 continue;
             }
             left -= cost;
@@ -431,6 +440,11 @@ impl View {
         }
         left
     }
+}
+
+/// 2^this is the stride.
+fn level(stride: u64) -> u8 {
+    stride.trailing_zeros() as u8
 }
 
 fn row(slot: Slot, told: Told, jumped: bool) -> Row {
