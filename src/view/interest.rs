@@ -193,7 +193,7 @@ mod tests {
             let strides: Vec<u64> = candidates.iter().filter_map(|c| plan.stride(c)).collect();
             let per_tick: f64 = strides.iter().map(|stride| 1.0 / *stride as f64).sum();
             prop_assert!(per_tick <= rows_max as f64 + 1.0, "{per_tick} > {rows_max}: {plan:?}");
-            let near = strides.iter().filter(|stride| **stride == 1).count();
+            let near = candidates.iter().filter(|c| plan.is_near(c)).count();
             let cost = (near * near_row) as f64 + (per_tick - near as f64) * far_row as f64;
             let (most, spare) = supply.rows(rows_max);
             let is_served = strides.len() <= most + spare * STRIDE_MAX as usize;

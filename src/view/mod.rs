@@ -239,7 +239,9 @@ impl View {
         }
         if self.costs.encoding == Encoding::MessagePack {
             let cost = |due: &[Due]| due.iter().map(|due| due.cost).sum::<usize>();
-            self.prices.learn((walked + cost(near), near_rows), (cost(far), far_rows));
+            // A state after skipped ticks tells what they would have told.
+            let ticks = (tick.number - self.stepped).clamp(1, STRIDE_MAX) as usize;
+            self.prices.learn((walked + cost(near), near_rows * ticks), (cost(far), far_rows * ticks));
         }
         left += self.update(near, tick, near_room - walked, out, &mut summary);
         let all_in = self.enter(missing, plan, tick, left / 4, &mut left, out);
