@@ -197,7 +197,7 @@ impl Chain {
         let at = trail.expected();
         let size = |to: i32, from: i32| zigzag(to.wrapping_sub(from)).min(MEAN_MAX);
         let sum = size(told.pos.x, at.x) + size(told.pos.z, at.z);
-        self.mean += ((8 * sum << self.tail).min(MEAN_MAX) as i32 - self.mean) >> MEAN_SHIFT;
+        self.mean += (((8 * sum) << self.tail).min(MEAN_MAX) as i32 - self.mean) >> MEAN_SHIFT;
         let surprise = match trail.surprise {
             level if self.mean > RISES << level => (level + 1).min(SURPRISE_MAX),
             level if self.mean < FALLS << level => level.saturating_sub(1),
