@@ -248,8 +248,8 @@ pub const NEAREST_MARGIN: usize = 6;
 pub const ROWS_MAX: usize = VIEW_ENTITIES_MAX;
 /// And where it has not: still as many as let the nearest move at the full rate, which get three fifths.
 pub const ROWS_MIN: usize = (NEAREST + NEAREST_MARGIN) * 5 / 3 + 1;
-/// Coarsest stride: every 32nd tick, 1.6 s.
-pub const STRIDE_MAX: u64 = 32;
+/// Coarsest stride: every 64th tick, 3.2 s.
+pub const STRIDE_MAX: u64 = 64;
 /// Strides that there are: 1, 2, 4 … [`STRIDE_MAX`].
 pub const STRIDES: usize = STRIDE_MAX.trailing_zeros() as usize + 1;
 /// A turn of up to so many 1/256 is not told, 2.8°: a recorded walker's direction trembles by more than one.

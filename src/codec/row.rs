@@ -52,6 +52,17 @@ impl Trail {
         *self = Trail { last: told, step: step.unwrap_or_default(), surprise };
     }
 
+    /// The surprise to tell to who holds `held` and is told a sample alone that others hold as this trail. The next one
+    /// will then be as far from where it is expected as the steps differ.
+    #[must_use]
+    pub fn surprise_after(&self, held: &Trail, told: Told) -> u8 {
+        let mut after = *held;
+        after.go(told, false, self.surprise);
+        let miss = |axis: usize| zigzag(i32::from(after.step[axis]) - i32::from(self.step[axis]));
+        let mean = (miss(0) + miss(2)) / 2;
+        mean.checked_ilog2().map_or(self.surprise, |level| self.surprise.max(level as u8))
+    }
+
     /// Where the next sample is expected: the same step on.
     fn expected(&self) -> Pos {
         let Pos { x, y, z } = self.last.pos;
@@ -148,7 +159,14 @@ pub struct Chain {
     trail: Trail,
     /// Of late, the mean number that stood for a distance in a Rice code, 1/16.
     mean: i32,
+    /// The parameter is so much larger than the mean would have it.
+    tail: u8,
 }
+
+/// From this stride on, 2^this ticks,
+const TAIL_LEVEL: usize = 4;
+/// parameters are larger by so much: most walk on, but who turned is far off, and a number beyond its code takes 44 bits.
+const TAIL: u8 = 2;
 
 /// The mean goes this part of the way to the newest distance, as a power of two.
 const MEAN_SHIFT: u32 = 4;
@@ -161,11 +179,12 @@ const RISES: i32 = 57;
 const FALLS: i32 = 19;
 
 impl Chain {
-    /// Begins with a sample.
+    /// Begins with a sample, for a stride of 2^`level` ticks.
     #[must_use]
-    pub fn new(told: Told) -> Chain {
+    pub fn new(told: Told, level: usize) -> Chain {
         let trail = Trail::new(told);
-        Chain { trail, mean: ((RISES + FALLS) / 2) << trail.surprise }
+        let tail = if level < TAIL_LEVEL { 0 } else { TAIL };
+        Chain { trail, mean: ((RISES + FALLS) / 2) << trail.surprise, tail }
     }
 
     /// Goes on to a sample; the bits for those who hold what it held. A sample that is where the last one was, and faces
@@ -178,7 +197,7 @@ impl Chain {
         let at = trail.expected();
         let size = |to: i32, from: i32| zigzag(to.wrapping_sub(from)).min(MEAN_MAX);
         let sum = size(told.pos.x, at.x) + size(told.pos.z, at.z);
-        self.mean += ((8 * sum).min(MEAN_MAX) as i32 - self.mean) >> MEAN_SHIFT;
+        self.mean += (((8 * sum) << self.tail).min(MEAN_MAX) as i32 - self.mean) >> MEAN_SHIFT;
         let surprise = match trail.surprise {
             level if self.mean > RISES << level => (level + 1).min(SURPRISE_MAX),
             level if self.mean < FALLS << level => level.saturating_sub(1),
@@ -249,7 +268,7 @@ mod tests {
     /// Tells steps of an entity along x to a client that holds all; returns the bits of the last.
     fn walk(steps: impl Iterator<Item = i32>) -> u32 {
         let mut told = Told::default();
-        let (mut chain, mut trail) = (Chain::new(told), Trail::new(told));
+        let (mut chain, mut trail) = (Chain::new(told, 0), Trail::new(told));
         let mut last = 0;
         for step in steps {
             told.pos.x += step;
@@ -276,7 +295,7 @@ mod tests {
     #[test]
     fn bits_are_only_for_those_who_hold_the_same() {
         let told = |x| Told { pos: Pos { x, y: 0, z: 0 }, yaw: 0, age: 0 };
-        let mut chain = Chain::new(told(0));
+        let mut chain = Chain::new(told(0), 0);
         chain.tell(told(1), false);
         let shared = chain.tell(told(2), false);
         let holds = |step: i16, last, surprise| {

@@ -133,7 +133,7 @@ impl World {
 fn share(shown: &mut Shown, handle: u32, number: u64, fresh: bool, out: &mut Vec<Shared>) -> Shared {
     let told = Told { pos: shown.pos, yaw: shown.yaw, age: shown.age };
     if fresh {
-        shown.chains = [Chain::new(told); STRIDES];
+        shown.chains = std::array::from_fn(|level| Chain::new(told, level));
         return Shared::default();
     }
     // The same anchors as those of `Candidate::has_turn`.

@@ -68,22 +68,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes a plan for `rows_per_tick`.
+    /// Makes a plan for what a tick has.
     ///
-    /// The near take three fifths at most. The rest share what is left: with `m` of them and `c` rows per tick, the
+    /// The near come first, see [`Supply`]. The rest share what is left: with `m` of them and `c` rows per tick, the
     /// stride is the smallest power of two `s` with m / s ≤ c; the nearest c·s − m of them get s / 2, which uses the
-    /// rows up. Nobody is held whom a stride of 32 could not serve.
+    /// rows up. Where even the coarsest stride takes too much, who was told longest ago comes first.
     #[must_use]
-    pub fn new(candidates: &[Candidate], rows_per_tick: usize) -> Plan {
+    pub fn new(candidates: &[Candidate], supply: Supply, rows_max: usize) -> Plan {
         let all = candidates.len().min(VIEW_ENTITIES_MAX);
-        if candidates.len() == all && all <= rows_per_tick {
+        if candidates.len() == all && all <= (supply.bits / supply.near_row).min(rows_max) {
             return Plan { near: u64::MAX, middle: u64::MAX, kept: u64::MAX, stride: 1 };
         }
-        let near = near_rows(rows_per_tick);
-        let spare = (rows_per_tick - near).max(1);
-        let kept = all.min(capacity(rows_per_tick));
+        let (near, spare) = supply.rows(rows_max);
+        let near = near.min(all);
+        let kept = all.min(supply.kept).min(near + (rows_max - near).max(1) * STRIDE_MAX as usize).max(near);
         let rest = kept - near;
-        let stride = rest.div_ceil(spare).next_power_of_two().max(2);
+        let stride = rest.div_ceil(spare).next_power_of_two().clamp(2, STRIDE_MAX as usize);
         let middle = near + (spare * stride).saturating_sub(rest).min(rest);
         let [near, middle, kept] = cuts(candidates, [near, middle, kept]);
         Plan { near, middle, kept, stride: stride as u64 }
@@ -107,16 +107,28 @@ impl Plan {
     }
 }
 
-/// Rows for those who are updated on every tick.
-fn near_rows(rows_per_tick: usize) -> usize {
-    (NEAREST + NEAREST_MARGIN).min(rows_per_tick * 3 / 5)
+/// What a tick has for rows, and what they cost; all in one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supply {
+    /// For all.
+    pub bits: usize,
+    /// A row of the near, above 0.
+    pub near_row: usize,
+    /// A row of the far, above 0.
+    pub far_row: usize,
+    /// Who is held at most: it must not move with what rows cost, as an enter costs several of them.
+    pub kept: usize,
 }
 
-/// As many of a crowd are held at most.
-#[must_use]
-pub fn capacity(rows_per_tick: usize) -> usize {
-    let near = near_rows(rows_per_tick);
-    (near + (rows_per_tick - near).max(1) * STRIDE_MAX as usize).min(VIEW_ENTITIES_MAX)
+impl Supply {
+    /// Rows per tick for the near, who are updated on every one; and for the far, 1 at least. The near get three fifths of
+    /// the rows where all cost the same, and fewer the more the far cost, so that these are not left with too little.
+    pub fn rows(&self, rows_max: usize) -> (usize, usize) {
+        let most = (3 * self.bits / (4 * self.near_row + self.far_row)).min(rows_max * 3 / 5);
+        let near = most.min(NEAREST + NEAREST_MARGIN).min(self.bits / self.near_row);
+        let spare = (self.bits - near * self.near_row) / self.far_row;
+        (near, spare.min(rows_max - near).max(1))
+    }
 }
 
 /// Buckets of [`cuts`]: few enough to be cleared for every state, enough that a bucket of a large crowd holds few.
@@ -169,20 +181,32 @@ mod tests {
         #[test]
         fn a_plan_fits_its_rows_and_keeps_the_nearest(
             distances in prop::collection::vec(0..1_000_000_u32, 0..2_000),
-            rows in 1..400_usize,
+            bits in 16..6_400_usize,
+            near_row in 1..30_usize,
+            far_row in 1..60_usize,
+            rows_max in 1..400_usize,
+            kept in 1..2_000_usize,
         ) {
+            let supply = Supply { bits, near_row, far_row, kept };
             let candidates: Vec<Candidate> = distances.iter().enumerate().map(|(i, d)| candidate(i, *d)).collect();
-            let plan = Plan::new(&candidates, rows);
+            let plan = Plan::new(&candidates, supply, rows_max);
             let strides: Vec<u64> = candidates.iter().filter_map(|c| plan.stride(c)).collect();
             let per_tick: f64 = strides.iter().map(|stride| 1.0 / *stride as f64).sum();
-            prop_assert!(per_tick <= rows as f64 + 1.0, "{per_tick} > {rows}: {plan:?}");
+            prop_assert!(per_tick <= rows_max as f64 + 1.0, "{per_tick} > {rows_max}: {plan:?}");
+            let near = candidates.iter().filter(|c| plan.is_near(c)).count();
+            let cost = (near * near_row) as f64 + (per_tick - near as f64) * far_row as f64;
+            let (most, spare) = supply.rows(rows_max);
+            let is_served = strides.len() <= most + spare * STRIDE_MAX as usize;
+            prop_assert!(!is_served || cost <= (bits + far_row) as f64, "{cost} > {bits}: {plan:?}");
             prop_assert!(strides.iter().all(|stride| *stride <= STRIDE_MAX), "{plan:?}");
             let mut sorted = candidates.clone();
             sorted.sort_unstable_by_key(|c| c.rank);
             prop_assert!(sorted.is_sorted_by_key(|c| plan.stride(c).unwrap_or(u64::MAX)));
             let all_near = candidates.iter().all(|c| plan.is_near(c));
-            prop_assert_eq!(all_near, candidates.len() <= rows);
-            prop_assert_eq!(strides.len(), candidates.len().min(capacity(rows)));
+            prop_assert_eq!(all_near, candidates.len() <= rows_max.min(bits / near_row));
+            let by_time = most + (rows_max - most).max(1) * STRIDE_MAX as usize;
+            let held = if all_near { candidates.len() } else { candidates.len().min(kept.max(most)).min(by_time) };
+            prop_assert_eq!(strides.len(), held);
         }
 
         #[test]

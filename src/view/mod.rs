@@ -1,7 +1,9 @@
 //! What one client holds, and the difference that brings it closer to what it should hold: `interest` picks who
-//! matters, `table` is what was last handed to the socket, `budget` how many bytes may go. Pure; pulls frames.
+//! matters, `table` is what was last handed to the socket, `budget` how many bytes may go, and `costs` what takes
+//! how many. Pure; pulls frames.
 
 pub mod budget;
+mod costs;
 pub mod interest;
 pub mod table;
 
@@ -11,88 +13,15 @@ use crate::codec::Encoding;
 use crate::codec::bits::Bits;
 use crate::codec::message::Id;
 use crate::codec::row::{self, Told};
-use crate::codec::state::{
-    Change, Delta, ENVELOPE_BYTES, Enter, ROW_BYTES, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte,
-};
-use crate::codec::wire::json_len;
-use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M};
-use crate::region::frame::{Entity, Tick};
+use crate::codec::state::{Change, Delta, Enter, ROW_TELEPORT, Row, Rows, Single, Slot, age_from_byte};
+use crate::limits::{ORIGIN_DRIFT_M, RADIUS_M, STRIDE_MAX};
+use crate::region::frame::Tick;
 use crate::space::Pos;
+use costs::{Costs, GAP, JSON_ROW, Prices, SINGLE_GAP, SLOTS_PER_GAP_BIT};
 use interest::{Candidate, Plan};
 use table::{Followed, NO_SLOT, Table};
 
-/// Bits that the parts of a state cost in one encoding: upper bounds, so that a budget holds before encoding.
-#[derive(Clone, Copy, Debug)]
-struct Costs {
-    encoding: Encoding,
-    envelope: usize,
-    leave: usize,
-    enter: usize,
-    change: usize,
-    /// What a row usually costs before any was told.
-    usual_row: usize,
-    /// Bytes that a text becomes.
-    text: fn(&str) -> usize,
-    /// Application state grows by at most this factor.
-    growth: usize,
-}
-
-/// Bits of a row in JSON, at most.
-const JSON_ROW: usize = 8 * 64;
-/// Bits of the gap before a shared row, where most have news.
-const GAP: usize = 2;
-/// Where few have, gaps take more: in all at most a bit for so many slots, and what the envelope's bound leaves.
-const SLOTS_PER_GAP_BIT: usize = 3;
-/// Bits before a row that is told to one client alone.
-const SINGLE_GAP: usize = 5;
-
-impl Costs {
-    fn of(encoding: Encoding) -> Costs {
-        match encoding {
-            Encoding::MessagePack => Costs {
-                encoding,
-                envelope: 8 * 40,
-                leave: 8 * 3,
-                enter: 8 * (ROW_BYTES + 12),
-                change: 8 * 6,
-                usual_row: 8 * 2,
-                text: str::len,
-                growth: 1,
-            },
-            Encoding::Json => Costs {
-                encoding,
-                envelope: 8 * 130,
-                leave: 8 * 12,
-                enter: JSON_ROW + 8 * 30,
-                change: 8 * 30,
-                usual_row: 8 * 44,
-                text: json_len,
-                growth: 2,
-            },
-        }
-    }
-
-    fn enter(&self, entity: &Entity) -> usize {
-        self.enter + 8 * ((self.text)(&entity.profile) + self.growth * entity.state.bytes().len())
-    }
-
-    fn change(&self, entity: &Entity, profile: bool, state: bool) -> usize {
-        let profile = if profile { (self.text)(&entity.profile) } else { 0 };
-        let state = if state { self.growth * entity.state.bytes().len() } else { 0 };
-        self.change + 8 * (profile + state)
-    }
-}
-
-/// As many of a crowd are held at most by a view that has so many bytes per tick.
-#[must_use]
-pub fn capacity(encoding: Encoding, per_tick: usize) -> usize {
-    interest::capacity(rows(per_tick, Costs::of(encoding).usual_row))
-}
-
-/// Rows of so many bits that fit so many bytes.
-fn rows(per_tick: usize, row: usize) -> usize {
-    8 * per_tick.saturating_sub(ENVELOPE_BYTES) / row
-}
+pub use costs::capacity;
 
 /// What one state did, for counting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,10 +87,9 @@ pub struct View {
     full: Option<bool>,
     /// The tick of the last step.
     stepped: u64,
-    /// By slot, a bit each: something was due and did not fit.
-    deferred: Vec<u64>,
-    /// What a row cost lately, 1/16 bit.
-    row_bits: usize,
+    /// By slot, the level of its stride: 2^this ticks. Where none is noted it is 0.
+    levels: Vec<u8>,
+    prices: Prices,
 }
 
 /// Who has news that is due, and what it costs to tell, bits.
@@ -211,8 +139,6 @@ thread_local! {
 
 /// No candidate holds a slot.
 const NOBODY: u32 = u32::MAX;
-/// Weight of the past in [`View::row_bits`], ticks.
-const ROW_MEMORY: usize = 16;
 
 impl View {
     /// An empty view; its first state begins a full one.
@@ -220,8 +146,8 @@ impl View {
     pub fn new(encoding: Encoding) -> View {
         let costs = Costs::of(encoding);
         let (table, origin) = (Table::default(), Pos::default());
-        let row_bits = 16 * costs.usual_row;
-        View { costs, radius_m: RADIUS_M, table, origin, full: Some(true), stepped: 0, deferred: Vec::new(), row_bits }
+        let (levels, prices) = (Vec::new(), Prices::new(&costs));
+        View { costs, radius_m: RADIUS_M, table, origin, full: Some(true), stepped: 0, levels, prices }
     }
 
     /// Sees further or less far from now on.
@@ -271,7 +197,7 @@ impl View {
         let Scratch { candidates, holders, missing, rest, near, far } = &mut scratch;
         candidates.clear();
         interest::gather(me, at, self.radius_m, tick, &self.table, candidates);
-        let plan = Plan::new(candidates, rows(per_tick, self.row_bits.div_ceil(16)).min(rows_max));
+        let plan = Plan::new(candidates, self.prices.supply(per_tick), rows_max);
         let mut summary = Summary::default();
         holders.clear();
         holders.resize(self.table.slots(), NOBODY);
@@ -304,16 +230,29 @@ impl View {
         let walk_room = if self.costs.encoding == Encoding::MessagePack { near_room / 2 } else { 0 };
         let all = Stay { candidates, holders, plan };
         let walked = self.walk_on(all, tick, walk_room, rest, out, &mut summary);
+        // As the plan counts them: the far in parts of a tick.
+        let (mut near_rows, mut far_rows) = (stay - rest.len(), 0);
         for candidate in rest.drain(..) {
             let stride = plan.stride(&candidate).unwrap_or(1);
-            if candidate.has_turn(self.stepped, tick.number, stride) || self.was_deferred(candidate.slot) {
-                let list = if plan.is_near(&candidate) { &mut *near } else { &mut *far };
-                list.extend(self.due(&candidate, stride, tick));
+            let list = if plan.is_near(&candidate) {
+                near_rows += 1;
+                &mut *near
+            } else {
+                far_rows += (STRIDE_MAX / stride) as usize;
+                &mut *far
+            };
+            if let Some(level) = self.turn(&candidate, level(stride), tick.number) {
+                list.extend(self.due(&candidate, level, tick));
             }
         }
-        self.deferred.clear();
+        if self.costs.encoding == Encoding::MessagePack {
+            let cost = |due: &[Due]| due.iter().map(|due| due.cost).sum::<usize>();
+            // A state after skipped ticks tells what they would have told.
+            let ticks = (tick.number - self.stepped).clamp(1, STRIDE_MAX) as usize;
+            self.prices.learn((walked + cost(near), near_rows * ticks), (cost(far), far_rows * ticks));
+        }
         left += self.update(near, tick, near_room - walked, out, &mut summary);
-        let all_in = self.enter(missing, tick, left / 4, &mut left, out);
+        let all_in = self.enter(missing, plan, tick, left / 4, &mut left, out);
         summary.kept_out = !all_in;
         if all_in && complete && self.full.is_some() {
             self.full = None;
@@ -332,31 +271,30 @@ impl View {
         if !singles.is_sorted_by_key(|single| single.slot) {
             singles.sort_unstable_by_key(|single| single.slot);
         }
-        self.learn(&out.rows);
         SCRATCH.set(scratch);
         summary.held = self.table.len();
         self.stepped = tick.number;
         summary
     }
 
-    fn was_deferred(&self, slot: u16) -> bool {
-        self.deferred.get(usize::from(slot) / 64).is_some_and(|bits| bits >> (slot % 64) & 1 == 1)
+    /// Whether it is a candidate's turn, and then the level of its stride. It changes strides at an anchor of the new one:
+    /// that row and the next are told alone, and bring it in line.
+    fn turn(&mut self, candidate: &Candidate, planned: u8, tick: u64) -> Option<u8> {
+        let level = self.levels.get(usize::from(candidate.slot)).copied().unwrap_or(0);
+        let has_turn = |level: u8| candidate.has_turn(self.stepped, tick, 1 << level);
+        if level != planned && has_turn(planned) {
+            self.set_level(candidate.slot, planned);
+            return Some(planned);
+        }
+        has_turn(level).then_some(level)
     }
 
-    fn defer(&mut self, slot: u16) {
-        let word = usize::from(slot) / 64;
-        if self.deferred.len() <= word {
-            self.deferred.resize(word + 1, 0);
+    fn set_level(&mut self, slot: u16, level: u8) {
+        let slot = usize::from(slot);
+        if self.levels.len() <= slot {
+            self.levels.resize(slot + 1, 0);
         }
-        self.deferred[word] |= 1 << (slot % 64);
-    }
-
-    /// Learns what a row costs in this view.
-    fn learn(&mut self, rows: &Rows) {
-        let bits: usize = rows.shared.iter().map(|(_, bits)| GAP + bits.len() as usize).sum();
-        if let Some(mean) = (16 * bits).checked_div(rows.shared.len()) {
-            self.row_bits = (self.row_bits * (ROW_MEMORY - 1) + mean) / ROW_MEMORY;
-        }
+        self.levels[slot] = level;
     }
 
     /// Nearly all of the near just walk on: those are told here, in one look each, what all others are told who hold the
@@ -395,7 +333,7 @@ impl View {
     }
 
     /// Whether there is something to tell of a candidate, and what it costs.
-    fn due(&self, candidate: &Candidate, stride: u64, tick: &Tick) -> Option<Due> {
+    fn due(&self, candidate: &Candidate, level: u8, tick: &Tick) -> Option<Due> {
         let told = self.table.told(candidate.slot);
         let (frame, index) = (&tick.frames[usize::from(candidate.frame)], candidate.index as usize);
         if frame.spots[index].touched <= told {
@@ -407,13 +345,13 @@ impl View {
             Encoding::Json => (News::Row, JSON_ROW),
             Encoding::MessagePack => {
                 let trail = self.table.trail(candidate.slot);
-                let level = stride.trailing_zeros();
+                let level = u32::from(level);
                 let shared = frame.shared(index, level);
-                let surprise = shared.map_or(trail.surprise, |shared| shared.next.surprise);
                 match shared.filter(|shared| shared.is_for(trail)) {
                     Some(shared) => (News::Shared(level), GAP + shared.bits.len() as usize),
                     None => {
                         let told = frame.spots[index].told(entity);
+                        let surprise = shared.map_or(trail.surprise, |shared| shared.next.surprise_after(trail, told));
                         (News::Single(surprise), SINGLE_GAP + row::len(trail, &told, surprise))
                     }
                 }
@@ -430,6 +368,7 @@ impl View {
     fn enter(
         &mut self,
         missing: &mut Vec<Candidate>,
+        plan: Plan,
         tick: &Tick,
         keep: usize,
         left: &mut usize,
@@ -445,6 +384,7 @@ impl View {
             }
             let Some(slot) = self.table.enter(spot, entity, tick.number) else { return false };
             *left -= cost;
+            self.set_level(slot.index, plan.stride(&candidate).map_or(0, level));
             let row = row(slot, spot.told(entity), false);
             let enter = Enter { row, entity: spot.id, profile: entity.profile.clone(), state: entity.state };
             if crate::planted!(DoubledEnter) && spot.id.is_multiple_of(7) {
@@ -471,8 +411,8 @@ impl View {
         }
         for Due { candidate, told, cost, news } in due.drain(..) {
             if cost > left {
+                // Off an anchor it would cost several times as much: it waits for the next one.
                 summary.deferred += 1;
-                self.defer(candidate.slot);
                 continue;
             }
             left -= cost;
@@ -513,6 +453,11 @@ impl View {
     }
 }
 
+/// 2^this is the stride.
+fn level(stride: u64) -> u8 {
+    stride.trailing_zeros() as u8
+}
+
 fn row(slot: Slot, told: Told, jumped: bool) -> Row {
     let flags = if jumped { ROW_TELEPORT } else { 0 };
     Row { slot, pos: told.pos, yaw: told.yaw, age_ms: age_from_byte(told.age), flags }
@@ -524,7 +469,7 @@ mod tests {
     use crate::client::Mirror;
     use crate::codec::bits::Put;
     use crate::limits::{BUDGET_MIN, ROWS_MAX, TICK_US};
-    use crate::region::frame::{Frame, PartitionStatus, Spot};
+    use crate::region::frame::{Entity, Frame, PartitionStatus, Spot};
     use crate::space::{Grid, Region};
     use budget::Budget;
     use proptest::prelude::*;

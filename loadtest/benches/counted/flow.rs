@@ -17,7 +17,7 @@ use nearcast::session::{Effect, Input, Session};
 use nearcast::settings::WorldSettings;
 use nearcast::space::Pos;
 use nearcast::view::budget::Budget;
-use nearcast::view::interest::{self, Plan};
+use nearcast::view::interest::{self, Plan, Supply};
 use nearcast::view::table::Table;
 use nearcast::view::{Turn, View};
 use nearcast_loadtest::crowd::Crowd;
@@ -289,10 +289,11 @@ fn watch(tick: &Tick, viewers: &mut [Viewer], said: &[[f64; 4]], now_us: u64, co
         }
         budget.fill(now_us);
         let (room, per_tick) = (budget.room(now_us), budget.per_tick());
+        let supply = Supply { bits: per_tick, near_row: 1, far_row: 1, kept: per_tick };
         count.of("interest", 1, || {
             candidates.clear();
             interest::gather(me, at, RADIUS_M, tick, table, &mut candidates);
-            black_box(Plan::new(&candidates, per_tick));
+            black_box(Plan::new(&candidates, supply, ROWS_MAX));
         });
         let mut delta = Delta::default();
         count.of("view", 1, || {

@@ -171,7 +171,7 @@ fn a_crowd_that_walks_on_costs_a_few_bits_each() {
         let row = Row { slot: slot(i), pos, yaw, age_ms: u32::from(age), flags: 0 };
         Enter { row, entity: u64::from(i) + 1, profile: "".into(), state: AppState::default() }
     };
-    let mut chains: Vec<Chain> = (0..50).map(|i| Chain::new(place(i, 1))).collect();
+    let mut chains: Vec<Chain> = (0..50).map(|i| Chain::new(place(i, 1), 0)).collect();
     let mut trails: Vec<Trail> = (0..50).map(|i| Trail::new(place(i, 1))).collect();
     let mut states =
         vec![Delta { tick: 1, full_begin: true, enters: (0..50).map(enter).collect(), ..Delta::default() }];
