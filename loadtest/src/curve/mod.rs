@@ -109,8 +109,8 @@ fn degrees(facing: u8) -> String {
 #[must_use]
 pub fn table(points: &[Point]) -> String {
     let mut out = format!(
-        "{:<34} {:>11} {:>9} {:>13} {:>8} {:>8} {:>8} {:>9} {:>10}\n",
-        "", "", "bytes/s", "bytes/update", "p50 cm", "p95 cm", "p99 cm", "held p95", "ahead p95"
+        "{:<34} {:>11} {:>9} {:>13} {:>8} {:>8} {:>8} {:>9} {:>10} {:>11}\n",
+        "", "", "bytes/s", "bytes/update", "p50 cm", "p95 cm", "p99 cm", "held p95", "ahead p95", "nearest p95"
     );
     let mut crowd = "";
     for point in points {
@@ -121,9 +121,9 @@ pub fn table(points: &[Point]) -> String {
         let Point { series, label, bytes_per_s, bytes_per_update, .. } = point;
         let cm = |error: Option<f64>| error.map_or("-".to_owned(), |cm| format!("{cm:.1}"));
         let [p50, p95, p99] = [point.error_p50_cm, point.error_p95_cm, point.error_p99_cm].map(cm);
-        let [held, drawn] = [point.held_p95_cm, point.drawn_p95_cm].map(cm);
+        let [held, drawn, nearest] = [point.held_p95_cm, point.drawn_p95_cm, point.nearest_p95_cm].map(cm);
         out += &format!(
-            "{series:<34} {label:>11} {bytes_per_s:>9.0} {bytes_per_update:>13.2} {p50:>8} {p95:>8} {p99:>8} {held:>9} {drawn:>10}\n"
+            "{series:<34} {label:>11} {bytes_per_s:>9.0} {bytes_per_update:>13.2} {p50:>8} {p95:>8} {p99:>8} {held:>9} {drawn:>10} {nearest:>11}\n"
         );
     }
     out

@@ -59,7 +59,13 @@ pub struct Point {
     pub held_p95_cm: Option<f64>,
     /// 95th percentile of a client that draws ahead.
     pub drawn_p95_cm: Option<f64>,
+    /// 95th percentile of the [`NEAREST`] alone.
+    #[serde(default)]
+    pub nearest_p95_cm: Option<f64>,
 }
+
+/// So many others are looked at first.
+pub const NEAREST: usize = 10;
 
 /// Plays a film to all its viewers.
 ///
@@ -72,7 +78,7 @@ pub fn play(
     series: &str,
     label: impl Into<String>,
 ) -> Result<Point> {
-    let (mut bytes, mut drawn_cm, mut held_cm) = (0, Vec::new(), Vec::new());
+    let (mut bytes, mut drawn_cm, mut held_cm, mut nearest) = (0, Vec::new(), Vec::new(), Vec::new());
     for tick in 0..film.ticks() {
         teller.tick(film, tick);
         for (at, viewer) in film.viewers.iter().enumerate() {
@@ -81,21 +87,29 @@ pub fn play(
                 continue;
             }
             bytes += told;
+            let (own, mut others) = (film.sample(tick, *viewer).pos, Vec::new());
             for person in film.within(tick, *viewer, film.radius_m) {
                 let truth = film.sample(tick, person).pos;
                 let off_cm = |shown: [f64; 3]| 100.0 * distance_m(shown, truth);
                 // Who is not shown is farther off than anybody who is.
                 let shown = teller.shown(tick, at, person);
+                others.push((distance_m(truth, own), drawn_cm.len()));
                 drawn_cm.push(shown.map_or(f64::INFINITY, |shown| off_cm(shown.drawn)));
                 held_cm.push(shown.map_or(f64::INFINITY, |shown| off_cm(shown.held)));
             }
+            others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+            nearest.extend(others.iter().take(NEAREST).map(|(_, at)| *at));
         }
     }
     let ticks = film.ticks().saturating_sub(WARM_TICKS).max(1);
     let seconds = (ticks * film.viewers.len()) as f64 * TICK_US as f64 / SECOND_US as f64;
+    let [mut near_held_cm, mut near_drawn_cm] =
+        [&held_cm, &drawn_cm].map(|errors| nearest.iter().map(|at| errors[*at]).collect::<Vec<f64>>());
     let [held_p95_cm, drawn_p95_cm] = [&mut held_cm, &mut drawn_cm].map(|errors| quantile(errors, 0.95));
     let or_far = |error: Option<f64>| error.unwrap_or(f64::INFINITY);
-    let errors = if or_far(drawn_p95_cm) < or_far(held_p95_cm) { &mut drawn_cm } else { &mut held_cm };
+    let draws = or_far(drawn_p95_cm) < or_far(held_p95_cm);
+    let errors = if draws { &mut drawn_cm } else { &mut held_cm };
+    let nearest_cm = if draws { &mut near_drawn_cm } else { &mut near_held_cm };
     Ok(Point {
         crowd: crowd.to_owned(),
         series: series.to_owned(),
@@ -107,6 +121,7 @@ pub fn play(
         error_p99_cm: quantile(errors, 0.99),
         held_p95_cm,
         drawn_p95_cm,
+        nearest_p95_cm: quantile(nearest_cm, 0.95),
     })
 }
 
