@@ -8,7 +8,7 @@ use nearcast::client::Mirror;
 use nearcast::codec::message::{Act, ByeIn, Event, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard};
-use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, ROWS_MAX, SECOND_US, TICK_US};
+use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, ROWS_MAX, SECOND_US, STRIDE_MAX, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::{Tick, World};
 use nearcast::session::{Effect, Input, Note, Session};
@@ -387,7 +387,7 @@ fn who_rests_misses_nothing() {
     let ann = room.join(Encoding::MessagePack, View::default(), 0.0, 0.0);
     let bob = room.join(Encoding::MessagePack, View::default(), 20.0, 0.0);
     let calm = |room: &mut Room| {
-        room.ticks(60);
+        room.ticks(STRIDE_MAX as usize + 10);
         let (before, sent) = (room.people[ann].fed, room.people[ann].sent.len());
         room.ticks(200);
         let (fed, sent) = (room.people[ann].fed - before, room.people[ann].sent.len() - sent);

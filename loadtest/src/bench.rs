@@ -23,7 +23,9 @@ pub async fn run(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32) -> Result
             row.server.words(setup.program).with_context(|| format!("scenario `{}`", row.name))?;
         }
     }
-    let per_run = |s: &Scenario| (s.turns().as_secs() + s.settle.as_secs() + s.seconds) * s.rows().len() as u64;
+    let per_run = |s: &Scenario| {
+        (s.turns().as_secs() + s.settle.as_secs() + s.seconds * s.windows as u64) * s.rows().len() as u64
+    };
     let seconds: u64 = scenarios.iter().map(|scenario| per_run(scenario) * u64::from(runs)).sum();
     let bar = ProgressBar::new(seconds);
     let style = ProgressStyle::with_template("{msg:<32} {wide_bar} {elapsed} of about {duration}");
@@ -104,7 +106,7 @@ async fn one(scenario: &Scenario, setup: &Setup<'_>, bar: &ProgressBar) -> Resul
         tokio::time::sleep(Duration::from_secs(1)).await;
         bar.inc(1);
     }
-    let measured = trial.measure(scenario.seconds, |_| bar.inc(1)).await?;
+    let measured = trial.windows(scenario, |_| bar.inc(1)).await?;
     trial.stop().await;
     Ok(measured)
 }

@@ -4,17 +4,39 @@
 use std::fmt::Write;
 
 use crate::scenario::Scenario;
-use crate::server::Program;
-use crate::sheet::{Report, Sheet, short};
+use crate::server::{Program, Server};
+use crate::sheet::{Report, Sheet, Wanted, short};
 
 /// CPU of the whole process per client and tick, µs.
 pub const CPU: &str = "cpu_us_per_client_tick";
 /// The same over that of the best floor of the run.
 pub const OF_FLOOR: &str = "cpu_of_floor";
 
-/// Puts into the sheets of one run what each server costs against the best floor of that run, if one was measured.
+/// What others cost over what the gateway costs, by the server's name.
+pub const OF_GATEWAY: [(&str, &str, f64); 2] =
+    [("colyseus", "colyseus_cpu_of_ours", 3.0), ("ws-packed", "ws_packed_cpu_of_ours", 2.0)];
+
+/// What is wanted of the gateway beside these servers: half as much again as the floor, and a part of the others' cost.
+#[must_use]
+pub fn wanted(beside: &[Server]) -> Vec<Wanted> {
+    let has = |name: &str| beside.iter().any(|server| server.name == name);
+    let floor = has(Server::FLOOR.name).then(|| Wanted::at_most(OF_FLOOR, 1.5));
+    let others = OF_GATEWAY.iter().filter(|(name, ..)| has(name));
+    floor.into_iter().chain(others.map(|(_, figure, least)| Wanted::at_least(figure, *least))).collect()
+}
+
+/// Puts into the sheets of one run what each server costs against the best floor of that run, if one was measured; and
+/// into the gateway's what others cost against it.
 pub fn put_ratios(rows: &[Scenario], run: &mut [Option<Sheet>]) {
     let cpu = |sheet: &Option<Sheet>| sheet.as_ref().and_then(|sheet| sheet.get(CPU));
+    for (name, figure, _) in OF_GATEWAY {
+        let cost = |name: &str| cpu(&run[rows.iter().position(|row| row.server.name == name)?]);
+        let ratio = cost(name).zip(cost(Server::NEARCAST.name)).map(|(other, ours)| other / ours);
+        let ours = rows.iter().position(|row| row.server == Server::NEARCAST);
+        if let (Some(ratio), Some(sheet)) = (ratio, ours.and_then(|at| run[at].as_mut())) {
+            sheet.put(figure, ratio, "x");
+        }
+    }
     let floors = rows.iter().zip(run.iter()).filter(|(row, _)| matches!(row.server.program, Program::Floor(_)));
     let Some(best) = floors.filter_map(|(_, sheet)| cpu(sheet)).min_by(f64::total_cmp) else { return };
     for sheet in run.iter_mut() {
@@ -71,7 +93,6 @@ pub fn table(scenario: &Scenario, reports: &[Report]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::Server;
 
     fn sheet(cpu: f64) -> Option<Sheet> {
         let mut sheet = Sheet::default();
@@ -91,6 +112,12 @@ mod tests {
         let mut without = [None, None, sheet(40.0), None];
         put_ratios(&rows, &mut without);
         assert_eq!(without[2].as_ref().and_then(|sheet| sheet.get(OF_FLOOR)), None);
+
+        let with_ours = [Server::NEARCAST, Server::COLYSEUS].map(|server| Scenario { server, ..scenario.clone() });
+        let mut pair = [sheet(10.0), sheet(40.0)];
+        put_ratios(&with_ours, &mut pair);
+        assert_eq!(pair[0].as_ref().and_then(|sheet| sheet.get("colyseus_cpu_of_ours")), Some(4.0));
+        assert_eq!(wanted(&[Server::NEARCAST, Server::COLYSEUS]).len(), 1, "what does not run is not wanted");
 
         let report = |at: usize| {
             let sheets: Vec<Sheet> = run[at].iter().cloned().collect();

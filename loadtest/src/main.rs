@@ -224,6 +224,7 @@ fn command(command: Command) -> Result<ExitCode> {
             if names.is_empty() {
                 names = Scenario::NAMES.map(str::to_owned).to_vec();
                 names.retain(|name| name != "kafka2" || target.kafka.is_some());
+                names.retain(|name| name != "steady1300");
             }
             let mut scenarios = names.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
             let servers = servers.iter().map(|name| Server::named(name)).collect::<Result<Vec<_>>>()?;

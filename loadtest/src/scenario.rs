@@ -7,6 +7,7 @@ use nearcast::limits::{BUDGET_BYTES_PER_S, RADIUS_M, RADIUS_MAX_M, SECOND_US, TI
 use nearcast::view::capacity;
 
 use crate::catalogue;
+use crate::compare;
 use crate::crowd::{Crowd, Layout};
 use crate::relay::Link;
 use crate::scene::Scene;
@@ -66,8 +67,12 @@ pub struct Scenario {
     pub joins_per_s: u32,
     /// From the last joining to the window.
     pub settle: Duration,
-    /// Length of the window.
+    /// Length of a window.
     pub seconds: u64,
+    /// Windows, one after the other; the last is told of, with what has changed since the first.
+    pub windows: usize,
+    /// So many of the bots, who are not audited, come all at once when the second window begins.
+    pub storm: usize,
     /// Every so many bots, one is on a bad link; 1: all.
     pub bad_every: Option<usize>,
     /// What a bad link is.
@@ -82,7 +87,7 @@ pub struct Scenario {
 
 impl Scenario {
     /// All names.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 24] = [
         "plaza500",
         "floor500",
         "peers50",
@@ -101,6 +106,8 @@ impl Scenario {
         "spot1000",
         "spot3000",
         "spot1000json",
+        "storm1000",
+        "steady1300",
         "slow5k",
         "rtt300",
         "churn",
@@ -113,7 +120,9 @@ impl Scenario {
     /// When there is none.
     pub fn named(name: &str) -> Result<Scenario> {
         Ok(match name {
-            "plaza500" => Scenario::plaza(500),
+            "plaza500" => Scenario::quarter(),
+            "storm1000" => Scenario::storm(),
+            "steady1300" => Scenario::steady(),
             "floor500" => Scenario::floor(500),
             "juelich" => Scenario::bytes("juelich", "411 recorded people once each, 53 others in radius", 411, 1.5),
             "football" => {
@@ -162,11 +171,58 @@ impl Scenario {
             joins_per_s: JOINS_PER_S,
             settle: Duration::from_secs(3),
             seconds: 20,
+            windows: 1,
+            storm: 0,
             bad_every: None,
             link: Link::default(),
             life: None,
             gateways: 1,
             wanted: objectives(19.8, 1.0),
+        }
+    }
+
+    /// About a quarter of a core: how late what a client sees is, there.
+    fn quarter() -> Scenario {
+        let mut plaza = Scenario::plaza(500);
+        plaza.wanted.retain(|rule| !rule.figure.starts_with("age"));
+        let tick_ms = TICK_US as f64 / 1e3;
+        plaza.wanted.extend([
+            Wanted::at_most("age_p50_ms", tick_ms / 2.0 + 3.0),
+            Wanted::at_most("age_p99_ms", tick_ms + 5.0),
+            Wanted::at_most("tick_delay_p99_ms", 2.0),
+            Wanted::at_most("rss_per_client_kib", 24.0),
+        ]);
+        plaza
+    }
+
+    /// Whether those who are in feel that many come.
+    fn storm() -> Scenario {
+        Scenario {
+            name: "storm1000",
+            about: "500 bots, to whom 1,000 more come within 2 s, elsewhere in the world",
+            bots: 1_500,
+            storm: 1_000,
+            windows: 2,
+            seconds: 5,
+            wanted: vec![Wanted::at_most("age_p99_of_first", 1.5), Wanted::at_most("lost_sessions", 0.0)],
+            ..Scenario::plaza(0)
+        }
+    }
+
+    /// Whether what is good at first stays so. Not among the usual ones: it takes half an hour.
+    fn steady() -> Scenario {
+        Scenario {
+            name: "steady1300",
+            about: "1,300 bots, about 50 others in radius, for 30 minutes in windows of five",
+            seconds: 300,
+            windows: 6,
+            wanted: vec![
+                Wanted::at_most("rss_spread_percent", 4.0),
+                Wanted::at_most("age_p50_of_first", 1.1),
+                Wanted::at_most("age_p99_of_first", 1.1),
+                Wanted::at_most("lost_sessions", 0.0),
+            ],
+            ..Scenario::plaza(1_300)
         }
     }
 
@@ -217,14 +273,21 @@ impl Scenario {
     /// How long it takes until the last bot has had its turn to join.
     #[must_use]
     pub fn turns(&self) -> Duration {
-        Duration::from_secs_f64(self.bots as f64 / f64::from(self.joins_per_s))
+        Duration::from_secs_f64((self.bots - self.storm) as f64 / f64::from(self.joins_per_s))
     }
 
     /// This scenario on each server that is compared; on its own if none is.
     #[must_use]
     pub fn rows(&self) -> Vec<Scenario> {
         let servers = if self.compared.is_empty() { std::slice::from_ref(&self.server) } else { &self.compared };
-        servers.iter().map(|server| Scenario { server: *server, ..self.clone() }).collect()
+        let row = |server: &Server| {
+            let mut row = Scenario { server: *server, ..self.clone() };
+            if *server == Server::NEARCAST {
+                row.wanted.extend(compare::wanted(&self.compared));
+            }
+            row
+        };
+        servers.iter().map(row).collect()
     }
 
     /// As [`Scenario::plaza`], judged as loosely as a shared machine needs.
@@ -379,8 +442,9 @@ impl Scenario {
     #[must_use]
     pub fn is_audited(&self, bot: usize) -> bool {
         let audited = if self.place == Place::Spot { AUDITED_IN_SPOT } else { AUDITED };
-        let every = (self.bots / audited).max(1);
-        let is_judged = bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1));
+        let every = ((self.bots - self.storm) / audited).max(1);
+        let is_resident = bot < self.bots - self.storm;
+        let is_judged = is_resident && bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1));
         is_judged && matches!(self.server.dialect, Dialect::Nearcast(_))
     }
 

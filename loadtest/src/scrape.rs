@@ -64,7 +64,13 @@ impl Reading {
     /// A quantile of one hop, ms, on the line between the bucket's ends. `None` when nothing was counted.
     #[must_use]
     pub fn hop_ms(&self, hop: &str, share: f64) -> Option<f64> {
-        let prefix = format!("nearcast_hop_seconds_bucket{{hop=\"{hop}\",le=\"");
+        self.quantile_ms("nearcast_hop_seconds", &format!("hop=\"{hop}\","), share)
+    }
+
+    /// The same of a histogram of seconds by its name and labels, each with a comma behind.
+    #[must_use]
+    pub fn quantile_ms(&self, name: &str, labels: &str, share: f64) -> Option<f64> {
+        let prefix = format!("{name}_bucket{{{labels}le=\"");
         let mut buckets: Vec<(f64, f64)> = Vec::new();
         for (key, count) in self.0.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix)) {
             let end = key[prefix.len()..].trim_end_matches("\"}");

@@ -109,6 +109,7 @@ impl Trial {
             radius_m: scenario.radius_m,
             budget: scenario.budget(),
             joins_per_s: scenario.joins_per_s,
+            storm: scenario.storm,
             holds: scenario.holds(),
         };
         Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots, turns: scenario.turns() })
@@ -200,6 +201,27 @@ impl Trial {
         bail!("{VOID_MAX} windows were void: the swarm was late by more than {LATE_MS} ms at p99. {TOO_BUSY}")
     }
 
+    /// A scenario's windows: the last, with what has changed since the first. Also how many were void.
+    ///
+    /// # Errors
+    /// As [`Trial::measure`]; and when the window of a storm was void, as there is only one storm.
+    pub async fn windows(&self, scenario: &Scenario, mut each_second: impl FnMut(u64)) -> Result<(Sheet, usize)> {
+        let (first, mut void) = self.measure(scenario.seconds, &mut each_second).await?;
+        let mut sheets = vec![first];
+        for _ in 1..scenario.windows {
+            if scenario.storm > 0 {
+                self.swarm.storm();
+            }
+            let (sheet, more) = self.measure(scenario.seconds, &mut each_second).await?;
+            if scenario.storm > 0 && more > 0 {
+                bail!("the swarm itself was late when the storm came: run it again. {TOO_BUSY}");
+            }
+            void += more;
+            sheets.push(sheet);
+        }
+        Ok((changed(sheets), void))
+    }
+
     /// Everybody says bye; the gateways end.
     pub async fn stop(self) {
         self.swarm.stop().await;
@@ -211,6 +233,29 @@ impl Drop for Trial {
         // Before the gateways end, so that they have nobody to wait for.
         self.swarm.close();
     }
+}
+
+/// The last of some windows, with what has changed since the first: ages over those of the first, the largest of them, and
+/// how far memory has spread.
+fn changed(mut sheets: Vec<Sheet>) -> Sheet {
+    let mut last = sheets.pop().unwrap_or_default();
+    let Some(first) = sheets.first() else { return last };
+    let all = || sheets.iter().chain([&last]);
+    let values = |name: &str| all().filter_map(|sheet| sheet.get(name)).collect::<Vec<f64>>();
+    let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut gained = Vec::new();
+    for (name, ratio) in [("age_p50_ms", "age_p50_of_first"), ("age_p99_ms", "age_p99_of_first")] {
+        if let Some(of) = first.get(name).filter(|of| *of > 0.0) {
+            gained.push((ratio, most(&values(name)[1..]) / of, "x"));
+        }
+    }
+    let rss = values("rss_per_client_kib");
+    if let Some(of) = rss.first() {
+        let least = rss.iter().copied().fold(f64::INFINITY, f64::min);
+        gained.push(("rss_spread_percent", 100.0 * (most(&rss) - least) / of, "%"));
+    }
+    gained.into_iter().for_each(|(name, value, unit)| last.put(name, value, unit));
+    last
 }
 
 /// What to do about five void windows.
@@ -351,12 +396,30 @@ fn put_gateway(sheet: &mut Sheet, window: &Window, gained: &Reading, bots: usize
     sheet.put("digests_differ", gained.labelled("nearcast_digests_total", "same=\"false\""), "");
     sheet.put("cpu_us_per_client_tick", cpu_us / client_ticks, "µs");
     sheet.put("cpu_cores", cpu_us / window.seconds / 1e6, "cores");
+    if let Some(ms) = gained.quantile_ms("nearcast_tick_delay_seconds", "", 0.99) {
+        sheet.put("tick_delay_p99_ms", ms, "ms");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::swarm::{Around, Counters};
+
+    #[test]
+    fn windows_are_held_against_the_first() {
+        let sheet = |age: f64, rss: f64| {
+            let mut sheet = Sheet::default();
+            sheet.put("age_p50_ms", age, "ms");
+            sheet.put("rss_per_client_kib", rss, "KiB");
+            sheet
+        };
+        let changed = changed(vec![sheet(30.0, 20.0), sheet(45.0, 19.0), sheet(33.0, 21.0)]);
+        assert_eq!(changed.get("age_p50_ms"), Some(33.0), "the last");
+        assert_eq!(changed.get("age_p50_of_first"), Some(1.5), "the worst");
+        assert_eq!(changed.get("rss_spread_percent"), Some(10.0));
+        assert_eq!(super::changed(vec![sheet(30.0, 20.0)]).0.len(), 2, "one window has nothing to be held against");
+    }
 
     #[test]
     fn bytes_are_shared_by_others_and_ticks_told_or_not() {

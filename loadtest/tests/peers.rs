@@ -49,6 +49,7 @@ async fn shows_who_is_near(server: Server) {
         radius_m: RADIUS_M,
         budget: BUDGET_BYTES_PER_S,
         joins_per_s: 200,
+        storm: 0,
         holds: usize::MAX,
     });
     swarm.all_joined(WITHIN).await.expect("all can join");

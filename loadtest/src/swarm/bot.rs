@@ -140,6 +140,8 @@ pub struct SwarmPlan {
     pub budget: u32,
     /// So many join per second.
     pub joins_per_s: u32,
+    /// The last so many wait for [`super::Swarm::storm`].
+    pub storm: usize,
     /// Entities that such a budget can hold in view.
     pub holds: usize,
 }

@@ -41,6 +41,8 @@ const AWAY: Duration = Duration::from_secs(1);
 /// Each bot asks for its gateway's clock this often, µs: at first, and later, as the protocol advises.
 const PING_FIRST_US: u64 = 1_000_000;
 const PING_EVERY_US: u64 = 10_000_000;
+/// So many come per second in a storm.
+const STORM_JOINS_PER_S: u32 = 500;
 /// Spreads phases evenly, whichever bots are compared: multiples of it fill a circle.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
@@ -112,6 +114,9 @@ pub struct Swarm {
     news: Notify,
     joined: Cell<usize>,
     over: Cell<bool>,
+    /// When the storm began, and who waits for it.
+    storm_us: Cell<Option<u64>>,
+    gate: Notify,
     window_us: Cell<u64>,
     /// The newest tick that anybody had been shown when the window began.
     window_tick: Cell<u64>,
@@ -146,6 +151,8 @@ impl Swarm {
             news: Notify::new(),
             joined: Cell::new(0),
             over: Cell::new(false),
+            storm_us: Cell::new(None),
+            gate: Notify::new(),
             window_us: Cell::new(0),
             window_tick: Cell::new(0),
             counters: RefCell::default(),
@@ -166,12 +173,12 @@ impl Swarm {
         self.joined.get()
     }
 
-    /// Waits until all bots are in.
+    /// Waits until all bots are in, but for those who wait for the storm.
     ///
     /// # Errors
     /// When a session is lost meanwhile, or it takes longer than `within`.
     pub async fn all_joined(&self, within: Duration) -> Result<()> {
-        let are_in = || self.joined() == self.bots.len();
+        let are_in = || self.joined() >= self.residents();
         let lost = || self.counters.borrow().lost.first().cloned();
         self.until(within, || are_in() || lost().is_some()).await;
         if are_in() {
@@ -180,7 +187,7 @@ impl Swarm {
         if let Some(reason) = lost() {
             bail!("a bot could not stay while others were joining: {reason}");
         }
-        bail!("{} of {} bots are in after {} s", self.joined(), self.bots.len(), within.as_secs())
+        bail!("{} of {} bots are in after {} s", self.joined(), self.residents(), within.as_secs())
     }
 
     /// Waits until something holds, and looks whenever a bot came, was lost, or has read what was sent to it. Whether it
@@ -271,7 +278,12 @@ impl Swarm {
 
     /// One bot's life: joins at its turn, reads until the end; with a life of given length, again and again.
     async fn live(self: Rc<Self>, number: usize) {
-        let turn_us = number as u64 * 1_000_000 / u64::from(self.plan.joins_per_s.max(1));
+        let residents = self.residents();
+        let (first_us, turn, joins_per_s) = match number.checked_sub(residents) {
+            None => (0, number, self.plan.joins_per_s),
+            Some(turn) => (self.storm_began_us().await, turn, STORM_JOINS_PER_S),
+        };
+        let turn_us = first_us + turn as u64 * 1_000_000 / u64::from(joins_per_s.max(1));
         tokio::time::sleep_until(self.clock.at(turn_us)).await;
         while !self.over.get() {
             let ended = match self.join(number).await {
@@ -286,6 +298,27 @@ impl Swarm {
                 return;
             }
             tokio::time::sleep(AWAY).await;
+        }
+    }
+
+    /// Bots who do not wait for the storm.
+    fn residents(&self) -> usize {
+        self.bots.len() - self.plan.storm
+    }
+
+    /// Lets all others in, at once.
+    pub fn storm(&self) {
+        self.storm_us.set(Some(self.clock.now_us()));
+        self.gate.notify_waiters();
+    }
+
+    async fn storm_began_us(&self) -> u64 {
+        loop {
+            let opens = self.gate.notified();
+            if let Some(at_us) = self.storm_us.get() {
+                return at_us;
+            }
+            opens.await;
         }
     }
 
