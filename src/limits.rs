@@ -313,6 +313,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const READ_BYTES_MAX: usize = 16 * 1024;
 /// Sockets are read this long before the world's next step: time to read those of a tenth of 10,000 clients.
 pub const READ_AHEAD_US: u64 = 1_500;
+/// And what was read is folded so long before the tick, so that the tick itself is not late for it.
+pub const FOLD_AHEAD_US: u64 = 700;
 /// Fragments of one message: empty ones cost no bytes. Sixteen are a KiB each of the largest message, and clients send it
 /// in one. Beyond it the socket is closed with 1009.
 pub const FRAGMENTS_MAX: usize = 16;

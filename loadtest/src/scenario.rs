@@ -199,11 +199,11 @@ impl Scenario {
     fn storm() -> Scenario {
         Scenario {
             name: "storm1000",
-            about: "500 bots, to whom 1,000 more come within 2 s, elsewhere in the world",
-            bots: 1_500,
+            about: "250 bots, to whom 1,000 more come within 5 s, elsewhere in the world",
+            bots: 1_250,
             storm: 1_000,
             windows: 2,
-            seconds: 5,
+            seconds: 8,
             wanted: vec![Wanted::at_most("age_p99_of_first", 1.5), Wanted::at_most("lost_sessions", 0.0)],
             ..Scenario::plaza(0)
         }

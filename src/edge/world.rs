@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::ids::Ids;
 use super::line::{Command, Line, Mailbox};
 use crate::codec::message::Id;
-use crate::limits::{FLUSH_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
+use crate::limits::{FLUSH_US, FOLD_AHEAD_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
 use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, memory::MemoryLog};
 use crate::metrics;
 use crate::region::world::{CONTROL, claim_record};
@@ -163,18 +163,23 @@ fn wait_until(clock: Clock, at_us: u64) {
     thread::sleep(Duration::from_micros(at_us.saturating_sub(clock.now_us())));
 }
 
-/// Waits for the tick, or for the step before it when something is due then. Steps are at multiples of their length: the
-/// drivers read just before.
+/// Waits for the tick, for the last moment in which what was read for it can be folded ahead of it, or for an earlier step
+/// when something is due. Those are at multiples of their length: the drivers read just before.
 fn wait_for_step(hall: &Hall, due: bool, clock: Clock, tick_us: u64) {
+    let ahead_us = tick_us - FOLD_AHEAD_US;
     loop {
         let now_us = clock.now_us();
+        let until_us = if now_us < ahead_us { ahead_us } else { tick_us };
         if due || hall.hurries.load(Ordering::Acquire) {
             return wait_until(clock, tick_us.min((now_us / FLUSH_US + 1) * FLUSH_US));
         }
         if now_us >= tick_us {
             return;
         }
-        thread::park_timeout(Duration::from_micros(tick_us - now_us));
+        thread::park_timeout(Duration::from_micros(until_us - now_us));
+        if clock.now_us() >= until_us {
+            return;
+        }
     }
 }
 
