@@ -242,6 +242,23 @@ async fn no_two_worlds_give_the_same_ids() {
 }
 
 #[tokio::test]
+async fn who_rests_in_one_world_does_not_meet_the_ticks_of_another() {
+    let small = "[[world]]\nname = 'plaza'\npartitions = [1, 1]\n";
+    let large =
+        "[[world]]\nname = 'arena'\npartitions = [4, 4]\nmin = [-1024.0, 0.0, -1024.0]\nmax = [1024.0, 9.0, 1024.0]";
+    let gateway = gateway(&[small, large].concat()).await;
+    let mut bob = Client::connect(&gateway, Encoding::MessagePack).await;
+    bob.say(&In::Hello(Hello { world: "arena".into(), ..Hello::default() })).await;
+    // In a partition that the other world does not have.
+    bob.walk(600.0, 600.0).await;
+    // It rests from the fifth of these on: nothing has changed for as long as the coarsest stride is.
+    for number in 1..=7 {
+        bob.see("the next empty state", |m| m.number() >= number).await;
+    }
+    gateway.drain().await;
+}
+
+#[tokio::test]
 async fn operators_see_metrics_and_health() {
     let gateway = gateway("").await;
     let (mut ann, _) = Client::join(&gateway, Encoding::Json, "Ann").await;

@@ -128,7 +128,7 @@ impl Room {
         }
         let tick = self.world.freeze(number, self.now_us);
         for who in 0..self.people.len() {
-            if !self.people[who].session.rest().lasts(&tick) {
+            if !self.people[who].session.rest().is_some_and(|rest| rest.lasts(&tick)) {
                 self.people[who].fed += 1;
                 self.input(who, Input::Tick(&tick, ROWS_MAX));
             }

@@ -14,7 +14,7 @@ use nearcast_loadtest::crowd::{BORDER_X_M, Crowd, Figures, Layout};
 use nearcast_loadtest::curve::{self, tally::Point};
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
 use nearcast_loadtest::demo;
-use nearcast_loadtest::gateway::Placing;
+use nearcast_loadtest::gateway::{self, Placing};
 use nearcast_loadtest::model::likeness::Likeness;
 use nearcast_loadtest::model::{self, Model};
 use nearcast_loadtest::page;
@@ -334,6 +334,7 @@ fn write_page(mut calls: Vec<Call>, file: &Path) -> Result<()> {
 fn measure(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32, files: &Files) -> Result<ExitCode> {
     if setup.url.is_none() {
         println!("{}", setup.placing.text());
+        println!("this machine by itself: a sleep of 1 ms ends {:.1} ms late at p99", gateway::own_delay_ms());
     }
     match drive(bench::run(scenarios, setup, runs))? {
         Some((reports, without)) => {

@@ -71,7 +71,8 @@ pub struct Scenario {
     pub seconds: u64,
     /// Windows, one after the other; the last is told of, with what has changed since the first.
     pub windows: usize,
-    /// So many of the bots, who are not audited, come all at once when the second window begins.
+    /// So many of the bots, who are not audited, come when the second window begins, and then stand: a swarm on one core
+    /// could not move all.
     pub storm: usize,
     /// Every so many bots, one is on a bad link; 1: all.
     pub bad_every: Option<usize>,
@@ -199,8 +200,8 @@ impl Scenario {
     fn storm() -> Scenario {
         Scenario {
             name: "storm1000",
-            about: "250 bots, to whom 1,000 more come within 5 s, elsewhere in the world",
-            bots: 1_250,
+            about: "500 bots, to whom 1,000 more come within 5 s, elsewhere in the world, and stand still",
+            bots: 1_500,
             storm: 1_000,
             windows: 2,
             seconds: 8,

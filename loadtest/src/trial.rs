@@ -96,7 +96,7 @@ impl Trial {
                 one_way_us: if is_bad { scenario.link.delay.as_micros() as u64 } else { 0 },
                 audited,
                 keeps: audited || scenario.all_keep(),
-                idle: scenario.place == Place::Alone,
+                idle: scenario.place == Place::Alone || number >= scenario.bots - scenario.storm,
                 group: usize::from(is_bad),
                 life_us: scenario.life.filter(|_| !audited).map(life),
             }

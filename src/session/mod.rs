@@ -91,7 +91,7 @@ pub struct Session {
     stale: bool,
     /// The last tick it met; 0: none, or it rested after that.
     met: u64,
-    rest: Rest,
+    rest: Option<Rest>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,7 +136,7 @@ impl Session {
             events_wait: false,
             stale: false,
             met: 0,
-            rest: Rest::default(),
+            rest: None,
             world,
         }
     }
@@ -165,7 +165,7 @@ impl Session {
             return;
         }
         self.budget.fill(now_us);
-        self.rest = Rest::default();
+        self.rest = None;
         match input {
             Input::Message(bytes) => self.on_bytes(bytes, now_us, out),
             Input::Ping(payload) => self.on_ping(payload, now_us, out),

@@ -11,9 +11,9 @@ use crate::view::Summary;
 const PARTITIONS: usize = 4;
 
 /// What must stay as it is for a session to stay at rest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
-    /// The tick that it is to meet whatever happens; 0: the next one.
+    /// The tick that it is to meet whatever happens.
     until: u64,
     corners: (Region, Region),
     partitions: [u16; PARTITIONS],
@@ -21,7 +21,7 @@ pub struct Rest {
 }
 
 impl Rest {
-    /// Whether the session need not meet this tick.
+    /// Whether the session need not meet this tick, one of its world.
     #[must_use]
     pub fn lasts(&self, tick: &Tick) -> bool {
         tick.number < self.until && self.scene == tick.scene(Region::between(self.corners), &self.partitions)
@@ -42,7 +42,7 @@ impl Rest {
 impl Session {
     /// Who feeds the session asks this after each input; the ticks through which it lasts need not be fed.
     #[must_use]
-    pub fn rest(&self) -> Rest {
+    pub fn rest(&self) -> Option<Rest> {
         self.rest
     }
 
@@ -54,7 +54,7 @@ impl Session {
             && self.phase == Phase::Live
             && let Some(rest) = Rest::at(&self.around, tick, until)
         {
-            (self.rest, self.met) = (rest, 0);
+            (self.rest, self.met) = (Some(rest), 0);
         }
     }
 }

@@ -255,7 +255,7 @@ impl Cluster {
 
     fn rests(&self, place: usize, id: Id, tick: &Tick) -> bool {
         let seat = self.gateways[place].as_ref().and_then(|gateway| gateway.sessions.get(&id));
-        seat.is_some_and(|seat| seat.session.rest().lasts(tick))
+        seat.and_then(|seat| seat.session.rest()).is_some_and(|rest| rest.lasts(tick))
     }
 
     fn input(&mut self, place: usize, id: Id, input: Input<'_>) {

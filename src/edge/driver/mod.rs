@@ -121,8 +121,9 @@ struct Driver {
     /// By token.
     connections: Vec<Option<Box<Connection>>>,
     free: Vec<usize>,
-    /// By token: who has nothing to say for a while. Apart from the connections, which need not be touched for it.
-    rests: Vec<Rest>,
+    /// By token: who has nothing to say for a while, and in which world. Apart from the connections, which need not be
+    /// touched for it.
+    rests: Vec<Option<(usize, Rest)>>,
     /// Tokens of those who had more to read than one turn allows.
     again: Vec<usize>,
     /// What worlds must be told, and had no room for.
@@ -175,7 +176,7 @@ impl Driver {
         let mut socket = TcpStream::from_std(socket);
         let index = self.free.pop().unwrap_or_else(|| {
             self.connections.push(None);
-            self.rests.push(Rest::default());
+            self.rests.push(None);
             self.connections.len() - 1
         });
         let interest = Interest::READABLE | Interest::WRITABLE;
@@ -221,7 +222,7 @@ impl Driver {
         let next = catch_unwind(AssertUnwindSafe(|| work(self, &mut connection)));
         match next {
             Ok(Next::Stays) => {
-                self.rests[index] = connection.seat.as_ref().map(Seat::rest).unwrap_or_default();
+                self.rests[index] = connection.seat.as_ref().and_then(Seat::rest);
                 self.connections[index] = Some(connection);
             }
             Ok(Next::Lost) => {
@@ -256,7 +257,7 @@ impl Driver {
     }
 
     fn drop_socket(&mut self, index: usize, mut connection: Connection) {
-        self.rests[index] = Rest::default();
+        self.rests[index] = None;
         let _ = self.poll.registry().deregister(&mut connection.socket);
         self.free.push(index);
     }
@@ -316,7 +317,8 @@ impl Driver {
     fn each<'a>(&mut self, hall: usize, input: &dyn Fn() -> Input<'a>) {
         let here = |c: &Connection| c.seat.as_ref().is_some_and(|seat| seat.hall == hall) && c.unsent.is_empty();
         let is_here = |index: &usize| self.connections[*index].as_ref().is_some_and(|connection| here(connection));
-        let rests = |index: &usize| matches!(input(), Input::Tick(tick, _) if self.rests[*index].lasts(tick));
+        let lasts = |rest: &Rest| matches!(input(), Input::Tick(tick, _) if rest.lasts(tick));
+        let rests = |index: &usize| self.rests[*index].is_some_and(|(of, rest)| of != hall || lasts(&rest));
         // In this order: who rests is not touched.
         let all: Vec<usize> = (0..self.connections.len()).filter(|index| !rests(index) && is_here(index)).collect();
         let mut outs = std::mem::take(&mut self.outs);

@@ -52,9 +52,9 @@ impl Seat {
         self.presence.id
     }
 
-    /// What its session need not be fed.
-    pub(super) fn rest(&self) -> Rest {
-        self.session.rest()
+    /// Which world's ticks its session need not be fed, and for how long.
+    pub(super) fn rest(&self) -> Option<(usize, Rest)> {
+        self.session.rest().map(|rest| (self.hall, rest))
     }
 }
 
