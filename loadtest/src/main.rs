@@ -332,13 +332,14 @@ fn write_page(mut calls: Vec<Call>, file: &Path) -> Result<()> {
 }
 
 fn measure(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32, files: &Files) -> Result<ExitCode> {
+    let machine = setup.placing.text();
+    let machine = format!("{machine}; by itself a sleep of 1 ms ends {:.1} ms late at p99", gateway::own_delay_ms());
     if setup.url.is_none() {
-        println!("{}", setup.placing.text());
-        println!("this machine by itself: a sleep of 1 ms ends {:.1} ms late at p99", gateway::own_delay_ms());
+        println!("{machine}");
     }
     match drive(bench::run(scenarios, setup, runs))? {
         Some((reports, without)) => {
-            let verdict = files.write(Call::of_now(runs, setup.placing.text(), reports, without.clone()))?;
+            let verdict = files.write(Call::of_now(runs, machine, reports, without.clone()))?;
             ensure!(without.is_empty(), "no figures, or not of all runs, of {}; see above", without.join(", "));
             Ok(verdict)
         }

@@ -219,6 +219,10 @@ impl Trial {
             void += more;
             sheets.push(sheet);
         }
+        let joined = self.swarm.joined();
+        if scenario.storm > 0 && joined < self.bots {
+            bail!("{joined} of {} bots were in at the end: not all could join, or some were lost", self.bots);
+        }
         Ok((changed(sheets), void))
     }
 
@@ -240,13 +244,24 @@ impl Drop for Trial {
 fn changed(mut sheets: Vec<Sheet>) -> Sheet {
     let mut last = sheets.pop().unwrap_or_default();
     let Some(first) = sheets.first() else { return last };
-    let all = || sheets.iter().chain([&last]);
-    let values = |name: &str| all().filter_map(|sheet| sheet.get(name)).collect::<Vec<f64>>();
+    let ends = last.clone();
+    let values = |name: &str| sheets.iter().chain([&ends]).filter_map(|sheet| sheet.get(name)).collect::<Vec<f64>>();
     let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut gained = Vec::new();
     for (name, ratio) in [("age_p50_ms", "age_p50_of_first"), ("age_p99_ms", "age_p99_of_first")] {
         if let Some(of) = first.get(name).filter(|of| *of > 0.0) {
             gained.push((ratio, most(&values(name)[1..]) / of, "x"));
+        }
+    }
+    // What is bad in any window is bad.
+    for figure in &mut last.0 {
+        let before = sheets.iter().filter_map(|sheet| sheet.get(figure.name));
+        match figure.name {
+            "lost_sessions" | "refusals_heard" | "missed_states" | "skipped_ticks" => {
+                figure.value += before.sum::<f64>()
+            }
+            "served_per_s_min" => figure.value = before.fold(figure.value, f64::min),
+            _ => {}
         }
     }
     let rss = values("rss_per_client_kib");
@@ -412,13 +427,15 @@ mod tests {
             let mut sheet = Sheet::default();
             sheet.put("age_p50_ms", age, "ms");
             sheet.put("rss_per_client_kib", rss, "KiB");
+            sheet.put("lost_sessions", 1.0, "");
             sheet
         };
         let changed = changed(vec![sheet(30.0, 20.0), sheet(45.0, 19.0), sheet(33.0, 21.0)]);
         assert_eq!(changed.get("age_p50_ms"), Some(33.0), "the last");
         assert_eq!(changed.get("age_p50_of_first"), Some(1.5), "the worst");
         assert_eq!(changed.get("rss_spread_percent"), Some(10.0));
-        assert_eq!(super::changed(vec![sheet(30.0, 20.0)]).0.len(), 2, "one window has nothing to be held against");
+        assert_eq!(changed.get("lost_sessions"), Some(3.0), "of all windows");
+        assert_eq!(super::changed(vec![sheet(30.0, 20.0)]).0.len(), 3, "one window has nothing to be held against");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One world's thread: it takes what the sessions submitted, lets the world fold and write, and on the tick publishes
-//! the frames to all sessions. Between ticks it steps every 5 ms, if the log is outside or an action waits for its
-//! answer. The only place where a world's state is touched.
+//! the frames to all sessions. It steps just before the tick, so that little is left to fold at it; and every 5 ms, if the
+//! log is outside or an action waits for its answer. The only place where a world's state is touched.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -24,7 +24,7 @@ use crate::region::world::{CONTROL, claim_record};
 use crate::region::{Answer, Answered, Facts, Submit, Tick, World};
 use crate::settings::WorldSettings;
 
-/// What a session's socket task is told from outside.
+/// What a session is told from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mail {
     /// An action has its answer.
@@ -163,23 +163,18 @@ fn wait_until(clock: Clock, at_us: u64) {
     thread::sleep(Duration::from_micros(at_us.saturating_sub(clock.now_us())));
 }
 
-/// Waits for the tick, for the last moment in which what was read for it can be folded ahead of it, or for an earlier step
-/// when something is due. Those are at multiples of their length: the drivers read just before.
+/// Waits for the tick, or for the last moment in which what was read for it can be folded ahead of it; when something is
+/// due or hurries, for no later than the next multiple of 5 ms, before which the drivers read.
 fn wait_for_step(hall: &Hall, due: bool, clock: Clock, tick_us: u64) {
+    let mut now_us = clock.now_us();
     let ahead_us = tick_us - FOLD_AHEAD_US;
-    loop {
-        let now_us = clock.now_us();
-        let until_us = if now_us < ahead_us { ahead_us } else { tick_us };
+    let step_us = if now_us < ahead_us { ahead_us } else { tick_us };
+    while now_us < step_us {
         if due || hall.hurries.load(Ordering::Acquire) {
-            return wait_until(clock, tick_us.min((now_us / FLUSH_US + 1) * FLUSH_US));
+            return wait_until(clock, step_us.min((now_us / FLUSH_US + 1) * FLUSH_US));
         }
-        if now_us >= tick_us {
-            return;
-        }
-        thread::park_timeout(Duration::from_micros(until_us - now_us));
-        if clock.now_us() >= until_us {
-            return;
-        }
+        thread::park_timeout(Duration::from_micros(step_us - now_us));
+        now_us = clock.now_us();
     }
 }
 
@@ -210,7 +205,8 @@ fn run(
         let stopping = end.stop.is_cancelled();
         let now_us = clock.now_us();
         metrics::queued(&name, "inbox", submissions.len());
-        hall.hurries.store(false, Ordering::Release);
+        // A swap, not a store: what hurries after it is either in the inbox already or wakes this thread again.
+        hall.hurries.swap(false, Ordering::AcqRel);
         for _ in 0..INBOX_MAX {
             let Ok(submit) = submissions.try_recv() else { break };
             world.submit(submit, &mut log, now_us);
@@ -221,7 +217,7 @@ fn run(
             let number = now_us / TICK_US;
             let started = Instant::now();
             let tick = world.freeze(number, now_us);
-            metrics::ticked(now_us - number * TICK_US, started.elapsed(), number - next_tick);
+            metrics::ticked(clock.now_us() - number * TICK_US, started.elapsed(), number - next_tick);
             next_tick = number + 1;
             metrics::world_sizes(&name, world.owned(), tick.frames.len(), world.followed());
             let (samples, actions) = world.waiting();

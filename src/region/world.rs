@@ -180,7 +180,8 @@ impl World {
         }
         self.polled = polled;
         if now_us >= self.flush_us {
-            self.flush_us = now_us + FLUSH_US;
+            // Steps come a little early or late; two close together write once.
+            self.flush_us = now_us + FLUSH_US / 2;
             self.flush(log, now_us);
         }
         if now_us >= self.upkeep_us {

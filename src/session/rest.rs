@@ -1,5 +1,6 @@
 //! Rest: a session with nothing to say until something near it changes is not looked at, tick by tick. In a world of
-//! many who stay, what a tick costs is the memory it touches; a rest is less than a cache line.
+//! many who stay, what a tick costs is the memory it touches; a rest is a cache line. It ends after a second at the latest, so
+//! that a row which waits for its next anchor is not later than that.
 
 use super::{Phase, Session};
 use crate::limits::{EMPTY_STATE_TICKS, STRIDE_MAX};
@@ -32,9 +33,12 @@ impl Rest {
     fn at(around: &Around, tick: &Tick, until: u64) -> Option<Rest> {
         let corners = around.corners()?;
         let touched = around.partitions();
+        if touched.len() > PARTITIONS {
+            return None;
+        }
         let partitions = std::array::from_fn(|at| touched.get(at).copied().unwrap_or(touched[0]));
         let scene = tick.scene(Region::between(corners), &partitions);
-        let is_calm = touched.len() <= PARTITIONS && scene.altered + STRIDE_MAX < tick.number;
+        let is_calm = scene.altered + STRIDE_MAX < tick.number;
         is_calm.then_some(Rest { until, corners, partitions, scene })
     }
 }

@@ -32,8 +32,8 @@ pub struct Summary {
     pub crowded_out: usize,
     /// Updates that were due and did not fit.
     pub deferred: usize,
-    /// Somebody is to be held who did not fit yet.
-    pub kept_out: bool,
+    /// Somebody has yet to enter or to leave, for whom there was no room.
+    pub unfinished: bool,
     /// Sum of the ages of the updates, µs, and the oldest.
     pub age_sum_us: u64,
     /// Oldest update, µs.
@@ -46,7 +46,7 @@ impl Summary {
     /// Whether more is to be told although nothing changes.
     #[must_use]
     pub fn waits(&self) -> bool {
-        self.kept_out || self.deferred > 0 || self.crowded_out > 0
+        self.unfinished || self.deferred > 0 || self.crowded_out > 0
     }
 
     /// An update tells a sample of this age, so far from what the client held.
@@ -220,6 +220,7 @@ impl View {
             let most = left / self.costs.leave;
             self.table.leave_others(|slot| holders[slot] != NOBODY, most, &mut out.leaves);
             left -= self.costs.leave * out.leaves.len();
+            summary.unfinished = self.table.len() > stay;
         }
 
         // Who is not there yet comes before who is far, but does not starve those; nor is it starved by the near, whose
@@ -253,7 +254,7 @@ impl View {
         }
         left += self.update(near, tick, near_room - walked, out, &mut summary);
         let all_in = self.enter(missing, plan, tick, left / 4, &mut left, out);
-        summary.kept_out = !all_in;
+        summary.unfinished |= !all_in;
         if all_in && complete && self.full.is_some() {
             self.full = None;
             out.full_end = true;

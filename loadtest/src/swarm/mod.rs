@@ -42,7 +42,7 @@ const AWAY: Duration = Duration::from_secs(1);
 const PING_FIRST_US: u64 = 1_000_000;
 const PING_EVERY_US: u64 = 10_000_000;
 /// So many come per second in a storm.
-const STORM_JOINS_PER_S: u32 = 200;
+const STORM_JOINS_PER_S: u32 = 500;
 /// Spreads phases evenly, whichever bots are compared: multiples of it fill a circle.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 
@@ -306,7 +306,7 @@ impl Swarm {
         self.bots.len() - self.plan.storm
     }
 
-    /// Lets all others in, at once.
+    /// Lets the others in, at the pace of a storm.
     pub fn storm(&self) {
         self.storm_us.set(Some(self.clock.now_us()));
         self.gate.notify_waiters();
