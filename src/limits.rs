@@ -89,7 +89,8 @@ pub const PARTITION_SIDE_MAX: u16 = 32;
 
 // --- log and fold -------------------------------------------------------------------------------------------------
 
-/// Newest motion per avatar waits at most this long for company in one record.
+/// Where the log is outside, the newest motion per avatar waits about this long for company in one record. With the log in
+/// the process, where nobody waits for it, up to a tick.
 pub const FLUSH_US: u64 = 5 * MILLI_US;
 /// A motion record is cut at this size; Kafka's default limit is 1 MiB.
 pub const RECORD_BYTES_MAX: usize = 512 * 1024;
@@ -105,7 +106,7 @@ pub const BEAT_US: u64 = SECOND_US;
 pub const BEAT_JITTER_US: u64 = 500 * MILLI_US;
 /// A followed partition silent for this long is stale: two beats have failed to arrive.
 pub const STALE_US: u64 = 3 * SECOND_US;
-/// A handover is repeated in this many flushes.
+/// A handover is repeated in this many writes, at least 5 ms apart.
 pub const HANDOVER_REPEATS: u8 = 3;
 /// Partitions that an avatar left within 15 s; one that crosses more borders forgets the oldest.
 pub const HANDOVERS_MAX: usize = 4;
@@ -311,7 +312,8 @@ pub const HEAD_WITHIN_S: u64 = 5;
 pub const HEADERS_MAX: usize = 64;
 /// Bytes that one read takes of a socket; one buffer serves all connections of a driver.
 pub const READ_BYTES_MAX: usize = 16 * 1024;
-/// Sockets are read this long before the world's next step: time to read those of a tenth of 10,000 clients.
+/// Sockets are read this long before every multiple of [`FLUSH_US`]: time to read those of a tenth of 5,000 clients before
+/// what they say is folded ahead of the tick.
 pub const READ_AHEAD_US: u64 = 1_500;
 /// And what was read is folded so long before the tick, so that the tick itself is not late for it.
 pub const FOLD_AHEAD_US: u64 = 700;

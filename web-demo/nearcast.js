@@ -3,6 +3,7 @@
 
 const MOVING_MS = 60; // so soon after a move, the next one is expected to carry `seen`…
 const SEEN_WITHIN_MS = 80; // …or else a timer says it; hidden pages get theirs late, so they say it at once
+const PINGS_FOR_MS = 30_000; // the gateway's clock is known by the best answer of so long
 const GAP_MS = 250; // two samples further apart had a stand between them…
 const STEP_MS = 100; // …which ended this long before the second
 const SAMPLES_KEPT = 8;
@@ -70,10 +71,8 @@ export class Nearcast {
   // --- what the gateway says ------------------------------------------------------------------------------------
 
   _welcome(welcome) {
-    Object.assign(this, { welcome, tries: 0, connected: true });
+    Object.assign(this, { welcome, tries: 0, connected: true, asked: 0 });
     this.#ping();
-    clearInterval(this.pinger);
-    this.pinger = setInterval(() => this.#ping(), 1_000);
     this.#status("connected");
     this.on.welcome?.(welcome);
   }
@@ -90,7 +89,8 @@ export class Nearcast {
   }
 
   _pong({ time, server }, now) {
-    this.pings = [...this.pings.slice(-9), { rtt: now - time, offset: server - (time + now) / 2 }];
+    const recent = this.pings.filter((ping) => now - ping.at < PINGS_FOR_MS);
+    this.pings = [...recent, { at: now, rtt: now - time, offset: server - (time + now) / 2 }];
     this.offset = this.pings.reduce((best, ping) => (ping.rtt < best.rtt ? ping : best)).offset;
   }
 
@@ -195,7 +195,12 @@ export class Nearcast {
     if (seen) this.say("seen", seen);
   }
 
-  #ping() { this.say("ping", { time: performance.now() }); }
+  // Once a second until the clock is known, then every ten.
+  #ping() {
+    this.say("ping", { time: performance.now() });
+    clearTimeout(this.pinger);
+    this.pinger = setTimeout(() => this.#ping(), this.asked++ < 10 ? 1_000 : 10_000);
+  }
 
   #status(status, detail = "") {
     this.on.status?.(status, detail);
@@ -210,7 +215,7 @@ export class Nearcast {
   #closed() {
     const bye = this.goodbye;
     this.connected = false;
-    clearInterval(this.pinger);
+    clearTimeout(this.pinger);
     clearTimeout(this.seenTimer);
     this.seenTimer = undefined;
     if (bye && !bye.again) return this.#status("closed", bye.text);

@@ -1,6 +1,6 @@
 //! One world on one gateway: takes submissions of its sessions, folds what the log brings, writes what its avatars
-//! have to say, and freezes frames. Driven by `edge` every few milliseconds and by the simulation: both call
-//! [`World::submit`], [`World::step`] and, on the tick, [`World::freeze`].
+//! have to say, and freezes frames. Driven by `edge` and by the simulation: both call [`World::submit`],
+//! [`World::step`] and, on the tick, [`World::freeze`].
 
 use bytes::Bytes;
 
