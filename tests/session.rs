@@ -13,6 +13,7 @@ use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::{Tick, World};
 use nearcast::session::{Effect, Input, Note, Session};
 use nearcast::settings::WorldSettings;
+use nearcast::space::Pos;
 
 const START_US: u64 = 1_700_000_000 * SECOND_US;
 
@@ -421,4 +422,27 @@ fn who_rests_misses_nothing() {
     room.tick();
     sees(&room, vec![30.0]);
     assert!(!room.people[ann].notes.iter().any(|note| matches!(note, Note::Late(_))), "rest is not lateness");
+}
+
+#[test]
+fn the_nearest_are_there_after_two_ticks_and_the_rest_as_fast_as_the_budget_pays() {
+    let mut room = Room::new();
+    // Nearer ones join later, on a spiral.
+    let place = |i: u32| {
+        let (angle, away) = (f64::from(i) * 2.4, 45.0 - f64::from(i) * 0.1);
+        (away * angle.cos(), away * angle.sin())
+    };
+    for i in 0..400 {
+        let (x, z) = place(i);
+        room.join(Encoding::MessagePack, View::default(), x, z);
+    }
+    room.ticks(5);
+    let ann = room.join(Encoding::MessagePack, View::default(), 0.0, 0.0);
+    room.ticks(2);
+    let near =
+        |room: &Room| room.people[ann].mirror.shown().filter(|a| a.pos.distance_m(Pos::default()) < 10.05).count();
+    assert_eq!(near(&room), 50, "those within 10 m");
+    // 400 enters of at most 60 bytes at 24 KiB/s, of which half a second is at hand: all are paid for in half a second more.
+    room.ticks(10);
+    assert_eq!(room.people[ann].mirror.shown().count(), 400);
 }
