@@ -192,13 +192,13 @@ mod tests {
     use crate::codec::record::{self, Note, Record, Sample, Stamp};
     use crate::log::{Bounds, Polled, Source, Topic};
     use crate::region::owned::Place;
+    use crate::region::script::{GRID, NOW_US, Script};
     use crate::region::submit::Submit;
-    use crate::region::told::{GRID, NOW_US, Told};
     use crate::space::Pos;
 
     #[test]
     fn who_left_by_one_partition_is_not_shown_by_another_that_missed_it() {
-        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
         world.submit(open, &mut log, NOW_US);
         let pos = |x| Pos { x, y: 0, z: 0 };
@@ -224,7 +224,7 @@ mod tests {
     /// What a test tells a world by its log, as another gateway would write it.
     struct Wire {
         world: World,
-        log: Told,
+        log: Script,
         now_us: u64,
         offsets: [u64; 16],
     }
@@ -232,7 +232,8 @@ mod tests {
     impl Wire {
         /// A viewer stands at the border of partitions 0 and 4, both of which are read.
         fn at_the_border() -> Wire {
-            let mut wire = Wire { world: World::new(GRID, 1), log: Told::default(), now_us: NOW_US, offsets: [0; 16] };
+            let mut wire =
+                Wire { world: World::new(GRID, 1), log: Script::default(), now_us: NOW_US, offsets: [0; 16] };
             let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
             wire.world.submit(open, &mut wire.log, NOW_US);
             let pos = Pos { x: 50_000, y: 0, z: 0 };

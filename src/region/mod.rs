@@ -15,9 +15,9 @@ pub mod peers;
 pub mod pending;
 mod polled;
 pub mod reading;
-pub mod submit;
 #[cfg(test)]
-mod told;
+mod script;
+pub mod submit;
 mod upkeep;
 pub mod world;
 

@@ -158,19 +158,19 @@ mod tests {
     use crate::codec::message::Scope;
     use crate::codec::record::Action;
     use crate::log::Bounds;
+    use crate::region::script::{GRID, NOW_US, Script};
     use crate::region::submit::Submit;
-    use crate::region::told::{GRID, NOW_US, Told};
     use crate::region::world::CONTROL;
     use crate::space::Pos;
 
-    fn act(world: &mut World, log: &mut Told) -> Ticket {
+    fn act(world: &mut World, log: &mut Script) -> Ticket {
         let (name, data) = ("wave".into(), "".into());
         let action = Action { session: 1, n: 5, entity: 2, scope: Scope::Nearby, pos: Pos::default(), name, data };
         world.submit(Submit::Act(action), log, NOW_US);
         log.published.iter().rev().find(|(_, s, _)| s.topic == Topic::Events).expect("just published").0
     }
 
-    fn answers(world: &mut World, log: &mut Told, outcomes: &[(Ticket, Outcome)]) -> Vec<Answer> {
+    fn answers(world: &mut World, log: &mut Script, outcomes: &[(Ticket, Outcome)]) -> Vec<Answer> {
         log.next.extend(outcomes.iter().map(|(ticket, outcome)| Polled::Outcome(*ticket, *outcome)));
         let mut answers = Vec::new();
         world.step(log, NOW_US, &mut answers);
@@ -181,7 +181,7 @@ mod tests {
     fn an_action_is_refused_only_if_none_of_its_sendings_can_be_in_the_log() {
         use Outcome::{At, NeverEntered, Unknown};
         let check = |outcomes: [Outcome; 2], expected: &[Answer]| {
-            let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+            let (mut world, mut log) = (World::new(GRID, 1), Script::default());
             let (first, second) = (act(&mut world, &mut log), act(&mut world, &mut log));
             let told = answers(&mut world, &mut log, &[(first, outcomes[0]), (second, outcomes[1])]);
             assert_eq!(told, expected, "{outcomes:?}");
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_resend_after_unknown_remembers_the_first_sending() {
-        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         let first = act(&mut world, &mut log);
         assert_eq!(answers(&mut world, &mut log, &[(first, Outcome::Unknown)]), [Answer::Unknown]);
         let second = act(&mut world, &mut log);
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn outcomes_of_sendings_that_crossed_their_answer_do_no_harm() {
-        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         let first = act(&mut world, &mut log);
         let source = Source { topic: Topic::Events, partition: 0 };
         let bytes = log.published.iter().rev().find(|(_, s, _)| *s == source).expect("published").2.clone();
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_late_question_without_an_answer_does_not_start_the_reading_anew() {
-        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         act(&mut world, &mut log);
         let source = Source { topic: Topic::Events, partition: 0 };
         let asked = log.asked;
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn another_number_comes_beside_everything_else() {
-        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         let source = Source { topic: Topic::Events, partition: 0 };
         act(&mut world, &mut log);
         let bytes = log.published.last().expect("published").2.clone();

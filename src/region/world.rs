@@ -313,11 +313,11 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::region::told::{GRID, NOW_US, Told};
+    use crate::region::script::{GRID, NOW_US, Script};
 
     #[test]
     fn connections_that_come_and_go_fast_leave_a_bounded_crowd() {
-        let (mut world, mut log) = (World::new(GRID, 1), Told::default());
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         for entity in 1..=OWNED_MAX as u64 + 100 {
             let open = Submit::Open { session: entity, entity, profile: "".into(), radius_m: 50.0 };
             world.submit(open, &mut log, NOW_US);

@@ -13,7 +13,7 @@ pub const NOW_US: u64 = 1_700_000_000 * SECOND_US;
 
 /// A log that takes everything and gives what the test says.
 #[derive(Default)]
-pub struct Told {
+pub struct Script {
     /// What was written, and where.
     pub published: Vec<(Ticket, Source, Bytes)>,
     /// How often it was asked where a partition begins and ends.
@@ -22,7 +22,7 @@ pub struct Told {
     pub next: Vec<Polled>,
 }
 
-impl Log for Told {
+impl Log for Script {
     fn publish(&mut self, source: Source, bytes: Bytes) -> Ticket {
         let ticket = Ticket(self.published.len() as u64);
         self.published.push((ticket, source, bytes));
