@@ -106,7 +106,7 @@ pub const BEAT_US: u64 = SECOND_US;
 pub const BEAT_JITTER_US: u64 = 500 * MILLI_US;
 /// A followed partition silent for this long is stale: two beats have failed to arrive.
 pub const STALE_US: u64 = 3 * SECOND_US;
-/// A handover is repeated in this many writes, at least 5 ms apart.
+/// A handover is repeated in this many writes of its avatar's.
 pub const HANDOVER_REPEATS: u8 = 3;
 /// Partitions that an avatar left within 15 s; one that crosses more borders forgets the oldest.
 pub const HANDOVERS_MAX: usize = 4;

@@ -89,8 +89,8 @@ pub struct Session {
     /// Some events did not fit at the last tick.
     events_wait: bool,
     stale: bool,
-    /// The last tick it met; 0: none, or it rested after that.
-    met: u64,
+    /// The last tick it met, if it has not rested since.
+    met: Option<u64>,
     rest: Option<Rest>,
 }
 
@@ -135,7 +135,7 @@ impl Session {
             cursors: Cursors::default(),
             events_wait: false,
             stale: false,
-            met: 0,
+            met: None,
             rest: None,
             world,
         }

@@ -58,7 +58,7 @@ impl Session {
             && self.phase == Phase::Live
             && let Some(rest) = Rest::at(&self.around, tick, until)
         {
-            (self.rest, self.met) = (Some(rest), 0);
+            (self.rest, self.met) = (Some(rest), None);
         }
     }
 }

@@ -37,8 +37,7 @@ impl Session {
         if let Some(place) = self.merged.take() {
             out.push(Effect::Submit(Submit::Move { entity: self.entity, place }));
         }
-        let late = if self.met > 0 { tick.number.saturating_sub(self.met + 1) } else { 0 };
-        self.met = tick.number;
+        let late = self.met.replace(tick.number).map_or(0, |met| tick.number.saturating_sub(met + 1));
         if late > 0 {
             out.push(Effect::Note(Note::Late(late)));
         }

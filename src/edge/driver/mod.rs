@@ -299,7 +299,7 @@ impl Driver {
                 let (begun, rows_max) = (Instant::now(), self.pace.rows(tick.number));
                 self.lap = begun;
                 self.rows_most = 0;
-                self.each(hall, &|| Input::Tick(&tick, rows_max));
+                self.each(hall, Some((&tick, rows_max)));
                 self.pace.took((self.lap - begun).as_micros() as u64, self.rows_most);
                 metrics::rows_max(rows_max);
             }
@@ -307,26 +307,30 @@ impl Driver {
             // The world's thread is gone: a mistake of ours, or the end of the process.
             Err(_) => {
                 self.lap = Instant::now();
-                self.each(hall, &|| Input::Drain(0));
+                self.each(hall, None);
             }
         }
     }
 
-    /// Feeds all sessions of a world; those whose socket takes nothing miss it. The views of a batch are computed first,
-    /// then its sockets are written: each in turn would push the other's code and data out of the cache.
-    fn each<'a>(&mut self, hall: usize, input: &dyn Fn() -> Input<'a>) {
+    /// Shows all sessions of a world a tick, and how many rows a state may have; without one it sends them away. Those
+    /// whose socket takes nothing miss it. The views of a batch are computed first, then its sockets are written: each in
+    /// turn would push the other's code and data out of the cache.
+    fn each(&mut self, hall: usize, shown: Option<(&Tick, usize)>) {
         let here = |c: &Connection| c.seat.as_ref().is_some_and(|seat| seat.hall == hall) && c.unsent.is_empty();
         let is_here = |index: &usize| self.connections[*index].as_ref().is_some_and(|connection| here(connection));
-        let lasts = |rest: &Rest| matches!(input(), Input::Tick(tick, _) if rest.lasts(tick));
-        let rests = |index: &usize| self.rests[*index].is_some_and(|(of, rest)| of != hall || lasts(&rest));
-        // In this order: who rests is not touched.
-        let all: Vec<usize> = (0..self.connections.len()).filter(|index| !rests(index) && is_here(index)).collect();
+        let lasts = |rest: Rest| shown.is_some_and(|(tick, _)| rest.lasts(tick));
+        let is_spared = |index: &usize| self.rests[*index].is_some_and(|(of, rest)| of != hall || lasts(rest));
+        // In this order: who is spared is not touched.
+        let all: Vec<usize> = (0..self.connections.len()).filter(|index| !is_spared(index) && is_here(index)).collect();
         let mut outs = std::mem::take(&mut self.outs);
         for batch in all.chunks(BATCH) {
             for (index, out) in batch.iter().zip(&mut outs) {
                 self.out.clear();
                 self.on(*index, |driver, connection| {
-                    driver.feed(connection, input());
+                    driver.feed(
+                        connection,
+                        shown.map_or(Input::Drain(0), |(tick, rows_max)| Input::Tick(tick, rows_max)),
+                    );
                     Next::Stays
                 });
                 std::mem::swap(&mut self.out, out);
