@@ -221,12 +221,14 @@ fn command(command: Command) -> Result<ExitCode> {
         }
         Command::Bench { runs, only, servers, target } => {
             let mut names = only;
-            if names.is_empty() {
+            let all = names.is_empty();
+            if all {
                 names = Scenario::NAMES.map(str::to_owned).to_vec();
-                names.retain(|name| name != "kafka2" || target.kafka.is_some());
-                names.retain(|name| name != "steady1300");
             }
             let mut scenarios = names.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
+            if all {
+                scenarios.retain(|scenario| !scenario.is_long() && (scenario.gateways == 1 || target.kafka.is_some()));
+            }
             let servers = servers.iter().map(|name| Server::named(name)).collect::<Result<Vec<_>>>()?;
             for scenario in scenarios.iter_mut().filter(|s| !servers.is_empty() && !s.compared.is_empty()) {
                 scenario.compared.retain(|server| servers.contains(server));

@@ -87,7 +87,7 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// All names.
+    /// All names. Those that [`Scenario::is_long`] run by name only.
     pub const NAMES: [&'static str; 24] = [
         "plaza500",
         "floor500",
@@ -277,6 +277,12 @@ impl Scenario {
     #[must_use]
     pub fn turns(&self) -> Duration {
         Duration::from_secs_f64((self.bots - self.storm) as f64 / f64::from(self.joins_per_s))
+    }
+
+    /// Whether it takes too long to be among those that run when none is named.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.seconds * self.windows as u64 > 300
     }
 
     /// This scenario on each server that is compared; on its own if none is.
@@ -509,7 +515,14 @@ mod tests {
     }
 
     #[test]
-    fn the_default_budget_holds_a_thousand() {
+    fn only_the_half_hour_is_long() {
+        let named = |name| Scenario::named(name).expect("listed");
+        let long: Vec<&str> = Scenario::NAMES.into_iter().filter(|name| named(name).is_long()).collect();
+        assert_eq!(long, ["steady1300"]);
+    }
+
+    #[test]
+    fn the_default_budget_holds_a_thousand_and_fewer_in_json() {
         assert!(Scenario::named("spot1000").expect("listed").holds() > 999);
         assert!(Scenario::named("spot1000json").expect("listed").holds() < 999);
     }
