@@ -1,6 +1,7 @@
 //! What one viewer's state costs in crowds of different size: interest, delta and encoding, without sockets.
 //! `cargo bench --bench view`. Viewers take turns as on a gateway, so that their tables compete for the caches.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use nearcast::codec::Encoding;
@@ -60,7 +61,7 @@ impl Crowd {
         Crowd { world, log, n }
     }
 
-    fn tick(&mut self, number: u64) -> Tick {
+    fn tick(&mut self, number: u64) -> Arc<Tick> {
         let now_us = number * TICK_US;
         for i in 0..self.n {
             let (time_us, state) = (now_us - i * 7_919 % TICK_US, AppState::default());

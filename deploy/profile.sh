@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Where the gateway's CPU goes under the main load: records it with perf, and writes a flame graph (profile.svg), a table
 # of shares by layer (layers.txt) and the swarm's figures to target/profile. The gateway is the one that `make build`
-# made: stacks are unwound by its DWARF tables, so that nothing is built otherwise. SECONDS_LONG=20 FREQUENCY=999.
+# made: stacks are unwound by its DWARF tables, so that nothing is built otherwise. SCENARIO=plaza500 SECONDS_LONG=20 FREQUENCY=999.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+scenario=${SCENARIO:-plaza500}
 seconds=${SECONDS_LONG:-20}
 frequency=${FREQUENCY:-999}
 out=target/profile
@@ -38,7 +39,7 @@ done
 listen=$(grep -oP '^ready listen=\K\S+' "$out/gateway.out") || fail "the gateway did not get ready: $out/gateway.log"
 
 # 500 bots join within 2.5 s and settle for 3; the window must outlast the recording.
-taskset -c 1 "$swarm" run --scenario plaza500 --seconds "$((seconds + 4))" --url "$listen" >"$out/swarm.txt" 2>&1 &
+taskset -c 1 "$swarm" run --scenario "$scenario" --seconds "$((seconds + 4))" --url "$listen" >"$out/swarm.txt" 2>&1 &
 pids+=($!)
 sleep 7
 echo "recording ${pids[0]} for $seconds s"

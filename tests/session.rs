@@ -117,7 +117,7 @@ impl Room {
     }
 
     /// Turns the clock to the next tick.
-    fn tick(&mut self) -> Tick {
+    fn tick(&mut self) -> Arc<Tick> {
         let number = self.now_us / TICK_US + 1;
         while self.now_us < number * TICK_US {
             self.now_us += FLUSH_US;

@@ -123,7 +123,7 @@ pub fn open(
 ) -> (Arc<Hall>, impl FnOnce() + Send) {
     let (inbox, submissions) = mpsc::channel(INBOX_MAX);
     let empty = World::new(settings.grid, 0).freeze(clock.now_us() / TICK_US, clock.now_us());
-    let (ticks, newest) = watch::channel(Arc::new(empty));
+    let (ticks, newest) = watch::channel(empty);
     let hall = Arc::new(Hall {
         settings: Arc::new(settings),
         ids,
@@ -225,7 +225,7 @@ fn run(
             metrics::queued(&name, "actions", actions);
             let (offset_us, error_us) = world.peer_clock_us();
             metrics::peer_clock(&name, offset_us, error_us);
-            ticks.send_replace(Arc::new(tick));
+            ticks.send_replace(tick);
             for driver in &hall.drivers {
                 // One that has so much to do that this does not fit looks by itself.
                 let _ = driver.tell(Command::Tick);

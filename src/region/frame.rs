@@ -1,20 +1,29 @@
 //! What a gateway shows at one tick: immutable, shared by all viewers. A viewer reads the complete set of one tick.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::codec::message::{AppState, Id, Scope};
 use crate::codec::row::{Shared, Told};
 use crate::space::{Grid, Pos, Region};
 
-/// All that a gateway shows at one tick.
-#[derive(Clone, Debug)]
+/// All that a gateway shows at one tick. `spots`, `entities` and `shared` run in parallel, region by region.
+#[derive(Debug)]
 pub struct Tick {
     /// The tick's number; it happens at `number * TICK_US`.
     pub number: u64,
     /// How regions map to partitions.
     pub grid: Grid,
     /// Regions that hold somebody, sorted by region.
-    pub frames: Vec<Arc<Frame>>,
+    pub frames: Vec<Frame>,
+    /// Positions, close together in memory: interest looks at all of them.
+    pub spots: Vec<Spot>,
+    /// The rest, looked at for those who are near.
+    pub entities: Vec<Entity>,
+    /// Samples in bits, made once for all viewers, for stride 1.
+    pub shared: Vec<Shared>,
+    /// The same for stride 2, 4 … of each entity, as far as the tick is an anchor.
+    pub strided: Vec<Shared>,
     /// By partition.
     pub partitions: Vec<PartitionStatus>,
     /// Events by partition, the newest last; `None` while they are not read, so that nobody takes offsets for missed.
@@ -22,11 +31,62 @@ pub struct Tick {
 }
 
 impl Tick {
-    /// The frames of a column of regions, with their numbers.
-    pub fn column(&self, (first, last): (Region, Region)) -> impl Iterator<Item = (usize, &Frame)> {
+    /// A tick at which nobody is there, and of a world of which nothing is known.
+    #[must_use]
+    pub fn empty(number: u64, grid: Grid) -> Tick {
+        Tick {
+            number,
+            grid,
+            frames: Vec::new(),
+            spots: Vec::new(),
+            entities: Vec::new(),
+            shared: Vec::new(),
+            strided: Vec::new(),
+            partitions: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The same with avatars, of which nothing was shown before.
+    #[cfg(test)]
+    pub(crate) fn with(mut self, mut avatars: Vec<(Spot, Entity)>) -> Tick {
+        avatars.sort_by_key(|(spot, _)| Region::of(spot.pos));
+        for (index, (spot, entity)) in (0..).zip(avatars) {
+            let region = Region::of(spot.pos);
+            if self.frames.last().is_none_or(|frame| frame.region != region) {
+                self.frames.push(Frame { region, altered: self.number, from: index, to: index });
+            }
+            self.frames.last_mut().expect("just pushed").to = index + 1;
+            self.spots.push(spot);
+            self.entities.push(entity);
+        }
+        self
+    }
+
+    /// Who is in a column of regions, as indices.
+    #[must_use]
+    pub fn column(&self, column: (Region, Region)) -> Range<usize> {
+        match self.frames_of(column) {
+            [first, .., last] => first.from as usize..last.to as usize,
+            [only] => only.from as usize..only.to as usize,
+            [] => 0..0,
+        }
+    }
+
+    fn frames_of(&self, (first, last): (Region, Region)) -> &[Frame] {
         let from = self.frames.partition_point(|frame| frame.region < first);
-        let within = self.frames[from..].iter().take_while(move |frame| frame.region <= last);
-        within.enumerate().map(move |(at, frame)| (from + at, &**frame))
+        let len = self.frames[from..].iter().take_while(|frame| frame.region <= last).count();
+        &self.frames[from..from + len]
+    }
+
+    /// The bits of an entity for viewers of a stride, 2^`level`; they are for those who hold what they start from.
+    #[must_use]
+    pub fn shared(&self, index: usize, level: u32) -> Option<&Shared> {
+        let Entity { strided_at, strides, .. } = self.entities[index];
+        match level.checked_sub(1) {
+            None => self.shared.get(index),
+            Some(level) => (level < u32::from(strides)).then(|| &self.strided[(strided_at + level) as usize]),
+        }
     }
 
     /// What there is in some columns of regions and partitions: who has seen the same before has seen all of it.
@@ -34,7 +94,7 @@ impl Tick {
     pub fn scene(&self, columns: impl Iterator<Item = (Region, Region)>, partitions: &[u16]) -> Scene {
         let altered = partitions.iter().map(|partition| self.partitions[usize::from(*partition)].altered).max();
         let mut scene = Scene { frames: 0, altered: altered.unwrap_or(0) };
-        for (_, frame) in columns.flat_map(|column| self.column(column)) {
+        for frame in columns.flat_map(|column| self.frames_of(column)) {
             scene.frames += 1;
             scene.altered = scene.altered.max(frame.altered);
         }
@@ -62,33 +122,17 @@ pub struct PartitionStatus {
     pub altered: u64,
 }
 
-/// The entities of one region at one tick. `spots`, `entities` and `shared` run in parallel.
-#[derive(Clone, Debug, Default)]
+/// A region that holds somebody at one tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// Which region.
     pub region: Region,
     /// Last tick at which it became different from the tick before: somebody came, left, moved or changed.
     pub altered: u64,
-    /// Positions, close together in memory: interest looks at all of them.
-    pub spots: Vec<Spot>,
-    /// The rest, looked at for those who are near.
-    pub entities: Vec<Entity>,
-    /// Samples in bits, made once for all viewers, for stride 1.
-    pub shared: Vec<Shared>,
-    /// The same for stride 2, 4 … of each entity, as far as the tick is an anchor.
-    pub strided: Vec<Shared>,
-}
-
-impl Frame {
-    /// The bits of an entity for viewers of a stride, 2^`level`; they are for those who hold what they start from.
-    #[must_use]
-    pub fn shared(&self, index: usize, level: u32) -> Option<&Shared> {
-        let Entity { strided_at, strides, .. } = self.entities[index];
-        match level.checked_sub(1) {
-            None => self.shared.get(index),
-            Some(level) => (level < u32::from(strides)).then(|| &self.strided[(strided_at + level) as usize]),
-        }
-    }
+    /// Who is in it: the first index,
+    pub from: u32,
+    /// and the one after the last.
+    pub to: u32,
 }
 
 /// Who is where: all that every viewer in reach looks at.
@@ -125,7 +169,7 @@ pub struct Entity {
     pub yaw: u8,
     /// Age as it is shown, see [`crate::codec::state::age_from_byte`]: within [`crate::limits::AGE_SLACK_MS`].
     pub age: u8,
-    /// Where its bits begin in [`Frame::strided`], and for how many strides there are any.
+    /// Where its bits begin in [`Tick::strided`], and for how many strides there are any.
     pub strided_at: u32,
     /// See above.
     pub strides: u8,

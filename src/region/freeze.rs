@@ -1,137 +1,93 @@
-//! The frames of one tick: partitions united by entity, the newest version of each, laid out by region.
+//! What is shown at one tick: partitions united by entity, the newest version of each, laid out by region.
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
 use super::fold::{Held, Leaver};
-use super::frame::{Entity, Frame, PartitionStatus, Ring, Spot, Tick};
-use super::handles::Shown;
+use super::frame::{Frame, PartitionStatus, Ring, Spot, Tick};
+use super::handles::{Handles, Shown};
 use super::submit::Facts;
 use super::world::{Part, World};
 use crate::codec::message::Id;
-use crate::codec::row::{Chain, Shared, Told};
-use crate::codec::state::{age_from_byte, age_to_byte};
-use crate::limits::{AGE_SLACK_MS, FACING_SLACK, LEAVER_US, MILLI_US, STALE_US, STRIDES, TICK_US};
+use crate::codec::row::{Chain, Shared};
+use crate::limits::{LEAVER_US, STALE_US, STRIDES, TICK_US};
 use crate::space::Region;
 
 impl World {
-    /// Freezes what is known into the frames of one tick: partitions united by entity, the newest version wins.
-    pub fn freeze(&mut self, number: u64, now_us: u64) -> Tick {
+    /// Freezes what is known into what is shown at one tick.
+    pub fn freeze(&mut self, number: u64, now_us: u64) -> Arc<Tick> {
         let tick_us = number * TICK_US;
-        let mut best: Vec<Option<&Held>> = vec![None; self.handles.shown.len()];
-        // Whether anybody shows it still. Who has left for another partition, which knows it, is there, even if what this
-        // one was told last is newer: then that partition lags.
-        let mut is_here = vec![false; best.len()];
-        for part in self.parts.iter().flatten() {
-            for (id, held) in part.fold.entities() {
-                let slot = &mut best[held.handle as usize];
-                is_here[held.handle as usize] |=
-                    held.leaver.is_none_or(|leaver| !self.has_left(id, held, leaver, part));
-                let rank = |held: &Held| (held.version, held.leaver.is_none());
-                if slot.is_none_or(|other| rank(held) > rank(other)) {
-                    *slot = Some(held);
-                }
-            }
-        }
-        let mut cells: FxHashMap<Region, usize> = FxHashMap::default();
-        let mut frames: Vec<Frame> = Vec::new();
-        for (handle, held) in best.iter().enumerate() {
-            let Some(held) = *held else { continue };
-            let shown = &mut self.handles.shown[handle];
-            if !is_here[handle] || shown.over.is_some_and(|over| over >= held.version) {
-                continue;
-            }
+        let here = newest(&self.parts, &self.handles);
+        let mut tick = Tick {
+            spots: Vec::with_capacity(here.len()),
+            entities: Vec::with_capacity(here.len()),
+            shared: Vec::with_capacity(here.len()),
+            partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).collect(),
+            events: self.parts.iter().map(|part| part.as_ref()?.actions.ring()).collect(),
+            ..Tick::empty(number, self.grid)
+        };
+        for (region, handle, held) in here {
+            let shown = &mut self.handles.shown[handle as usize];
             let fresh = shown.tick == 0;
-            let turned = held.yaw.wrapping_sub(shown.yaw) as i8;
-            if fresh || turned.unsigned_abs() > FACING_SLACK {
-                (shown.yaw, shown.moved) = (held.yaw, number);
+            shown.show(held, number, tick_us);
+            let strided_at = tick.strided.len();
+            let index = tick.spots.len() as u32;
+            tick.shared.push(share(shown, handle, number, fresh, &mut tick.strided));
+            tick.spots.push(shown.spot(handle, held, tick_us));
+            tick.entities.push(shown.entity(strided_at as u32, (tick.strided.len() - strided_at) as u8));
+            match tick.frames.last_mut() {
+                Some(frame) if frame.region == region => frame.to = index + 1,
+                Some(_) | None => tick.frames.push(Frame { region, altered: number, from: index, to: index + 1 }),
             }
-            if fresh || shown.pos != held.pos {
-                (shown.pos, shown.moved) = (held.pos, number);
-            }
-            let age_ms = u32::try_from(tick_us.saturating_sub(held.time_us) / MILLI_US).unwrap_or(u32::MAX);
-            if fresh || age_ms.abs_diff(age_from_byte(shown.age)) > AGE_SLACK_MS {
-                shown.age = age_to_byte(age_ms);
-            }
-            let profile = held.profile.0 > shown.profile.0;
-            if fresh || shown.state != held.state {
-                (shown.state, shown.changed) = (held.state, number);
-            }
-            if fresh || (profile && shown.profile.1 != held.profile.1) {
-                shown.renamed = number;
-            }
-            if profile {
-                shown.profile = held.profile.clone();
-            }
-            if held.teleported != shown.teleported.1 {
-                shown.teleported = (number, held.teleported);
-            }
-            shown.tick = number;
-            let region = Region::of(held.pos);
-            let cell = *cells.entry(region).or_insert_with(|| {
-                frames.push(Frame { region, ..Frame::default() });
-                frames.len() - 1
-            });
-            let frame = &mut frames[cell];
-            let strided_at = frame.strided.len() as u32;
-            frame.shared.push(share(shown, handle as u32, number, fresh, &mut frame.strided));
-            let altered = shown.changed.max(shown.renamed);
-            frame.spots.push(Spot {
-                id: shown.id,
-                touched: shown.moved.max(altered),
-                altered,
-                pos: held.pos,
-                handle: handle as u32,
-                epoch: shown.epoch,
-                age_us: u32::try_from(tick_us.saturating_sub(held.time_us)).unwrap_or(u32::MAX),
-            });
-            frame.entities.push(Entity {
-                yaw: shown.yaw,
-                age: shown.age,
-                strided_at,
-                strides: (frame.strided.len() - strided_at as usize) as u8,
-                teleported: shown.teleported.0,
-                moved: shown.moved,
-                changed: shown.changed,
-                renamed: shown.renamed,
-                state: held.state,
-                profile: shown.profile.1.clone(),
-            });
         }
         let Facts { fold_to_tick_us, remote_age_us, .. } = &mut self.facts;
         fold_to_tick_us.extend(self.admitted_us.drain(..).map(|at_us| now_us.saturating_sub(at_us)));
         remote_age_us.extend(self.arrived_us.drain(..).map(|at_us| tick_us.saturating_sub(at_us)));
-        frames.sort_unstable_by_key(|frame| frame.region);
-        let mut tick = Tick {
-            number,
-            grid: self.grid,
-            frames: Vec::new(),
-            partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).collect(),
-            events: self.parts.iter().map(|part| part.as_ref()?.actions.ring()).collect(),
-        };
-        date_frames(&mut frames, &self.frozen.frames, number);
-        tick.frames = frames.into_iter().map(Arc::new).collect();
+        date_frames(&mut tick, &self.frozen);
         date_partitions(&mut tick, &self.frozen);
+        let tick = Arc::new(tick);
         self.frozen = tick.clone();
         tick
     }
+}
 
-    /// Whether a leaver is no longer shown by the partition that it left: the other one knows it as well. However long
-    /// that takes, because the other stalls or has a backlog: who is never heard of there expires here. Where the
-    /// other is not followed nobody looks; 500 ms of this one's time must do.
-    fn has_left(&self, entity: Id, held: &Held, leaver: Leaver, here: &Part) -> bool {
-        match self.parts.get(usize::from(leaver.to)).and_then(Option::as_ref) {
-            Some(there) => there.fold.knows(entity, held.version),
-            None => here.fold.time_us.saturating_sub(leaver.since_us) >= LEAVER_US,
+/// Who is shown, by region and handle: partitions united by entity, the newest version of each.
+fn newest<'a>(parts: &'a [Option<Part>], handles: &Handles) -> Vec<(Region, u32, &'a Held)> {
+    let mut best: Vec<Option<&Held>> = vec![None; handles.shown.len()];
+    // Whether anybody shows it still. Who has left for another partition, which knows it, is there, even if what this
+    // one was told last is newer: then that partition lags.
+    let mut is_here = vec![false; best.len()];
+    for part in parts.iter().flatten() {
+        for (id, held) in part.fold.entities() {
+            let handle = held.handle as usize;
+            is_here[handle] |= held.leaver.is_none_or(|leaver| !has_left(id, held, leaver, part, parts));
+            let rank = |held: &Held| (held.version, held.leaver.is_none());
+            if best[handle].is_none_or(|other| rank(held) > rank(other)) {
+                best[handle] = Some(held);
+            }
         }
+    }
+    let is_over = |handle: usize, held: &Held| handles.shown[handle].over.is_some_and(|over| over >= held.version);
+    let all = best.into_iter().enumerate().filter_map(|(handle, held)| Some((handle, held?)));
+    let here = all.filter(|(handle, held)| is_here[*handle] && !is_over(*handle, held));
+    let mut here: Vec<_> = here.map(|(handle, held)| (Region::of(held.pos), handle as u32, held)).collect();
+    here.sort_unstable_by_key(|(region, handle, _)| (*region, *handle));
+    here
+}
+
+/// Whether a leaver is no longer shown by the partition that it left: the other one knows it as well. However long
+/// that takes, because the other stalls or has a backlog: who is never heard of there expires here. Where the
+/// other is not followed nobody looks; 500 ms of this one's time must do.
+fn has_left(entity: Id, held: &Held, leaver: Leaver, here: &Part, parts: &[Option<Part>]) -> bool {
+    match parts.get(usize::from(leaver.to)).and_then(Option::as_ref) {
+        Some(there) => there.fold.knows(entity, held.version),
+        None => here.fold.time_us.saturating_sub(leaver.since_us) >= LEAVER_US,
     }
 }
 
 /// Makes the bits that tell an entity's newest sample to all who hold what they were told at the anchors before, for
 /// each stride of which this tick is an anchor: those for stride 1, and appended to `out` the others.
 fn share(shown: &mut Shown, handle: u32, number: u64, fresh: bool, out: &mut Vec<Shared>) -> Shared {
-    let told = Told { pos: shown.pos, yaw: shown.yaw, age: shown.age };
+    let told = shown.told();
     if fresh {
         shown.chains = std::array::from_fn(|level| Chain::new(told, level));
         return Shared::default();
@@ -156,18 +112,21 @@ fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {
     })
 }
 
-/// Says of each frame since when it is as it is, by those of the tick before. Both are sorted.
-fn date_frames(frames: &mut [Frame], before: &[Arc<Frame>], number: u64) {
-    let mut before = before.iter().peekable();
+/// Says of each frame since when it is as it is, by the tick before. The frames of both are sorted.
+fn date_frames(tick: &mut Tick, before: &Tick) {
+    let Tick { number, frames, spots, .. } = tick;
+    let mut old_frames = before.frames.iter().peekable();
+    let who = |spot: &Spot| (spot.handle, spot.epoch);
     for frame in frames {
-        while before.next_if(|old| old.region < frame.region).is_some() {}
-        let same = |old: &&&Arc<Frame>| {
-            let who = |spot: &Spot| (spot.handle, spot.epoch);
+        while old_frames.next_if(|old| old.region < frame.region).is_some() {}
+        let spots = &spots[frame.from as usize..frame.to as usize];
+        let same = |old: &&&Frame| {
+            let old_spots = &before.spots[old.from as usize..old.to as usize];
             old.region == frame.region
-                && frame.spots.iter().all(|spot| spot.touched < number)
-                && old.spots.iter().map(who).eq(frame.spots.iter().map(who))
+                && spots.iter().all(|spot| spot.touched < *number)
+                && old_spots.iter().map(who).eq(spots.iter().map(who))
         };
-        frame.altered = before.peek().filter(same).map_or(number, |old| old.altered);
+        frame.altered = old_frames.peek().filter(same).map_or(*number, |old| old.altered);
     }
 }
 
@@ -190,6 +149,7 @@ mod tests {
     use super::*;
     use crate::codec::message::AppState;
     use crate::codec::record::{self, Note, Record, Sample, Stamp};
+    use crate::limits::MILLI_US;
     use crate::log::{Bounds, Polled, Source, Topic};
     use crate::region::owned::Place;
     use crate::region::script::{GRID, NOW_US, Script};
@@ -208,7 +168,7 @@ mod tests {
             let (time_us, yaw, state) = (NOW_US, 0, AppState::default());
             Sample { entity: 9, incarnation: 0, sequence, time_us, pos: pos(x), yaw, state, profile: None, note }
         };
-        let shown = |world: &mut World| world.freeze(1, NOW_US).frames.iter().map(|f| f.entities.len()).sum::<usize>();
+        let shown = |world: &mut World| world.freeze(1, NOW_US).spots.len();
         // Partition 0 missed the crossing.
         for (partition, sample, seen) in [
             (0, other(1, 51_000, Note::None), 2),
@@ -279,8 +239,7 @@ mod tests {
         /// Where avatar 9 is shown, x in cm.
         fn shown(&mut self) -> Option<i32> {
             let tick = self.world.freeze(self.now_us / 50_000, self.now_us);
-            let mut spots = tick.frames.iter().flat_map(|frame| &frame.spots);
-            spots.find(|spot| spot.id == 9).map(|spot| spot.pos.x)
+            tick.spots.iter().find(|spot| spot.id == 9).map(|spot| spot.pos.x)
         }
     }
 

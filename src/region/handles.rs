@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::fold::{Surroundings, Version};
+use super::fold::{Held, Surroundings, Version};
+use super::frame::{Entity, Spot};
 use crate::codec::message::{AppState, Id};
-use crate::codec::row::Chain;
-use crate::limits::STRIDES;
+use crate::codec::row::{Chain, Told};
+use crate::codec::state::{age_from_byte, age_to_byte};
+use crate::limits::{AGE_SLACK_MS, FACING_SLACK, MILLI_US, STRIDES};
 use crate::space::Pos;
 
 /// Dense numbers of entities, shared by the partitions that hold them, and what was last shown of each.
@@ -50,6 +52,76 @@ pub struct Shown {
     pub chains: [Chain; STRIDES],
     /// The version with which it left the world, or expired, in one partition; another may hold it still.
     pub over: Option<Version>,
+}
+
+impl Shown {
+    /// From now on this is shown of it, which it is at a tick.
+    pub fn show(&mut self, held: &Held, number: u64, tick_us: u64) {
+        let fresh = self.tick == 0;
+        let turned = held.yaw.wrapping_sub(self.yaw) as i8;
+        if fresh || turned.unsigned_abs() > FACING_SLACK {
+            (self.yaw, self.moved) = (held.yaw, number);
+        }
+        if fresh || self.pos != held.pos {
+            (self.pos, self.moved) = (held.pos, number);
+        }
+        let age_ms = u32::try_from(tick_us.saturating_sub(held.time_us) / MILLI_US).unwrap_or(u32::MAX);
+        if fresh || age_ms.abs_diff(age_from_byte(self.age)) > AGE_SLACK_MS {
+            self.age = age_to_byte(age_ms);
+        }
+        if fresh || self.state != held.state {
+            (self.state, self.changed) = (held.state, number);
+        }
+        let profile = held.profile.0 > self.profile.0;
+        if fresh || (profile && self.profile.1 != held.profile.1) {
+            self.renamed = number;
+        }
+        if profile {
+            self.profile = held.profile.clone();
+        }
+        if held.teleported != self.teleported.1 {
+            self.teleported = (number, held.teleported);
+        }
+        self.tick = number;
+    }
+
+    /// The sample that is shown.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        Told { pos: self.pos, yaw: self.yaw, age: self.age }
+    }
+
+    /// What of it every viewer in reach looks at.
+    #[must_use]
+    pub fn spot(&self, handle: u32, held: &Held, tick_us: u64) -> Spot {
+        let altered = self.changed.max(self.renamed);
+        Spot {
+            id: self.id,
+            touched: self.moved.max(altered),
+            altered,
+            pos: self.pos,
+            handle,
+            epoch: self.epoch,
+            age_us: u32::try_from(tick_us.saturating_sub(held.time_us)).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The rest, and where its bits are in [`crate::region::Tick::strided`].
+    #[must_use]
+    pub fn entity(&self, strided_at: u32, strides: u8) -> Entity {
+        Entity {
+            yaw: self.yaw,
+            age: self.age,
+            strided_at,
+            strides,
+            teleported: self.teleported.0,
+            moved: self.moved,
+            changed: self.changed,
+            renamed: self.renamed,
+            state: self.state,
+            profile: self.profile.1.clone(),
+        }
+    }
 }
 
 impl Handles {

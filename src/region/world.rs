@@ -2,6 +2,8 @@
 //! have to say, and freezes frames. Driven by `edge` and by the simulation: both call [`World::submit`],
 //! [`World::step`] and, on the tick, [`World::freeze`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::actions::Actions;
@@ -59,7 +61,7 @@ pub struct World {
     pub facts: Facts,
     upkeep_us: u64,
     /// The last tick.
-    pub(super) frozen: Tick,
+    pub(super) frozen: Arc<Tick>,
 }
 
 /// Where gateways are numbered.
@@ -114,7 +116,7 @@ impl World {
             claim: None,
             facts: Facts::default(),
             upkeep_us: 0,
-            frozen: Tick { number: 0, grid, frames: Vec::new(), partitions: Vec::new(), events: Vec::new() },
+            frozen: Arc::new(Tick::empty(0, grid)),
         }
     }
 

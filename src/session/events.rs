@@ -105,11 +105,9 @@ mod tests {
             Arc::new(Event { offset: 0, from: 1, scope, pos, name, data: data.into() })
         };
         let mut tick = Tick {
-            number: 1,
-            grid: Grid { w: 1, h: 1 },
-            frames: Vec::new(),
             partitions: vec![PartitionStatus::default()],
             events: vec![Some(Arc::new(ring(Vec::new())))],
+            ..Tick::empty(1, Grid { w: 1, h: 1 })
         };
         let mut cursors = Cursors::default();
         let mut pull = |tick: &Tick, room, depth| {
@@ -141,11 +139,9 @@ mod tests {
             (ring(5, 5), Some(5)),
         ] {
             let tick = Tick {
-                number: 1,
-                grid: Grid { w: 1, h: 1 },
-                frames: Vec::new(),
                 partitions: vec![PartitionStatus::default()],
                 events: vec![ring.clone()],
+                ..Tick::empty(1, Grid { w: 1, h: 1 })
             };
             let mut out = Vec::new();
             cursors.pull(&tick, &[0], (Pos::default(), 10.0), (1_000, 1_000), &mut out);
@@ -164,11 +160,9 @@ mod tests {
             Some(Arc::new(Ring { start: 0, end: n, events: (0..n).map(|offset| Arc::new(event(offset))).collect() }))
         };
         let mut tick = Tick {
-            number: 0,
-            grid: Grid { w: 2, h: 1 },
-            frames: Vec::new(),
             partitions: vec![PartitionStatus::default(); 2],
             events: vec![Some(Arc::default()), Some(Arc::default())],
+            ..Tick::empty(0, Grid { w: 2, h: 1 })
         };
         let (mut cursors, mut budget, mut out) = (Cursors::default(), Budget::new(0), Vec::new());
         budget.ask(BUDGET_MIN);

@@ -240,8 +240,8 @@ mod tests {
     use crate::codec::Heard;
     use crate::codec::message::{Act, Hello, In, Move, Scope, View as ViewWish};
     use crate::limits::{ROWS_MAX, SECOND_US, TICK_US};
-    use crate::region::frame::{Entity, Event, Frame, PartitionStatus, Ring, Spot};
-    use crate::space::{Grid, Pos, Region};
+    use crate::region::frame::{Entity, Event, PartitionStatus, Ring, Spot};
+    use crate::space::{Grid, Pos};
 
     const NOW_US: u64 = 1_700_000_000 * SECOND_US;
 
@@ -326,15 +326,12 @@ mod tests {
         let (scope, pos, data) = (Scope::Nearby, Pos::default(), "x".repeat(2_000));
         let event = |offset| Event { offset, from: 9, scope, pos, name: "x".into(), data: data.as_str().into() };
         let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
-        let frame =
-            Frame { region: Region { x: 0, z: 0 }, spots: vec![spot], entities: vec![avatar], ..Frame::default() };
-        Tick {
-            number,
-            grid: Grid { w: 1, h: 1 },
-            frames: vec![Arc::new(frame)],
+        let tick = Tick {
             partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }],
             events: vec![Some(Arc::new(Ring { start: 0, end: n, events }))],
-        }
+            ..Tick::empty(number, Grid { w: 1, h: 1 })
+        };
+        tick.with(vec![(spot, avatar)])
     }
 
     #[test]

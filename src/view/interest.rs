@@ -13,10 +13,8 @@ pub struct Candidate {
     /// Who comes first: the square of its distance in cm², a fifth more if it is not held, so that two at the same
     /// distance do not take turns; then the handle. All ranks differ.
     pub rank: u64,
-    /// Its index in the frame.
+    /// Its index in the tick.
     pub index: u32,
-    /// Index of its frame in the tick; a world has 256 x 256 regions at most.
-    pub frame: u16,
     /// The slot that holds it, or [`NO_SLOT`].
     pub slot: u16,
 }
@@ -37,8 +35,8 @@ pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &Table, out: &
     // At most 141 m: their squares fit 32 bits.
     let cm2 = |metres: f64| u64::from((metres * 100.0) as u32).pow(2);
     let (inner2, outer2) = (cm2(radius_m), cm2(radius_m * HYSTERESIS));
-    for (number, frame) in Region::columns(at, radius_m * HYSTERESIS).flat_map(|column| tick.column(column)) {
-        for (index, spot) in frame.spots.iter().enumerate() {
+    for column in Region::columns(at, radius_m * HYSTERESIS).map(|column| tick.column(column)) {
+        for (index, spot) in column.clone().zip(&tick.spots[column]) {
             let distance2 = spot.pos.distance2(at);
             if distance2 > outer2 || spot.id == me {
                 continue;
@@ -50,7 +48,7 @@ pub fn gather(me: Id, at: Pos, radius_m: f64, tick: &Tick, table: &Table, out: &
                 _ => distance2,
             };
             let rank = distance2 << 32 | u64::from(spot.handle);
-            out.push(Candidate { rank, index: index as u32, frame: number as u16, slot });
+            out.push(Candidate { rank, index: index as u32, slot });
         }
     }
 }
@@ -174,7 +172,7 @@ mod tests {
 
     fn candidate(handle: usize, distance2: u32) -> Candidate {
         let rank = u64::from(distance2) << 32 | handle as u64;
-        Candidate { rank, index: handle as u32, frame: 0, slot: 0 }
+        Candidate { rank, index: handle as u32, slot: 0 }
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What one client holds, and the difference that brings it closer to what it should hold: `interest` picks who
 //! matters, `table` is what was last handed to the socket, `budget` how many bytes may go, and `costs` what takes
-//! how many. Pure; pulls frames.
+//! how many. Pure; pulls from ticks.
 
 pub mod budget;
 mod costs;
@@ -318,8 +318,8 @@ impl View {
                 rest.push(*candidate);
                 continue;
             }
-            let (frame, index) = (&*tick.frames[usize::from(candidate.frame)], candidate.index as usize);
-            let (spot, shared) = (&frame.spots[index], frame.shared.get(index));
+            let index = candidate.index as usize;
+            let (spot, shared) = (&tick.spots[index], tick.shared.get(index));
             match (followers.follow(slot, spot, shared), shared) {
                 (Followed::Now, Some(shared)) => {
                     out.rows.shared.push((candidate.slot, shared.bits));
@@ -336,22 +336,22 @@ impl View {
     /// Whether there is something to tell of a candidate, and what it costs.
     fn due(&self, candidate: &Candidate, level: u8, tick: &Tick) -> Option<Due> {
         let told = self.table.told(candidate.slot);
-        let (frame, index) = (&tick.frames[usize::from(candidate.frame)], candidate.index as usize);
-        if frame.spots[index].touched <= told {
+        let index = candidate.index as usize;
+        if tick.spots[index].touched <= told {
             return None;
         }
-        let entity = &frame.entities[index];
+        let entity = &tick.entities[index];
         let (news, row) = match self.costs.encoding {
             _ if entity.moved <= told => (News::Nothing, 0),
             Encoding::Json => (News::Row, JSON_ROW),
             Encoding::MessagePack => {
                 let trail = self.table.trail(candidate.slot);
                 let level = u32::from(level);
-                let shared = frame.shared(index, level);
+                let shared = tick.shared(index, level);
                 match shared.filter(|shared| shared.is_for(trail)) {
                     Some(shared) => (News::Shared(level), GAP + shared.bits.len() as usize),
                     None => {
-                        let told = frame.spots[index].told(entity);
+                        let told = tick.spots[index].told(entity);
                         let surprise = shared.map_or(trail.surprise, |shared| shared.next.surprise_after(trail, told));
                         (News::Single(surprise), SINGLE_GAP + row::len(trail, &told, surprise))
                     }
@@ -377,8 +377,8 @@ impl View {
     ) -> bool {
         missing.sort_unstable_by_key(|c| c.rank);
         for candidate in missing.drain(..) {
-            let frame = &tick.frames[usize::from(candidate.frame)];
-            let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
+            let index = candidate.index as usize;
+            let (spot, entity) = (tick.spots[index], &tick.entities[index]);
             let cost = self.costs.enter(entity);
             if *left < keep + cost {
                 return false;
@@ -417,8 +417,8 @@ impl View {
                 continue;
             }
             left -= cost;
-            let frame = &tick.frames[usize::from(candidate.frame)];
-            let (spot, entity) = (frame.spots[candidate.index as usize], &frame.entities[candidate.index as usize]);
+            let index = candidate.index as usize;
+            let (spot, entity) = (tick.spots[index], &tick.entities[index]);
             let slot = candidate.slot;
             let way2_cm = self.table.trail(slot).last.pos.distance2(spot.pos);
             summary.error_max2_cm = summary.error_max2_cm.max(way2_cm);
@@ -438,7 +438,7 @@ impl View {
                 }
                 News::Shared(level) => {
                     // These bits say nothing of a jump: one that ended where it began is not told.
-                    let shared = frame.shared(candidate.index as usize, level).expect("it is due");
+                    let shared = tick.shared(index, level).expect("it is due");
                     out.rows.shared.push((slot, shared.bits));
                     self.table.go_to(slot, &shared.next);
                 }

@@ -1,12 +1,19 @@
+//! What a view tells, on small budgets and in many regions.
+
 use super::*;
 use crate::client::Mirror;
 use crate::codec::bits::Put;
 use crate::limits::{BUDGET_MIN, ROWS_MAX, TICK_US};
-use crate::region::frame::{Entity, Frame, PartitionStatus, Spot};
+use crate::region::frame::{Entity, PartitionStatus, Spot};
 use crate::space::{Grid, Region};
 use budget::Budget;
 use proptest::prelude::*;
-use std::sync::Arc;
+
+/// A tick at which nobody is there, of a world of one partition.
+fn known(number: u64) -> Tick {
+    let partitions = vec![PartitionStatus { complete: true, ..PartitionStatus::default() }];
+    Tick { partitions, events: vec![None], ..Tick::empty(number, Grid { w: 1, h: 1 }) }
+}
 
 /// A tick at which `n` stand in a row and have just moved and changed; the last has a long profile.
 fn crowd(number: u64, n: u64) -> Tick {
@@ -22,16 +29,7 @@ fn crowd(number: u64, n: u64) -> Tick {
         ..Entity::default()
     };
     let spot = |i: u64| Spot { id: i + 1, touched: number, pos: pos(i), handle: i as u32, epoch: 1, ..Spot::default() };
-    let spots = (0..n).map(spot).collect();
-    let frame =
-        Frame { region: Region { x: 0, z: 0 }, spots, entities: (0..n).map(entity).collect(), ..Frame::default() };
-    Tick {
-        number,
-        grid: Grid { w: 1, h: 1 },
-        frames: vec![Arc::new(frame)],
-        partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }],
-        events: vec![None],
-    }
+    known(number).with((0..n).map(|i| (spot(i), entity(i))).collect())
 }
 
 #[test]
@@ -42,8 +40,7 @@ fn leaves_keep_to_the_budget_and_those_that_wait_stay_held() {
         let mut reader = crate::codec::state::Known::default();
         let mut step = |number: u64, n: u64, epoch: u16, room: usize| {
             let mut tick = crowd(number, n);
-            let frame = Arc::get_mut(&mut tick.frames[0]).expect("just made");
-            frame.spots.iter_mut().for_each(|spot| spot.epoch = epoch);
+            tick.spots.iter_mut().for_each(|spot| spot.epoch = epoch);
             let turn = Turn {
                 tick: &tick,
                 me: 999,
@@ -123,7 +120,7 @@ fn a_neighbour_in_the_last_of_many_regions_is_told_of() {
     // One stands in each of 20 x 16 regions of 128 m, too many for a byte; the viewer stands in the last.
     let regions = || (0..20).flat_map(|x| (0..16).map(move |z| Region { x, z }));
     let here = |number: u64| Pos { x: 19 * 12_800 + number as i32, y: 0, z: 15 * 12_800 };
-    let frame = |i: usize, region: Region, number: u64| {
+    let avatar = |i: usize, region: Region, number: u64| {
         let is_last = region == Region::of(here(number));
         let pos = if is_last { here(number) } else { Pos { x: region.x * 12_800, y: 0, z: region.z * 12_800 } };
         let entity = Entity {
@@ -144,15 +141,10 @@ fn a_neighbour_in_the_last_of_many_regions_is_told_of() {
             epoch: 1,
             ..Spot::default()
         };
-        Arc::new(Frame { region, spots: vec![spot], entities: vec![entity], ..Frame::default() })
+        (spot, entity)
     };
-    let tick = |number: u64| Tick {
-        number,
-        grid: Grid { w: 1, h: 1 },
-        frames: regions().enumerate().map(|(i, region)| frame(i, region, number)).collect(),
-        partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }],
-        events: vec![None],
-    };
+    let tick =
+        |number: u64| known(number).with(regions().enumerate().map(|(i, region)| avatar(i, region, number)).collect());
     let (mut view, mut delta) = (View::new(Encoding::MessagePack), Delta::default());
     let mut step = |tick: &Tick, delta: &mut Delta| {
         view.step(

@@ -143,8 +143,8 @@ pub fn run(step: &str, said: &Said) -> Result<u64> {
         // The last one is shown until the next is there, as on a gateway.
         shown = Some(tick);
     }
-    let in_frames = shown.map_or(0, |tick| tick.frames.iter().map(|frame| frame.spots.len()).sum());
-    ensure!(in_frames == crowd, "{in_frames} of {crowd} are in the frames");
+    let in_tick = shown.map_or(0, |tick| tick.spots.len());
+    ensure!(in_tick == crowd, "{in_tick} of {crowd} are in the tick");
     for client in &clients[..VIEWERS] {
         ensure!(client.mirror.len() == crowd - 1, "a client holds {} of {crowd} less one", client.mirror.len());
     }
@@ -282,7 +282,7 @@ fn watch(tick: &Tick, viewers: &mut [Viewer], said: &[[f64; 4]], now_us: u64, co
         let [x, y, z, _] = said[i];
         let (me, at) = (entity(i), Pos::from_metres([x, y, z]).unwrap_or_default());
         if table.is_empty() {
-            let shown = tick.frames.iter().flat_map(|frame| frame.spots.iter().zip(&frame.entities));
+            let shown = tick.spots.iter().zip(&tick.entities);
             shown.filter(|(spot, _)| spot.id != me).for_each(|(spot, entity)| {
                 table.enter(*spot, entity, tick.number);
             });

@@ -1,5 +1,7 @@
 //! The gateway's own way: a real world, real views and budgets, real bytes, and the receiving end that reads them.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, bail};
 use nearcast::client::Mirror;
 use nearcast::codec::message::{AppState, Id};
@@ -57,7 +59,7 @@ pub struct Ours {
     settings: Settings,
     world: World,
     log: MemoryLog,
-    tick: Option<Tick>,
+    tick: Option<Arc<Tick>>,
     /// By person, the facing that they said last.
     facing: Vec<u8>,
     clients: Vec<Client>,

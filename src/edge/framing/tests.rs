@@ -1,3 +1,5 @@
+//! Frames as they come in pieces, and those that RFC 6455 forbids.
+
 use super::*;
 use proptest::prelude::*;
 
