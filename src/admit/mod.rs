@@ -4,6 +4,8 @@
 pub mod movement;
 pub mod rate;
 
+use crate::codec::message::ByeOut;
+
 /// Why a message has no effect. The code is told to the client and counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
@@ -181,6 +183,13 @@ impl Close {
             Close::BadMessages => "three messages within ten seconds could not be read",
             Close::NoWorld => "no such world on this gateway; its settings name those there are",
         }
+    }
+
+    /// How the client is told, before the WebSocket closes.
+    #[must_use]
+    pub fn bye(self) -> ByeOut {
+        let (code, text, again) = (self.code(), self.text().into(), self.again());
+        ByeOut { code, text, again: again.is_some(), after_ms: again.unwrap_or(0) }
     }
 
     /// Whether to come back, and after how many ms at the earliest.

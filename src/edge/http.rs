@@ -213,7 +213,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn take(shared: &Arc<Shared>) -> Option<Place> {
+    /// The next one; `None` if all are taken.
+    pub(super) fn take(shared: &Arc<Shared>) -> Option<Place> {
         let free = |open: usize| (open < CONNECTIONS_MAX).then_some(open + 1);
         shared.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).ok()?;
         metrics::connection_count(1);

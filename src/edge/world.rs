@@ -219,7 +219,7 @@ fn run(
             let tick = world.freeze(number, now_us);
             metrics::ticked(clock.now_us() - number * TICK_US, started.elapsed(), number - next_tick);
             next_tick = number + 1;
-            metrics::world_sizes(&name, world.owned(), tick.frames.len(), world.followed());
+            metrics::world_sizes(&name, world.owned(), tick.cells.len(), world.followed());
             let (samples, actions) = world.waiting();
             metrics::queued(&name, "samples", samples);
             metrics::queued(&name, "actions", actions);

@@ -143,9 +143,10 @@ impl Session {
     }
 
     fn judge(&mut self, step: &Move, now_us: u64) -> Result<Place, Refusal> {
-        let (pos, jumped) = self.movement.admit(step.pos, &self.world, now_us)?;
+        // The place comes last: what is refused has no effect.
         let yaw = yaw_from_degrees(step.yaw).ok_or(Refusal::NotFinite)?;
         let time_us = self.clock.map(step.time, now_us).ok_or(Refusal::NotFinite)?;
+        let (pos, jumped) = self.movement.admit(step.pos, &self.world, now_us)?;
         Ok(Place { time_us, pos, yaw, state: step.state, jumped })
     }
 

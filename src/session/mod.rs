@@ -16,7 +16,7 @@ use crate::admit::movement::Movement;
 use crate::admit::{Close, Refusal};
 use crate::clock::ClientClock;
 use crate::codec::Encoding;
-use crate::codec::message::{ByeOut, Id, Out, Refuse, Unknown};
+use crate::codec::message::{Id, Out, Refuse, Unknown};
 use crate::codec::state::Context;
 use crate::region::frame::Tick;
 use crate::region::owned::Place;
@@ -198,9 +198,7 @@ impl Session {
     }
 
     fn close(&mut self, close: Close, out: &mut Vec<Effect>) {
-        let again = close.again();
-        let (code, text) = (close.code(), close.text().into());
-        self.send(&Out::Bye(ByeOut { code, text, again: again.is_some(), after_ms: again.unwrap_or(0) }), out);
+        self.send(&Out::Bye(close.bye()), out);
         out.push(Effect::Close(close));
         let entity = self.entity;
         match close {
@@ -378,6 +376,19 @@ mod tests {
             assert!(number - shown <= 4 * TURN_TICKS, "nothing shown for {} ticks", number - shown);
         }
         assert_eq!(told, 10, "all events");
+    }
+
+    #[test]
+    fn a_move_without_a_facing_or_a_time_moves_nobody() {
+        let mut client = Client::placed();
+        let at = client.session.movement.pos();
+        for (time, yaw) in [(0.0, f64::NAN), (f64::INFINITY, 0.0)] {
+            let state = crate::codec::message::AppState::default();
+            let pos = [1.0, 0.0, 1.0];
+            let effects = client.say(In::Move(Move { time, pos, yaw, state, seen: None, held_ms: None }));
+            assert_eq!(client.heard(&effects), ["not_finite"]);
+            assert_eq!(client.session.movement.pos(), at);
+        }
     }
 
     #[test]

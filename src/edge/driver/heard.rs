@@ -16,12 +16,17 @@ const BOUNDS: Bounds = Bounds { bytes: MESSAGE_BYTES_MAX, fragments: FRAGMENTS_M
 
 impl Driver {
     /// Reads what is there, up to a bound: who sends more waits for the next turn.
-    pub(super) fn read(&mut self, index: usize, connection: &mut Connection, to_the_end: bool) -> Next {
-        let mut buffer = std::mem::take(&mut self.buffer);
+    pub(super) fn read(
+        &mut self,
+        index: usize,
+        connection: &mut Connection,
+        buffer: &mut [u8],
+        to_the_end: bool,
+    ) -> Next {
         let mut next = Next::Stays;
         let mut reads = 0;
         while next == Next::Stays {
-            match connection.socket.read(&mut buffer) {
+            match connection.socket.read(buffer) {
                 Ok(0) => next = Next::Lost,
                 Ok(len) => {
                     self.lap = Instant::now();
@@ -31,7 +36,7 @@ impl Driver {
                         break;
                     }
                     if reads == READS_MAX {
-                        self.again.push(index);
+                        self.again.push((index, to_the_end));
                         break;
                     }
                 }
@@ -40,7 +45,6 @@ impl Driver {
                 Err(_) => next = Next::Lost,
             }
         }
-        self.buffer = buffer;
         next
     }
 

@@ -76,7 +76,6 @@ impl Opening {
             rests: Vec::new(),
             again: Vec::new(),
             owed: Vec::new(),
-            buffer: vec![0; READ_BYTES_MAX],
             out: Vec::new(),
             outs: vec![Vec::new(); BATCH],
             effects: Vec::new(),
@@ -124,11 +123,10 @@ struct Driver {
     /// By token: who has nothing to say for a while, and in which world. Apart from the connections, which need not be
     /// touched for it.
     rests: Vec<Option<(usize, Rest)>>,
-    /// Tokens of those who had more to read than one turn allows.
-    again: Vec<usize>,
+    /// Tokens of those who had more to read than one turn allows, and whether that is the last they say.
+    again: Vec<(usize, bool)>,
     /// What worlds must be told, and had no room for.
     owed: Vec<(usize, Submit)>,
-    buffer: Vec<u8>,
     /// Frames for the connection at hand.
     out: Vec<u8>,
     /// The same for those of a batch.
@@ -146,10 +144,11 @@ impl Driver {
         let mut read_us = next_read_us(self.clock.now_us());
         let mut care_us = 0;
         let mut events = Events::with_capacity(1_024);
+        let mut buffer = vec![0; READ_BYTES_MAX];
         loop {
             let now_us = self.clock.now_us();
             if now_us >= read_us {
-                self.read_ready(&mut events);
+                self.read_ready(&mut events, &mut buffer);
                 self.pay();
                 read_us = next_read_us(now_us);
             }
@@ -234,7 +233,7 @@ impl Driver {
             }
             Err(_) => {
                 error!("a session made a mistake and is ended");
-                self.effects = Vec::new();
+                self.apologise(&mut connection);
                 self.drop_socket(index, *connection);
             }
         }
@@ -264,9 +263,9 @@ impl Driver {
 
     // --- reading --------------------------------------------------------------------------------------------------
 
-    fn read_ready(&mut self, events: &mut Events) {
-        for index in std::mem::take(&mut self.again) {
-            self.with(index, |driver, connection| driver.read(index, connection, false));
+    fn read_ready(&mut self, events: &mut Events, buffer: &mut [u8]) {
+        for (index, to_the_end) in std::mem::take(&mut self.again) {
+            self.with(index, |driver, connection| driver.read(index, connection, buffer, to_the_end));
         }
         loop {
             if let Err(error) = self.poll.poll(events, Some(Duration::ZERO)) {
@@ -279,7 +278,7 @@ impl Driver {
                 let index = event.token().0;
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
                     let to_the_end = event.is_read_closed() || event.is_error();
-                    self.with(index, |driver, connection| driver.read(index, connection, to_the_end));
+                    self.with(index, |driver, connection| driver.read(index, connection, buffer, to_the_end));
                 } else {
                     self.with(index, |_, _| Next::Stays);
                 }
@@ -385,3 +384,6 @@ impl Driver {
 fn next_read_us(now_us: u64) -> u64 {
     ((now_us + READ_AHEAD_US) / FLUSH_US + 1) * FLUSH_US - READ_AHEAD_US
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::{Connection, Driver};
 use crate::admit::Close;
 use crate::codec::Payload;
-use crate::codec::message::{Id, In};
+use crate::codec::message::{Id, In, Out};
 use crate::edge::framing::{self, Opcode};
 use crate::edge::line::Mailbox;
 use crate::edge::world::Hall;
@@ -19,23 +19,16 @@ use crate::region::Submit;
 use crate::session::rest::Rest;
 use crate::session::{Effect, Input, Note, Session, ping_payload};
 
-/// A session's entry in the directory. It goes with the session, also when that ends by a mistake of ours.
+/// A session's entry in the directory. It goes with the session.
 struct Presence {
     hall: Arc<Hall>,
     id: Id,
-    entity: Id,
-    /// The session has said the last thing it had to say to the world.
-    ended: bool,
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
         self.hall.directory.remove(&self.id);
         metrics::session_count(&self.hall.settings.name, -1);
-        if !self.ended {
-            metrics::closed(Close::Internal);
-            let _ = self.hall.inbox.try_send(Submit::Gone { entity: self.entity });
-        }
     }
 }
 
@@ -75,7 +68,7 @@ impl Driver {
         let (Some(id), Some(entity)) = (hall.ids.take(), hall.ids.take()) else { return };
         hall.directory.insert(id, Mailbox::new(self.line.clone(), Token(index)));
         metrics::session_count(&hall.settings.name, 1);
-        let presence = Presence { hall: hall.clone(), id, entity, ended: false };
+        let presence = Presence { hall: hall.clone(), id };
         let settings = hall.settings.clone();
         let session = Session::new(id, entity, connection.encoding, settings, connection.opened_us);
         connection.seat = Some(Seat { session, hall: at, presence });
@@ -124,8 +117,7 @@ impl Driver {
 
     fn perform(&mut self, effect: Effect, hall: usize, busy: &mut Vec<u64>, close: &mut Option<Close>) {
         match effect {
-            Effect::Send(Payload::Text(text)) => framing::write(&mut self.out, Opcode::Text, text.as_bytes()),
-            Effect::Send(Payload::Binary(bytes)) => framing::write(&mut self.out, Opcode::Binary, &bytes),
+            Effect::Send(payload) => self.send(&payload),
             Effect::Ping(number) => framing::write(&mut self.out, Opcode::Ping, &ping_payload(number)),
             Effect::Pong(payload) => framing::write(&mut self.out, Opcode::Pong, &payload),
             Effect::Submit(submit) => self.submit(hall, submit, busy),
@@ -136,6 +128,13 @@ impl Driver {
                 metrics::noted(&note);
             }
             Effect::Close(why) => *close = Some(why),
+        }
+    }
+
+    fn send(&mut self, payload: &Payload) {
+        match payload {
+            Payload::Text(text) => framing::write(&mut self.out, Opcode::Text, text.as_bytes()),
+            Payload::Binary(bytes) => framing::write(&mut self.out, Opcode::Binary, bytes),
         }
     }
 
@@ -192,9 +191,23 @@ impl Driver {
     }
 
     fn stand_up(&mut self, connection: &mut Connection) {
-        if let Some(mut seat) = connection.seat.take() {
-            debug!(session = seat.presence.id, "session ended");
-            seat.presence.ended = true;
+        if let Some(seat) = connection.seat.take() {
+            debug!(session = seat.id(), "session ended");
         }
+    }
+
+    /// A mistake of ours has ended a session: its world and its client are told, as far as the socket takes it at once.
+    pub(super) fn apologise(&mut self, connection: &mut Connection) {
+        let close = Close::Internal;
+        metrics::closed(close);
+        if let Some(seat) = connection.seat.take() {
+            self.owed.push((seat.hall, Submit::Gone { entity: seat.session.entity() }));
+        }
+        self.out.clear();
+        self.send(&connection.encoding.encode(&Out::Bye(close.bye())));
+        framing::write_close(&mut self.out, Some(close.code()), close.text());
+        let now_us = self.clock.now_us();
+        let _ = connection.unsent.write(&mut connection.socket, &self.out, now_us);
+        self.out.clear();
     }
 }
