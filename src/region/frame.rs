@@ -14,8 +14,8 @@ pub struct Tick {
     pub number: u64,
     /// How regions map to partitions.
     pub grid: Grid,
-    /// Regions that hold somebody, sorted by region.
-    pub frames: Vec<Frame>,
+    /// Regions that hold somebody, sorted.
+    pub cells: Vec<Cell>,
     /// Positions, close together in memory: interest looks at all of them.
     pub spots: Vec<Spot>,
     /// The rest, looked at for those who are near.
@@ -37,7 +37,7 @@ impl Tick {
         Tick {
             number,
             grid,
-            frames: Vec::new(),
+            cells: Vec::new(),
             spots: Vec::new(),
             entities: Vec::new(),
             shared: Vec::new(),
@@ -51,32 +51,38 @@ impl Tick {
     #[cfg(test)]
     pub(crate) fn with(mut self, mut avatars: Vec<(Spot, Entity)>) -> Tick {
         avatars.sort_by_key(|(spot, _)| Region::of(spot.pos));
-        for (index, (spot, entity)) in (0..).zip(avatars) {
+        for (spot, entity) in avatars {
             let region = Region::of(spot.pos);
-            if self.frames.last().is_none_or(|frame| frame.region != region) {
-                self.frames.push(Frame { region, altered: self.number, from: index, to: index });
-            }
-            self.frames.last_mut().expect("just pushed").to = index + 1;
-            self.spots.push(spot);
-            self.entities.push(entity);
+            self.push(region, spot, entity);
         }
         self
+    }
+
+    /// Puts an avatar behind all others, in the region of the last one or in a later one.
+    pub(super) fn push(&mut self, region: Region, spot: Spot, entity: Entity) {
+        let index = self.spots.len();
+        match self.cells.last_mut() {
+            Some(cell) if cell.region == region => cell.to = index + 1,
+            Some(_) | None => self.cells.push(Cell { region, altered: self.number, from: index, to: index + 1 }),
+        }
+        self.spots.push(spot);
+        self.entities.push(entity);
     }
 
     /// Who is in a column of regions, as indices.
     #[must_use]
     pub fn column(&self, column: (Region, Region)) -> Range<usize> {
-        match self.frames_of(column) {
-            [first, .., last] => first.from as usize..last.to as usize,
-            [only] => only.from as usize..only.to as usize,
+        match self.cells_of(column) {
+            [first, .., last] => first.from..last.to,
+            [only] => only.range(),
             [] => 0..0,
         }
     }
 
-    fn frames_of(&self, (first, last): (Region, Region)) -> &[Frame] {
-        let from = self.frames.partition_point(|frame| frame.region < first);
-        let len = self.frames[from..].iter().take_while(|frame| frame.region <= last).count();
-        &self.frames[from..from + len]
+    fn cells_of(&self, (first, last): (Region, Region)) -> &[Cell] {
+        let from = self.cells.partition_point(|cell| cell.region < first);
+        let len = self.cells[from..].iter().take_while(|cell| cell.region <= last).count();
+        &self.cells[from..from + len]
     }
 
     /// The bits of an entity for viewers of a stride, 2^`level`; they are for those who hold what they start from.
@@ -93,10 +99,10 @@ impl Tick {
     #[must_use]
     pub fn scene(&self, columns: impl Iterator<Item = (Region, Region)>, partitions: &[u16]) -> Scene {
         let altered = partitions.iter().map(|partition| self.partitions[usize::from(*partition)].altered).max();
-        let mut scene = Scene { frames: 0, altered: altered.unwrap_or(0) };
-        for frame in columns.flat_map(|column| self.frames_of(column)) {
-            scene.frames += 1;
-            scene.altered = scene.altered.max(frame.altered);
+        let mut scene = Scene { cells: 0, altered: altered.unwrap_or(0) };
+        for cell in columns.flat_map(|column| self.cells_of(column)) {
+            scene.cells += 1;
+            scene.altered = scene.altered.max(cell.altered);
         }
         scene
     }
@@ -105,8 +111,8 @@ impl Tick {
 /// What there is somewhere, in two figures that no change leaves as they were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scene {
-    /// Frames.
-    pub frames: u32,
+    /// Regions that hold somebody.
+    pub cells: u32,
     /// The last tick at which one of them, or a partition, became different from the tick before.
     pub altered: u64,
 }
@@ -124,15 +130,23 @@ pub struct PartitionStatus {
 
 /// A region that holds somebody at one tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct Cell {
     /// Which region.
     pub region: Region,
     /// Last tick at which it became different from the tick before: somebody came, left, moved or changed.
     pub altered: u64,
-    /// Who is in it: the first index,
-    pub from: u32,
-    /// and the one after the last.
-    pub to: u32,
+    /// The first of those in it, as an index.
+    pub from: usize,
+    /// The index after the last.
+    pub to: usize,
+}
+
+impl Cell {
+    /// Who is in it, as indices.
+    #[must_use]
+    pub fn range(&self) -> Range<usize> {
+        self.from..self.to
+    }
 }
 
 /// Who is where: all that every viewer in reach looks at.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::fold::{Held, Leaver};
-use super::frame::{Frame, PartitionStatus, Ring, Spot, Tick};
+use super::frame::{Cell, PartitionStatus, Ring, Spot, Tick};
 use super::handles::{Handles, Shown};
 use super::submit::Facts;
 use super::world::{Part, World};
@@ -30,19 +30,14 @@ impl World {
             let fresh = shown.tick == 0;
             shown.show(held, number, tick_us);
             let strided_at = tick.strided.len();
-            let index = tick.spots.len() as u32;
             tick.shared.push(share(shown, handle, number, fresh, &mut tick.strided));
-            tick.spots.push(shown.spot(handle, held, tick_us));
-            tick.entities.push(shown.entity(strided_at as u32, (tick.strided.len() - strided_at) as u8));
-            match tick.frames.last_mut() {
-                Some(frame) if frame.region == region => frame.to = index + 1,
-                Some(_) | None => tick.frames.push(Frame { region, altered: number, from: index, to: index + 1 }),
-            }
+            let strides = (tick.strided.len() - strided_at) as u8;
+            tick.push(region, shown.spot(handle, held, tick_us), shown.entity(strided_at as u32, strides));
         }
         let Facts { fold_to_tick_us, remote_age_us, .. } = &mut self.facts;
         fold_to_tick_us.extend(self.admitted_us.drain(..).map(|at_us| now_us.saturating_sub(at_us)));
         remote_age_us.extend(self.arrived_us.drain(..).map(|at_us| tick_us.saturating_sub(at_us)));
-        date_frames(&mut tick, &self.frozen);
+        date_cells(&mut tick, &self.frozen);
         date_partitions(&mut tick, &self.frozen);
         let tick = Arc::new(tick);
         self.frozen = tick.clone();
@@ -112,21 +107,20 @@ fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {
     })
 }
 
-/// Says of each frame since when it is as it is, by the tick before. The frames of both are sorted.
-fn date_frames(tick: &mut Tick, before: &Tick) {
-    let Tick { number, frames, spots, .. } = tick;
-    let mut old_frames = before.frames.iter().peekable();
+/// Says of each region since when it is as it is, by the tick before.
+fn date_cells(tick: &mut Tick, before: &Tick) {
+    let Tick { number, cells, spots, .. } = tick;
+    let mut old_cells = before.cells.iter().peekable();
     let who = |spot: &Spot| (spot.handle, spot.epoch);
-    for frame in frames {
-        while old_frames.next_if(|old| old.region < frame.region).is_some() {}
-        let spots = &spots[frame.from as usize..frame.to as usize];
-        let same = |old: &&&Frame| {
-            let old_spots = &before.spots[old.from as usize..old.to as usize];
-            old.region == frame.region
+    for cell in cells {
+        while old_cells.next_if(|old| old.region < cell.region).is_some() {}
+        let spots = &spots[cell.range()];
+        let same = |old: &&&Cell| {
+            old.region == cell.region
                 && spots.iter().all(|spot| spot.touched < *number)
-                && old_spots.iter().map(who).eq(spots.iter().map(who))
+                && before.spots[old.range()].iter().map(who).eq(spots.iter().map(who))
         };
-        frame.altered = old_frames.peek().filter(same).map_or(*number, |old| old.altered);
+        cell.altered = old_cells.peek().filter(same).map_or(*number, |old| old.altered);
     }
 }
 
@@ -144,13 +138,17 @@ fn date_partitions(tick: &mut Tick, before: &Tick) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bytes::Bytes;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::codec::message::AppState;
     use crate::codec::record::{self, Note, Record, Sample, Stamp};
     use crate::limits::MILLI_US;
     use crate::log::{Bounds, Polled, Source, Topic};
+    use crate::region::frame::Entity;
     use crate::region::owned::Place;
     use crate::region::script::{GRID, NOW_US, Script};
     use crate::region::submit::Submit;
@@ -286,6 +284,54 @@ mod tests {
         }
         (15..18).for_each(|second| wire.beat(0, second * 1_000));
         assert_eq!(wire.shown(), None);
+    }
+
+    proptest! {
+        /// Avatars stand in a few regions, or nowhere; at each tick some come, go or walk. A region's date is when those in
+        /// it, or one of them, last became different.
+        #[test]
+        fn regions_are_dated_and_found_whatever_the_others_do(
+            ticks in prop::collection::vec(prop::collection::vec((0..8_usize, prop::option::of((0..3_i32, 0..3_i32, 0..2_i32))), 0..4), 1..20),
+        ) {
+            let (mut here, mut before): (BTreeMap<usize, Pos>, Tick) = (BTreeMap::new(), Tick::empty(0, GRID));
+            let mut touched = [0; 8];
+            let mut dates: BTreeMap<Region, (u64, Vec<(usize, Pos)>)> = BTreeMap::new();
+            for (number, changes) in (1..).zip(ticks) {
+                for (who, at) in changes {
+                    let pos = at.map(|(x, z, step)| Pos { x: x * 12_800 + step, y: 0, z: z * 12_800 });
+                    if here.get(&who) != pos.as_ref() {
+                        touched[who] = number;
+                    }
+                    let _ = match pos {
+                        Some(pos) => here.insert(who, pos),
+                        None => here.remove(&who),
+                    };
+                }
+                let spot = |(who, pos): (&usize, &Pos)| {
+                    Spot { id: *who as u64 + 1, handle: *who as u32, pos: *pos, touched: touched[*who], ..Spot::default() }
+                };
+                let mut tick = Tick::empty(number, GRID).with(here.iter().map(|one| (spot(one), Entity::default())).collect());
+                date_cells(&mut tick, &before);
+                let mut naive: BTreeMap<Region, Vec<(usize, Pos)>> = BTreeMap::new();
+                here.iter().for_each(|(who, pos)| naive.entry(Region::of(*pos)).or_default().push((*who, *pos)));
+                dates = naive.into_iter().map(|(region, all)| {
+                    let since = dates.get(&region).filter(|(_, old)| *old == all).map_or(number, |(since, _)| *since);
+                    (region, (since, all))
+                }).collect();
+                let cells: Vec<_> = tick.cells.iter().map(|cell| (cell.region, cell.altered)).collect();
+                prop_assert_eq!(cells, dates.iter().map(|(region, (since, _))| (*region, *since)).collect::<Vec<_>>());
+                for (from, to) in [(0, 2), (0, 0), (1, 1), (1, 2), (3, 4)] {
+                    for x in 0..3 {
+                        let column = (Region { x, z: from }, Region { x, z: to });
+                        let ids: Vec<_> = tick.column(column).map(|index| tick.spots[index].id).collect();
+                        let inside = dates.iter().filter(|(region, _)| region.x == x && (from..=to).contains(&region.z));
+                        let all: Vec<_> = inside.flat_map(|(_, (_, all))| all.iter().map(|(who, _)| *who as u64 + 1)).collect();
+                        prop_assert_eq!(ids, all);
+                    }
+                }
+                before = tick;
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! their samples into records; `reading` decides from where a partition is read, `fold` and `actions` make its state,
 //! `pending` knows which actions wait for an answer, `peers` the other gateways' clocks; `world` holds all of them for
 //! one world and writes to the log, `polled` takes what comes from there, `upkeep` is what is due now and then, `freeze`
-//! makes its [`frame`]s. Pure: time comes in as an argument, the log as a polled contract.
+//! makes its ticks, as `frame` has them. Pure: time comes in as an argument, the log as a polled contract.
 
 pub mod actions;
 pub mod batch;
@@ -21,6 +21,6 @@ pub mod submit;
 mod upkeep;
 pub mod world;
 
-pub use frame::{Frame, Tick};
+pub use frame::Tick;
 pub use submit::{Answer, Answered, Facts, Submit};
 pub use world::{Kept, World};

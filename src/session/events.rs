@@ -18,10 +18,11 @@ pub struct Cursors {
 }
 
 impl Cursors {
-    /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope reaches it, in order, while `room` bytes allow
-    /// (the rest stays for the next tick); a `reset` where the ring has moved past the cursor, or begins anew below it. A
-    /// partition that comes into view is read from its newest event on, as soon as the world reads it. An event larger than the whole bucket, of `depth` bytes, goes when
-    /// that is full. Returns whether one waits: then the bucket must be let fill.
+    /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope
+    /// reaches it, in order, while `room` bytes allow (the rest stays for the next tick); a `reset` where the ring has moved
+    /// past the cursor, or begins anew below it. A partition that comes into view is read from its newest event on, as soon
+    /// as the world reads it. An event larger than the whole bucket, of `depth` bytes, goes when that is full. Returns
+    /// whether one waits: then the bucket must be let fill.
     pub fn pull(
         &mut self,
         tick: &Tick,

@@ -365,7 +365,7 @@ impl View {
         Some(Due { candidate: *candidate, told, cost: row + change, news })
     }
 
-    /// Enters who is missing, nearest first, leaving `keep` bytes. Whether all are in.
+    /// Enters who is missing, nearest first, leaving `keep` bits. Whether all are in.
     fn enter(
         &mut self,
         missing: &mut Vec<Candidate>,
@@ -398,7 +398,7 @@ impl View {
     }
 
     /// Updates all who are due if they fit into `left`, else those told longest ago first, nearer ones among equals.
-    /// Returns the bytes left.
+    /// Returns what is left, bits.
     fn update(
         &mut self,
         due: &mut Vec<Due>,

@@ -37,7 +37,7 @@ struct Place {
 const NOWHERE: Place = Place { slot: NO_SLOT, epoch: 0 };
 
 /// Handles of a page. Those who are held are few among all that a gateway knows, and scattered: small pages keep a
-/// table small. In a crowd neighbours in a frame are neighbours in a page.
+/// table small. In a crowd neighbours in a region are neighbours in a page.
 const PAGE: usize = 16;
 const NO_PAGE: u16 = u16::MAX;
 
