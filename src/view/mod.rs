@@ -177,9 +177,17 @@ impl View {
         self.table.ids()
     }
 
+    /// Collects into `candidates` who is near enough to be held, and plans how often each is told of.
+    pub fn plan(&self, turn: Turn<'_>, candidates: &mut Vec<Candidate>) -> Plan {
+        let Turn { tick, me, at, per_tick, rows_max, .. } = turn;
+        candidates.clear();
+        interest::gather(me, at, self.radius_m, tick, &self.table, candidates);
+        Plan::new(candidates, self.prices.supply(per_tick), rows_max)
+    }
+
     /// Writes into `out` what to tell the client. What it tells counts as held from then on.
     pub fn step(&mut self, turn: Turn<'_>, out: &mut Delta) -> Summary {
-        let Turn { tick, me, at, complete, room, per_tick, rows_max } = turn;
+        let Turn { tick, at, complete, room, per_tick, .. } = turn;
         out.clear();
         out.tick = tick.number;
         if self.full == Some(true) {
@@ -195,9 +203,7 @@ impl View {
 
         let mut scratch = SCRATCH.take();
         let Scratch { candidates, holders, missing, rest, near, far } = &mut scratch;
-        candidates.clear();
-        interest::gather(me, at, self.radius_m, tick, &self.table, candidates);
-        let plan = Plan::new(candidates, self.prices.supply(per_tick), rows_max);
+        let plan = self.plan(turn, candidates);
         let mut summary = Summary::default();
         holders.clear();
         holders.resize(self.table.slots(), NOBODY);

@@ -6,34 +6,36 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use nearcast::client::Mirror;
-use nearcast::codec::message::{AppState, Hello, Id, In, Move};
+use nearcast::codec::message::{self, AppState, Hello, Id, In, Move};
 use nearcast::codec::state::{Context, Delta, Known};
 use nearcast::codec::{Encoding, Heard, Payload};
 use nearcast::edge::framing::{self, Bounds, Framing, Opcode};
-use nearcast::limits::{FLUSH_US, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, RADIUS_M, ROWS_MAX, SECOND_US, TICK_US};
+use nearcast::limits::{
+    BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, RADIUS_M, READ_AHEAD_US, ROWS_MAX,
+    SECOND_US, STATE_BYTES_MAX, TICK_US,
+};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::{Tick, World};
-use nearcast::session::{Effect, Input, Session};
+use nearcast::session::{Effect, Input, Note, Session};
 use nearcast::settings::WorldSettings;
 use nearcast::space::Pos;
 use nearcast::view::budget::Budget;
-use nearcast::view::interest::{self, Plan, Supply};
-use nearcast::view::table::Table;
 use nearcast::view::{Turn, View};
 use nearcast_loadtest::crowd::Crowd;
 use nearcast_loadtest::scene::Scene;
 
 /// What is counted, in the order of the flow, and what it is.
-pub const STEPS: [(&str, &str); 12] = [
+pub const STEPS: [(&str, &str); 13] = [
     ("unframe", "a client's frame is unmasked and found to be whole"),
     ("decode", "a move is decoded"),
     ("hear", "a session hears a move: decode, rates, clock, admission, what was seen"),
-    ("fold", "the world takes a move, writes it to the log, reads it back"),
+    ("fold", "the world takes a move, writes it to the log ahead of the tick, reads it back at the tick"),
     ("freeze", "the world freezes an avatar into a frame, with its shared bits"),
     ("interest", "who is near, and who has which stride"),
     ("view", "interest, and the difference to what the client holds"),
     ("encode", "the difference as bytes"),
     ("tell", "a session meets a tick: deadlines, link, events, view, encode"),
+    ("enter", "the same where it is the first of a crowd, for each who enters"),
     ("frame", "a state becomes a frame"),
     ("read", "the client decodes a state"),
     ("apply", "the client applies it to what it holds"),
@@ -41,14 +43,41 @@ pub const STEPS: [(&str, &str); 12] = [
 /// Those of a gateway that contain no other: their sum is a client-tick but for sockets, channels and metrics.
 pub const WHOLE: [&str; 6] = ["unframe", "hear", "fold", "freeze", "tell", "frame"];
 
-/// Ticks until all are in and the link's first second and a half is over, and ticks that are counted.
+/// A crowd, and what its clients ask for.
+pub struct Size {
+    /// Others that each of them sees.
+    pub near: usize,
+    /// Bytes per second of a client.
+    pub budget: u32,
+    /// Ticks after the first ones until all are in and prices, which are means of 64 ticks, have settled.
+    settle_ticks: u64,
+}
+
+/// With the usual budget all are told at every tick; 500 at a third of it are told in strides.
+pub const SIZES: [Size; 3] = [
+    Size { near: 50, budget: BUDGET_BYTES_PER_S, settle_ticks: 0 },
+    Size { near: 100, budget: BUDGET_BYTES_PER_S, settle_ticks: 0 },
+    Size { near: 500, budget: 8_192, settle_ticks: 64 },
+];
+
+impl Size {
+    fn binds(&self) -> bool {
+        self.budget < BUDGET_BYTES_PER_S
+    }
+}
+
+/// Ticks until all have spoken and the link's first second and a half is over, and ticks that are counted.
 const WARM_TICKS: u64 = 32;
 const TICKS: u64 = 16;
+/// What does not depend on who holds whom, and needs no settling.
+const EARLY: [&str; 5] = ["unframe", "decode", "hear", "fold", "enter"];
+/// What is counted of a view without its session.
+const APART: [&str; 3] = ["interest", "view", "encode"];
 /// The crowd stands this near to the origin, metres: all see all.
 const SPOT_M: f64 = 20.0;
 /// So many of the crowd have a view: enough for a mean, few enough to be quick.
 const VIEWERS: usize = 8;
-/// World steps of a tick; each brings the moves of as many clients.
+/// Sockets are read so many times a tick, each time those of as many clients.
 const TURNS: u64 = TICK_US / FLUSH_US;
 const START_US: u64 = 1_700_000_000 * SECOND_US;
 const BOUNDS: Bounds = Bounds { bytes: MESSAGE_BYTES_MAX, fragments: FRAGMENTS_MAX };
@@ -71,7 +100,8 @@ struct Count<'a> {
 impl Count<'_> {
     /// Does a step for so many clients.
     fn of<T>(&mut self, step: &str, clients: usize, work: impl FnOnce() -> T) -> T {
-        if !self.warm || step != self.step {
+        // Who enters does so before all is warm.
+        if step != self.step || !self.warm && step != "enter" {
             return work();
         }
         self.units += clients as u64;
@@ -91,7 +121,6 @@ struct Client {
 
 /// A view without its session, whose parts can be counted apart.
 struct Viewer {
-    table: Table,
     view: View,
     budget: Budget,
     context: Context,
@@ -101,16 +130,25 @@ struct Viewer {
 /// Made before the counting, which slows everything down.
 pub type Said = Vec<Vec<[f64; 4]>>;
 
+/// What the viewers were told in the ticks that are counted.
+#[derive(Default)]
+struct Told {
+    /// In bits shared by those of a stride above 1,
+    strided: usize,
+    /// and alone.
+    singles: usize,
+}
+
 /// Recorded people, who stand close together.
-pub fn said(others: usize) -> Result<Said> {
-    let crowd = Crowd::one_spot(&Scene::plaza(), others + 1, SPOT_M)?;
+pub fn said(size: &Size) -> Result<Said> {
+    let crowd = Crowd::one_spot(&Scene::plaza(), size.near + 1, SPOT_M)?;
     let step_ms = FLUSH_US as f64 / 1e3;
     let tick = |tick: u64| {
         let at_ms = |i: usize| (tick * TURNS + turn_of(i)) as f64 * step_ms;
         let said = crowd.agents.iter().enumerate().map(|(i, agent)| agent.at(at_ms(i)));
         said.map(|sample| [sample.pos[0], sample.pos[1], sample.pos[2], sample.yaw_deg]).collect()
     };
-    Ok((0..WARM_TICKS + TICKS).map(tick).collect())
+    Ok((0..WARM_TICKS + size.settle_ticks + TICKS).map(tick).collect())
 }
 
 /// In which of a tick's turns a client speaks.
@@ -119,34 +157,55 @@ fn turn_of(i: usize) -> u64 {
 }
 
 /// Runs the flow, counting one step. Returns how many client-ticks it was counted for.
-pub fn run(step: &str, said: &Said) -> Result<u64> {
-    let crowd = said.first().map_or(0, Vec::len);
+pub fn run(step: &str, size: &Size, said: &Said) -> Result<u64> {
+    let crowd = size.near + 1;
     let settings = Arc::new(WorldSettings::plaza());
     let mut log = Memory::new(1, || 0).open();
     let mut world = World::new(settings.grid, 1);
-    let mut clients: Vec<Client> = (0..crowd).map(|i| open(i, &settings, &mut world, &mut log)).collect();
-    let mut viewers: Vec<Viewer> = std::iter::repeat_with(viewer).take(VIEWERS).collect();
+    let mut clients: Vec<Client> = (0..crowd).map(|i| open(i, size, &settings, &mut world, &mut log)).collect();
+    let mut viewers: Vec<Viewer> = std::iter::repeat_with(|| viewer(size)).take(VIEWERS).collect();
+    let is_early = EARLY.contains(&step);
+    let is_apart = APART.contains(&step);
+    let warm_ticks = WARM_TICKS + if is_early { 0 } else { size.settle_ticks };
     let mut count = Count { step, warm: false, units: 0 };
-    let mut shown = None;
-    for (number, said) in (START_US / TICK_US + 1..).zip(said) {
-        count.warm = number > START_US / TICK_US + WARM_TICKS;
+    let (mut told, mut effects, mut shown) = (Told::default(), Vec::with_capacity(4 * crowd), None);
+    for (number, said) in (START_US / TICK_US + 1..).zip(&said[..(warm_ticks + TICKS) as usize]) {
+        count.warm = number > START_US / TICK_US + warm_ticks;
         let tick_us = number * TICK_US;
         for turn in 0..TURNS {
-            let now_us = tick_us - TICK_US + (turn + 1) * FLUSH_US;
+            let now_us = tick_us - TICK_US + (turn + 1) * FLUSH_US - READ_AHEAD_US;
             let speakers = (0..crowd).filter(|i| turn_of(*i) == turn);
             let frames = speakers.map(|i| (i, frame_of_client(&clients[i].say(said[i], now_us)))).collect();
-            hear(frames, &mut clients, &mut world, &mut log, now_us, &mut count);
+            hear(frames, &mut clients, now_us, &mut effects, &mut count);
         }
+        count.of("fold", crowd, || {
+            submit(&mut effects, &mut world, &mut log, tick_us - FOLD_AHEAD_US);
+            for now_us in [tick_us - FOLD_AHEAD_US, tick_us] {
+                world.step(&mut log, now_us, &mut Vec::new());
+            }
+        });
         let tick = count.of("freeze", crowd, || world.freeze(number, tick_us));
-        tell(&tick, &mut clients[..VIEWERS], tick_us, &mut count)?;
-        watch(&tick, &mut viewers, said, tick_us, &mut count);
+        if is_apart {
+            watch(&tick, &mut viewers, said, tick_us, &mut told, &mut count);
+        } else {
+            tell(&tick, &mut clients[..VIEWERS], tick_us, &mut count)?;
+        }
+        let facts = &mut world.facts;
+        let times = [&mut facts.batch_wait_us, &mut facts.log_round_trip_us, &mut facts.fold_to_tick_us];
+        times.into_iter().for_each(Vec::clear);
         // The last one is shown until the next is there, as on a gateway.
         shown = Some(tick);
     }
     let in_tick = shown.map_or(0, |tick| tick.spots.len());
     ensure!(in_tick == crowd, "{in_tick} of {crowd} are in the tick");
-    for client in &clients[..VIEWERS] {
-        ensure!(client.mirror.len() == crowd - 1, "a client holds {} of {crowd} less one", client.mirror.len());
+    if is_apart {
+        let Told { strided, singles } = told;
+        ensure!((strided > 0) == size.binds(), "{strided} strided rows at {} bytes/s", size.budget);
+        ensure!(singles > 0 || !size.binds(), "nothing is told to one client alone");
+    } else if !is_early {
+        for client in &clients[..VIEWERS] {
+            ensure!(client.mirror.len() == crowd - 1, "a client holds {} of {crowd} less one", client.mirror.len());
+        }
     }
     Ok(count.units)
 }
@@ -156,21 +215,23 @@ fn entity(i: usize) -> Id {
     1 + i as Id
 }
 
-fn open(i: usize, settings: &Arc<WorldSettings>, world: &mut World, log: &mut MemoryLog) -> Client {
+fn open(i: usize, size: &Size, settings: &Arc<WorldSettings>, world: &mut World, log: &mut MemoryLog) -> Client {
     let mut session = Session::new(1_000_000 + entity(i), entity(i), ENCODING, settings.clone(), START_US);
-    let hello = Hello { world: settings.name.clone(), profile: Some(format!("bot {i:012}")), ..Hello::default() };
+    let (profile, view) = (format!("bot {i:012}"), message::View { budget: Some(size.budget), radius: None });
+    let (world_name, profile, view) = (settings.name.clone(), Some(profile), Some(view));
+    let hello = Hello { world: world_name, profile, view, ..Hello::default() };
     let mut effects = Vec::new();
     session.on(Input::Message(ENCODING.encode_in(&In::Hello(hello)).bytes()), START_US, &mut effects);
     submit(&mut effects, world, log, START_US);
     Client { framing: Framing::default(), session, known: Known::default(), mirror: Mirror::default(), seen: None }
 }
 
-fn viewer() -> Viewer {
+fn viewer(size: &Size) -> Viewer {
     let mut view = View::new(ENCODING);
     view.set_radius(RADIUS_M);
     let mut budget = Budget::new(START_US);
-    budget.ask(WorldSettings::plaza().budget);
-    Viewer { table: Table::default(), view, budget, context: Context::default() }
+    budget.ask(size.budget);
+    Viewer { view, budget, context: Context::default() }
 }
 
 impl Client {
@@ -199,13 +260,12 @@ fn submit(effects: &mut Vec<Effect>, world: &mut World, log: &mut MemoryLog, now
     }
 }
 
-/// What some clients said goes through their sessions into the world.
+/// What some clients said goes through their sessions, on its way into the world.
 fn hear(
     mut frames: Vec<(usize, Vec<u8>)>,
     clients: &mut [Client],
-    world: &mut World,
-    log: &mut MemoryLog,
     now_us: u64,
+    effects: &mut Vec<Effect>,
     count: &mut Count<'_>,
 ) {
     let mut lens = Vec::with_capacity(frames.len());
@@ -223,28 +283,26 @@ fn hear(
     count.of("decode", frames.len(), || {
         messages().for_each(|(_, bytes)| drop(black_box(ENCODING.decode(bytes))));
     });
-    let mut effects = Vec::with_capacity(4 * frames.len());
     count.of("hear", frames.len(), || {
-        messages().for_each(|(i, bytes)| clients[i].session.on(Input::Message(bytes), now_us, &mut effects));
+        messages().for_each(|(i, bytes)| clients[i].session.on(Input::Message(bytes), now_us, effects));
     });
-    count.of("fold", frames.len(), || {
-        submit(&mut effects, world, log, now_us);
-        world.step(log, now_us, &mut Vec::new());
-    });
-    let facts = &mut world.facts;
-    let times = [&mut facts.batch_wait_us, &mut facts.log_round_trip_us, &mut facts.fold_to_tick_us];
-    times.into_iter().for_each(Vec::clear);
 }
 
 /// Sessions meet a tick, and their clients hear of it.
 fn tell(tick: &Tick, clients: &mut [Client], now_us: u64, count: &mut Count<'_>) -> Result<()> {
     let n = clients.len();
     let mut effects: Vec<Vec<Effect>> = clients.iter().map(|_| Vec::with_capacity(8)).collect();
-    count.of("tell", n, || {
+    let is_first = clients.iter().all(|client| client.mirror.number() == 0);
+    let (step, units) = if is_first { ("enter", 0) } else { ("tell", n) };
+    count.of(step, units, || {
         for (client, effects) in clients.iter_mut().zip(&mut effects) {
             client.session.on(Input::Tick(tick, ROWS_MAX), now_us, effects);
         }
     });
+    if is_first {
+        let entered = |effect| if let &Effect::Note(Note::State(note)) = effect { note.enters } else { 0 };
+        count.of("enter", effects.iter().flatten().map(entered).sum(), || ());
+    }
     let state = |effects: &Vec<Effect>| {
         effects.iter().find_map(|effect| if let Effect::Send(payload) = effect { Some(payload.clone()) } else { None })
     };
@@ -275,31 +333,24 @@ fn tell(tick: &Tick, clients: &mut [Client], now_us: u64, count: &mut Count<'_>)
     Ok(())
 }
 
-/// The same views, part by part: interest is counted with a table that holds everybody, as a client's.
-fn watch(tick: &Tick, viewers: &mut [Viewer], said: &[[f64; 4]], now_us: u64, count: &mut Count<'_>) {
+/// The same views, part by part.
+fn watch(tick: &Tick, viewers: &mut [Viewer], said: &[[f64; 4]], now_us: u64, told: &mut Told, count: &mut Count<'_>) {
     let mut candidates = Vec::with_capacity(1_024);
-    for (i, Viewer { table, view, budget, context }) in viewers.iter_mut().enumerate() {
+    for (i, Viewer { view, budget, context }) in viewers.iter_mut().enumerate() {
         let [x, y, z, _] = said[i];
-        let (me, at) = (entity(i), Pos::from_metres([x, y, z]).unwrap_or_default());
-        if table.is_empty() {
-            let shown = tick.spots.iter().zip(&tick.entities);
-            shown.filter(|(spot, _)| spot.id != me).for_each(|(spot, entity)| {
-                table.enter(*spot, entity, tick.number);
-            });
-        }
-        budget.fill(now_us);
-        let (room, per_tick) = (budget.room(now_us), budget.per_tick());
-        let supply = Supply { bits: per_tick, near_row: 1, far_row: 1, kept: per_tick };
-        count.of("interest", 1, || {
-            candidates.clear();
-            interest::gather(me, at, RADIUS_M, tick, table, &mut candidates);
-            black_box(Plan::new(&candidates, supply, ROWS_MAX));
-        });
+        let at = Pos::from_metres([x, y, z]).unwrap_or_default();
+        let (room, per_tick) = (budget.room(now_us).min(STATE_BYTES_MAX), budget.per_tick());
+        let turn = Turn { tick, me: entity(i), at, complete: true, room, per_tick, rows_max: ROWS_MAX };
+        let plan = count.of("interest", 1, || view.plan(turn, &mut candidates));
         let mut delta = Delta::default();
-        count.of("view", 1, || {
-            view.step(Turn { tick, me, at, complete: true, room, per_tick, rows_max: ROWS_MAX }, &mut delta)
-        });
+        count.of("view", 1, || view.step(turn, &mut delta));
         let payload = count.of("encode", 1, || ENCODING.encode_state(context, &delta));
         budget.spend(payload.framed_len());
+        if count.warm {
+            let strided = candidates.iter().filter(|candidate| plan.stride(candidate) > Some(1));
+            let is_shared = |slot| delta.rows.shared.binary_search_by_key(&slot, |(slot, _)| *slot).is_ok();
+            told.strided += strided.filter(|candidate| is_shared(candidate.slot)).count();
+            told.singles += delta.rows.singles.len();
+        }
     }
 }

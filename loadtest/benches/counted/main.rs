@@ -1,9 +1,11 @@
 //! Counted instructions as a guard: `make counts` runs every step of [`flow`] alone under valgrind's callgrind, for
-//! crowds of two sizes, and compares with `counted.json` beside this file. Counts do not depend on what else the machine
+//! crowds of three sizes, and compares with `counted.json` beside this file. Counts do not depend on what else the machine
 //! does. `cargo bench --bench counted --workspace --locked -- freeze view` counts these steps only;
-//! `callgrind_annotate target/counted/freeze-100.out` says then what they consist of.
+//! `callgrind_annotate target/counted/freeze-100.out` says then what they consist of. [`table`] is the same baseline in
+//! `docs/performance.md`.
 
 mod flow;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,11 +14,9 @@ use std::sync::Mutex;
 use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail, ensure};
-use flow::{STEPS, WHOLE};
+use flow::{SIZES, STEPS, Size, WHOLE};
 use serde::{Deserialize, Serialize};
 
-/// Others that each of the crowd sees.
-const OTHERS: [usize; 2] = [50, 100];
 /// A count may be so much above or below the baseline.
 const TOLERANCE: f64 = 0.05;
 /// Only what this function does is collected.
@@ -38,7 +38,7 @@ struct Baseline {
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["count", step, said] => count_alone(step, said),
+        ["count", step, near] => count_alone(step, near),
         _ => guard(&args),
     };
     match done {
@@ -52,8 +52,9 @@ fn main() -> ExitCode {
 }
 
 /// What runs under valgrind. Prints for how many client-ticks the step was done.
-fn count_alone(step: &str, said: &str) -> Result<bool> {
-    println!("{}", flow::run(step, &serde_json::from_slice(&fs::read(said)?)?)?);
+fn count_alone(step: &str, near: &str) -> Result<bool> {
+    let size = SIZES.iter().find(|size| size.near.to_string() == near).context("no crowd of this size")?;
+    println!("{}", flow::run(step, size, &serde_json::from_slice(&fs::read(said_file(size))?)?)?);
     Ok(true)
 }
 
@@ -80,10 +81,15 @@ fn guard(only: &[String]) -> Result<bool> {
         let is_kept = |name: &String| !only.is_empty() && !counts.contains_key(name);
         instructions_per_client_tick.retain(|name, _| is_kept(name));
         instructions_per_client_tick.extend(counts);
+        table::show(&instructions_per_client_tick)?;
         let text = serde_json::to_string_pretty(&Baseline { counted_with, instructions_per_client_tick })?;
         fs::write(&path, text + "\n").with_context(|| format!("{}", path.display()))?;
-        println!("written to {}", path.display());
+        println!("written to {} and {}", path.display(), table::DOCUMENT);
         return Ok(true);
+    }
+    let is_shown = table::is_shown(&was.instructions_per_client_tick)?;
+    if !is_shown {
+        println!("The table in {} is not this baseline: {UPDATE}=1 make counts STEPS=frame", table::DOCUMENT);
     }
     if off > 0 {
         println!(
@@ -95,22 +101,22 @@ fn guard(only: &[String]) -> Result<bool> {
             println!("Mind that the baseline was counted with {}; this is {counted_with}.", was.counted_with);
         }
     }
-    Ok(off == 0)
+    Ok(off == 0 && is_shown)
 }
 
 /// Counts every step in a process of its own, as many at once as there are cores.
 fn count_all(only: &[String]) -> Result<BTreeMap<String, f64>> {
     let wanted = |step: &&str| only.is_empty() || only.iter().any(|name| name == step);
     fs::create_dir_all(FOLDER)?;
-    for others in OTHERS {
-        fs::write(Path::new(FOLDER).join(said_file(others)), serde_json::to_vec(&flow::said(others)?)?)?;
+    for size in &SIZES {
+        fs::write(Path::new(FOLDER).join(said_file(size)), serde_json::to_vec(&flow::said(size)?)?)?;
     }
     let steps = || STEPS.iter().map(|(step, _)| *step).filter(wanted);
-    let todo = Mutex::new(OTHERS.into_iter().flat_map(|others| steps().map(move |step| (step, others))));
+    let todo = Mutex::new(SIZES.iter().rev().flat_map(|size| steps().map(move |step| (step, size))));
     let next = || todo.lock().ok()?.next();
-    let one = |(step, others): (&str, usize)| {
-        let name = name(step, others);
-        count(step, others).with_context(|| name.clone()).map(|count| (name, count))
+    let one = |(step, size): (&str, &Size)| {
+        let name = name(step, size);
+        count(step, size).with_context(|| name.clone()).map(|count| (name, count))
     };
     let workers = thread::available_parallelism()?.get();
     thread::scope(|scope| {
@@ -121,21 +127,26 @@ fn count_all(only: &[String]) -> Result<BTreeMap<String, f64>> {
     })
 }
 
-fn name(step: &str, others: usize) -> String {
-    format!("{step} {others}")
+fn name(step: &str, size: &Size) -> String {
+    format!("{step} {}", size.near)
 }
 
-fn said_file(others: usize) -> String {
-    format!("said-{others}.json")
+fn said_file(size: &Size) -> String {
+    format!("said-{}.json", size.near)
+}
+
+/// What a gateway does for a client in a tick, if all steps of it were counted.
+fn sum(counts: &BTreeMap<String, f64>, size: &Size) -> Option<f64> {
+    WHOLE.iter().map(|step| counts.get(&name(step, size)).copied()).sum()
 }
 
 /// Instructions per client-tick of one step.
-fn count(step: &str, others: usize) -> Result<f64> {
-    let out = format!("{step}-{others}.out");
+fn count(step: &str, size: &Size) -> Result<f64> {
+    let out = format!("{step}-{}.out", size.near);
     let ended = Command::new("valgrind")
         .args(["--tool=callgrind", "--collect-atstart=no", TOGGLE, &format!("--callgrind-out-file={out}")])
         .arg(env::current_exe()?)
-        .args(["count", step, &said_file(others)])
+        .args(["count", step, &size.near.to_string()])
         .current_dir(FOLDER)
         // Nothing of the caller's settings. valgrind shows the same CPU wherever there is AVX2, so that libc takes the
         // same ways.
@@ -156,12 +167,12 @@ fn count(step: &str, others: usize) -> Result<f64> {
 fn print(was: &BTreeMap<String, f64>, counts: &BTreeMap<String, f64>) -> usize {
     let mut off = 0;
     println!("instructions per client-tick");
-    for others in OTHERS {
-        println!("{:<14} {:>10} {:>10} {:>8}", format!("{others} near"), "was", "is", "change");
-        let counted = |step: &str| counts.get(&name(step, others)).copied();
+    for size in &SIZES {
+        println!("{:<14} {:>10} {:>10} {:>8}", format!("{} near", size.near), "was", "is", "change");
         for (step, about) in STEPS {
-            let Some(is) = counted(step) else { continue };
-            let was = was.get(&name(step, others)).copied();
+            let name = name(step, size);
+            let Some(is) = counts.get(&name) else { continue };
+            let was = was.get(&name).copied();
             let change = was.map_or(f64::INFINITY, |was| is / was - 1.0);
             let mark = if change.abs() > TOLERANCE { "!" } else { " " };
             off += usize::from(change.abs() > TOLERANCE);
@@ -171,9 +182,8 @@ fn print(was: &BTreeMap<String, f64>, counts: &BTreeMap<String, f64>) -> usize {
                 100.0 * change
             );
         }
-        let sum = |of: &dyn Fn(&str) -> Option<f64>| WHOLE.iter().map(|step| of(step)).sum::<Option<f64>>();
-        if let Some(is) = sum(&counted) {
-            let was = sum(&|step| was.get(&name(step, others)).copied()).unwrap_or(f64::NAN);
+        if let Some(is) = sum(counts, size) {
+            let was = sum(was, size).unwrap_or(f64::NAN);
             let change = 100.0 * (is / was - 1.0);
             println!("{:<14} {was:>10.1} {is:>10.1} {change:>+7.1}%   {}", "gateway", WHOLE.join(" + "));
         }
