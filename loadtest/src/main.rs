@@ -101,8 +101,8 @@ enum Command {
         /// Seconds to measure [default: the scenario's].
         #[arg(long)]
         seconds: Option<u64>,
-        /// Where clients connect, host:port. The scenario's world must be declared there: `plaza`, or `arena` with a speed
-        /// of 60.
+        /// Where clients connect, host:port. The scenario's world must be declared there: `plaza`, or that of
+        /// `loadtest/arena.toml`.
         #[arg(long)]
         url: String,
         /// Scenes to play, where the scenario has none of its own: a name of `scenes/README.md`, or a folder.
