@@ -28,6 +28,8 @@ perf record -q -e cpu-clock -o /dev/null -- true 2>/dev/null ||
   fail "perf may not record: as root, sysctl kernel.perf_event_paranoid=1 kernel.kptr_restrict=0"
 
 mkdir -p "$out"
+# What is waited for below must not be found in the words of an earlier profile.
+truncate -s 0 "$out/gateway.out" "$out/swarm.txt"
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; wait' EXIT
 
