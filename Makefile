@@ -25,8 +25,8 @@ test: ## Everything that CI runs
 test-all: ## The above, and what takes longer
 	deploy/test.sh all
 
-bench: build peers ## The figures of the README, peers included, medians of three runs; and on Kafka; with plots [RUNS=n ONLY=scenario]
-	deploy/bench.sh
+bench: build peers ## The figures of the README, peers included, medians of three runs; and on Kafka; a page with plots [RUNS=n ONLY=scenario]
+	deploy/bench.sh $(ONLY)
 
 bench-peers: build peers ## nearcast, the floor and other servers side by side, as loadtest/README.md says [RUNS=n]
 	deploy/bench.sh peers

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The figures of the README and a page of them, in target/bench; `make build peers` comes first. `bench.sh` measures all
-# and then the same on Kafka, `bench.sh peers` nearcast beside other servers, `bench.sh kafka` two gateways that meet
-# there. RUNS=n takes medians of so many, ONLY=scenario runs that alone. Exit code 1: an objective was not met.
+# The figures of the README and a page of them, in target/bench; `make build peers` comes first. `bench.sh` measures all,
+# draws the curve of bytes against error, and measures the same on Kafka; `bench.sh peers` nearcast beside other servers,
+# `bench.sh kafka` two gateways that meet there, `bench.sh plaza500` a scenario alone. RUNS=n takes medians of so many.
+# Exit code 1: an objective was not met.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,21 +24,21 @@ measure_kafka() {
   deploy/kafka/kafka.sh start
   local bootstrap
   bootstrap=$(deploy/kafka/kafka.sh bootstrap)
-  measure --only kafka2 --kafka "$bootstrap" --json "$out/kafka.json"
+  measure --only kafka2 --kafka "$bootstrap" --json "$out/kafka.json" "$@"
 }
 
 case ${1:-} in
   "")
-    rm -f "$out/bench.json" "$out/kafka.json"
-    measure "${page[@]}" ${ONLY:+--only "$ONLY"}
+    rm -f "$out"/{bench,curve,kafka}.json
+    measure "${page[@]}"
+    # Offline, a minute or two.
+    "$loadtest" curve --json "$out/curve.json" >"$out/curve.txt"
     # Kafka comes last, so that its broker disturbs nothing.
-    if [ -z "${ONLY:-}" ]; then
-      measure_kafka
-      "$loadtest" page "$out/bench.json" "$out/kafka.json" "$out/bench.html"
-    fi
+    measure_kafka
+    "$loadtest" page "$out"/{bench,curve,kafka}.json "$out/bench.html"
     ;;
   peers) measure "${page[@]}" --only peers50 --only peers100 ;;
-  kafka) measure_kafka ;;
-  *) echo "bench: no part is called $1" >&2; exit 2 ;;
+  kafka | kafka2) measure_kafka --html "$out/kafka.html" ;;
+  *) measure "${page[@]}" --only "$1" ;;
 esac
 exit "$met"

@@ -1,4 +1,4 @@
-//! `perf script | flames <svg>`: a flame graph, and a table of shares by layer on its output. `deploy/profile.sh` uses it.
+//! `perf script | flames <svg> <title>`: a flame graph, and a table of shares by layer on its output. `deploy/profile.sh` uses it.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;
@@ -38,7 +38,8 @@ const HEARD_IN_SESSION: &str = "nearcast::session, called by the framing";
 const MIN_WIDTH: f64 = 0.2;
 
 fn main() -> Result<()> {
-    let svg = env::args().nth(1).context("name the SVG to write: perf script | flames profile.svg")?;
+    let usage = "name the SVG to write and its title: perf script | flames profile.svg 'plaza500: 500 bots'";
+    let (svg, title) = env::args().nth(1).zip(env::args().nth(2)).context(usage)?;
     let mut folded = Vec::new();
     let mut collapsing = Collapsing::default();
     collapsing.annotate_kernel = true;
@@ -49,7 +50,7 @@ fn main() -> Result<()> {
     let drawn: Vec<String> = folded.lines().map(short).collect();
     print!("{}", table(&folded)?);
     let mut options = Options::default();
-    options.title = "nearcast, 500 recorded people, 49 others near".to_owned();
+    options.title = format!("nearcast, {title}");
     options.subtitle = Some("width: share of the gateway's CPU time; the lowest frame is the thread".to_owned());
     options.count_name = "samples".to_owned();
     options.min_width = MIN_WIDTH;

@@ -106,6 +106,10 @@ async fn one(scenario: &Scenario, setup: &Setup<'_>, bar: &ProgressBar) -> Resul
         tokio::time::sleep(Duration::from_secs(1)).await;
         bar.inc(1);
     }
+    if setup.url.is_some() {
+        // Whoever watches that gateway from outside waits for this line.
+        println!("measuring {}: {}", scenario.name, scenario.about);
+    }
     let measured = trial.windows(scenario, |_| bar.inc(1)).await?;
     trial.stop().await;
     Ok(measured)

@@ -7,7 +7,6 @@
 //! A client says 8 bytes, x y z in 1/32 m and its facing, as i16; it hears first its number as u16, then every 50 ms
 //! a record of 10 bytes (number, x y z, facing) of each other within the radius. Everything little-endian.
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -30,6 +29,10 @@ const HEAD_BYTES_MAX: usize = 2_048;
 const FRAME_BYTES: usize = 6 + SAID_BYTES;
 /// Sockets that one wait tells of at most.
 const EVENTS_MAX: usize = 1_024;
+/// How far each sees, units; a cell is as wide.
+const RADIUS: i32 = (RADIUS_M * UNITS_PER_M) as i32;
+/// Cells along x and z: all that an i16 can say, and one beyond on either side, so that each has its nine.
+const AXIS_CELLS: usize = 2 * (i16::MAX as usize / RADIUS as usize + 2);
 
 /// When sockets are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +59,7 @@ pub fn serve(listener: &TcpListener, reads: Reads) -> Result<()> {
     let mut poll = Poll::new().context("cannot make an epoll")?;
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut clients: Vec<Client> = Vec::new();
+    let (mut grid, mut out) = (Grid::new(), Vec::new());
     let tick = Duration::from_micros(TICK_US);
     let mut next = Instant::now() + tick;
     loop {
@@ -74,7 +78,7 @@ pub fn serve(listener: &TcpListener, reads: Reads) -> Result<()> {
         if reads == Reads::OnceATick {
             clients.iter_mut().for_each(read);
         }
-        tell(&clients);
+        tell(&clients, &mut grid, &mut out);
     }
 }
 
@@ -141,30 +145,63 @@ fn read(client: &mut Client) {
     }
 }
 
-fn tell(clients: &[Client]) {
-    let radius = (RADIUS_M * UNITS_PER_M) as i32;
-    let cell = |place: &Place| (i32::from(place[0]).div_euclid(radius), i32::from(place[2]).div_euclid(radius));
-    let mut grid: HashMap<(i32, i32), Vec<(Place, u16)>> = HashMap::new();
-    for (number, client) in clients.iter().enumerate() {
-        if let Some(place) = client.place {
-            grid.entry(cell(&place)).or_default().push((place, number as u16));
+/// Everybody in the order of their cells, then of their numbers. A cell is as wide as the radius, so that all who are near
+/// are in nine; the three in a row of z lie behind each other.
+struct Grid {
+    /// Where each cell begins; at the end, how many there are.
+    starts: Vec<u32>,
+    sorted: Vec<(Place, u16)>,
+}
+
+impl Grid {
+    fn new() -> Grid {
+        Grid { starts: vec![0; AXIS_CELLS * AXIS_CELLS + 1], sorted: Vec::new() }
+    }
+
+    fn cell(place: &Place) -> usize {
+        let [x, z] = [0, 2].map(|axis| (i32::from(place[axis]).div_euclid(RADIUS) + AXIS_CELLS as i32 / 2) as usize);
+        x * AXIS_CELLS + z
+    }
+
+    /// Sorts by counting; the numbers ascend.
+    fn sort(&mut self, places: impl DoubleEndedIterator<Item = (Place, u16)> + Clone) {
+        self.starts.fill(0);
+        places.clone().for_each(|(place, _)| self.starts[Grid::cell(&place)] += 1);
+        let mut ends = 0;
+        for count in &mut self.starts {
+            ends += *count;
+            *count = ends;
+        }
+        self.sorted.resize(ends as usize, Default::default());
+        for (place, number) in places.rev() {
+            let at = &mut self.starts[Grid::cell(&place)];
+            *at -= 1;
+            self.sorted[*at as usize] = (place, number);
         }
     }
-    let mut out = Vec::new();
+
+    /// All in the nine cells around a place.
+    fn around(&self, place: &Place) -> impl Iterator<Item = &(Place, u16)> {
+        let middle = Grid::cell(place);
+        let rows = [middle - AXIS_CELLS, middle, middle + AXIS_CELLS];
+        rows.into_iter().flat_map(|z| &self.sorted[self.starts[z - 1] as usize..self.starts[z + 2] as usize])
+    }
+}
+
+fn tell(clients: &[Client], grid: &mut Grid, out: &mut Vec<u8>) {
+    let numbered = clients.iter().zip(0..=u16::MAX);
+    grid.sort(numbered.filter_map(|(client, number)| Some((client.place?, number))));
     for (number, client) in clients.iter().enumerate() {
         let Some(me) = client.place else { continue };
-        let (x, z) = cell(&me);
         out.clear();
         out.extend_from_slice(&[0; 4]);
-        for cell in (x - 1..=x + 1).flat_map(|x| (z - 1..=z + 1).map(move |z| (x, z))) {
-            for (place, other) in grid.get(&cell).into_iter().flatten() {
-                let apart = |axis: usize| i32::from(place[axis]) - i32::from(me[axis]);
-                let distance2 = apart(0) * apart(0) + apart(1) * apart(1) + apart(2) * apart(2);
-                if distance2 <= radius * radius && usize::from(*other) != number {
-                    let [a, b, c, d] = place.map(i16::to_le_bytes);
-                    let id = other.to_le_bytes();
-                    out.extend_from_slice(&[id[0], id[1], a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]);
-                }
+        for (place, other) in grid.around(&me) {
+            let apart = |axis: usize| i32::from(place[axis]) - i32::from(me[axis]);
+            let distance2 = apart(0) * apart(0) + apart(1) * apart(1) + apart(2) * apart(2);
+            if distance2 <= RADIUS * RADIUS && usize::from(*other) != number {
+                let [a, b, c, d] = place.map(i16::to_le_bytes);
+                let id = other.to_le_bytes();
+                out.extend_from_slice(&[id[0], id[1], a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]);
             }
         }
         let len = out.len() - 4;
@@ -187,4 +224,28 @@ fn tell(clients: &[Client]) {
 /// When the address cannot be bound.
 pub fn listen(addr: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(addr).with_context(|| format!("cannot listen on {addr}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nine_cells_have_all_who_are_near_in_the_order_of_cells_then_numbers() {
+        let ends = [i16::MIN, -RADIUS as i16, -1, 0, 1, RADIUS as i16 - 1, RADIUS as i16, i16::MAX];
+        let places: Vec<Place> = ends.iter().flat_map(|x| ends.map(|z| [*x, 0, z, 0])).collect();
+        let people: Vec<(Place, u16)> = places.iter().chain(&places).copied().zip(0..).collect();
+        let mut grid = Grid::new();
+        // The second sorting finds the memory of the first.
+        grid.sort(people.iter().copied());
+        grid.sort(people[..100].iter().copied());
+        let cell = |place: &Place| [0, 2].map(|axis| i32::from(place[axis]).div_euclid(RADIUS));
+        for (me, _) in &people {
+            let is_around = |other: &Place| (0..2).all(|axis| (cell(other)[axis] - cell(me)[axis]).abs() <= 1);
+            let mut expected: Vec<(Place, u16)> = people[..100].to_vec();
+            expected.retain(|(other, _)| is_around(other));
+            expected.sort_by_key(|(other, number)| (cell(other), *number));
+            assert_eq!(grid.around(me).copied().collect::<Vec<_>>(), expected, "{me:?}");
+        }
+    }
 }

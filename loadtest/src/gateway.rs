@@ -19,10 +19,8 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// Lines of a gateway's log that are shown when it fails.
 const LOG_TAIL_LINES: usize = 12;
 
-/// Worlds that a gateway is started with, as a settings file declares them; `plaza` is built in. In `arena`, cars of
-/// 23 m/s hit a ball of up to 60, and recorded players leap by a few metres when two are mistaken for each other.
-pub const WORLDS: [(&str, Option<&str>); 2] =
-    [("plaza", None), ("arena", Some("[[world]]\nname = \"arena\"\nspeed = 60.0\n"))];
+/// Worlds that a gateway is started with, as a settings file declares them; `plaza` is built in.
+pub const WORLDS: [(&str, Option<&str>); 2] = [("plaza", None), ("arena", Some(include_str!("../arena.toml")))];
 
 /// Where processes run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

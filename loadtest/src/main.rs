@@ -22,7 +22,7 @@ use nearcast_loadtest::scenario::Scenario;
 use nearcast_loadtest::scene::Scene;
 use nearcast_loadtest::server::Server;
 use nearcast_loadtest::trace::{Recording, read_folder};
-use nearcast_loadtest::trial::Setup;
+use nearcast_loadtest::trial::{FROM_INSIDE, Setup};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Bots that play recorded people against a nearcast gateway.
@@ -101,8 +101,8 @@ enum Command {
         /// Seconds to measure [default: the scenario's].
         #[arg(long)]
         seconds: Option<u64>,
-        /// Where clients connect, host:port. The scenario's world must be declared there: `plaza`, or `arena` with a speed
-        /// of 60.
+        /// Where clients connect, host:port. The scenario's world must be declared there: `plaza`, or that of
+        /// `loadtest/arena.toml`.
         #[arg(long)]
         url: String,
         /// Scenes to play, where the scenario has none of its own: a name of `scenes/README.md`, or a folder.
@@ -249,7 +249,7 @@ fn command(command: Command) -> Result<ExitCode> {
             let url =
                 address.parse().with_context(|| format!("--url is {url:?}: name an address, as 127.0.0.1:8080"))?;
             // What only the gateway's own figures tell cannot be judged from outside.
-            scenario.wanted.retain(|rule| !["skipped_ticks", "rss_growth_mib"].contains(&rule.figure));
+            scenario.wanted.retain(|rule| !FROM_INSIDE.contains(&rule.figure));
             let placing = Placing::take_no_core();
             let setup = Setup { program: Path::new(""), url: Some(url), kafka: None, scenes: &scenes, placing };
             measure(&[scenario], &setup, 1, &files)

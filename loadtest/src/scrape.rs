@@ -22,7 +22,9 @@ impl Reading {
         Ok(Reading::parse(&page))
     }
 
-    fn parse(text: &str) -> Reading {
+    /// Those of a page.
+    #[must_use]
+    pub fn parse(text: &str) -> Reading {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         let sample = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;

@@ -24,6 +24,17 @@ pub const VOID_MAX: usize = 5;
 /// All bots are to be in so long after the last one's turn.
 const JOIN_WITHIN: Duration = Duration::from_secs(30);
 const TICKS_PER_S: f64 = (SECOND_US / TICK_US) as f64;
+/// Wanted figures that the gateway or its process tells, which a run against one that was started elsewhere lacks.
+pub const FROM_INSIDE: [&str; 8] = [
+    "age_p99_less_work_ms",
+    "cpu_us_per_client_tick",
+    "missed_ticks",
+    "rss_growth_mib",
+    "rss_per_client_kib",
+    "rss_spread_percent",
+    "skipped_ticks",
+    "tick_delay_p99_ms",
+];
 
 /// What all trials of one call have in common.
 #[derive(Clone, Debug)]
@@ -163,7 +174,8 @@ impl Trial {
     pub async fn end(&self, mark: &Mark) -> Result<(Sheet, bool)> {
         let window = self.swarm.window();
         let (cpu_us, rss) = (self.cpu_us()? - mark.cpu_us, self.rss()?);
-        let gained = self.reading().await?.since(&mark.reading);
+        let reading = self.reading().await?;
+        let gained = reading.since(&mark.reading);
         let mut sheet = Sheet::default();
         put_swarm(&mut sheet, &window);
         let is_void = late_ms(&sheet) > LATE_MS;
@@ -171,6 +183,8 @@ impl Trial {
             return Ok((sheet, is_void));
         }
         put_gateway(&mut sheet, &window, &gained, self.bots, cpu_us);
+        let rows_max = reading.sum("nearcast_state_rows_max") / self.gateways.len() as f64;
+        sheet.put("state_rows_max", rows_max, "rows");
         let idle: f64 = self.gateways.iter().map(|gateway| gateway.idle_rss() as f64).sum();
         let peaks: Result<f64> = self.gateways.iter().map(|gateway| Ok(gateway.memory()?.peak as f64)).sum();
         sheet.put("rss_per_client_kib", (rss - idle) / 1024.0 / self.bots as f64, "KiB");
@@ -239,8 +253,9 @@ impl Drop for Trial {
     }
 }
 
-/// The last of some windows, with what has changed since the first: ages over those of the first, the largest of them, and
-/// how far memory has spread.
+/// Several windows as one sheet: the last, what went wrong in any of them, and how the worst of the later ones stands to the
+/// first. A steady load is to have stayed as it began; of a storm, which comes with the second and last window, the first
+/// shows what those who were in had before. How far memory has spread is of use to the former only.
 fn changed(mut sheets: Vec<Sheet>) -> Sheet {
     let mut last = sheets.pop().unwrap_or_default();
     let Some(first) = sheets.first() else { return last };
@@ -257,7 +272,7 @@ fn changed(mut sheets: Vec<Sheet>) -> Sheet {
     for figure in &mut last.0 {
         let before = sheets.iter().filter_map(|sheet| sheet.get(figure.name));
         match figure.name {
-            "lost_sessions" | "refusals_heard" | "missed_states" | "skipped_ticks" => {
+            "lost_sessions" | "refusals_heard" | "missed_states" | "skipped_ticks" | "missed_ticks" | "late_ticks" => {
                 figure.value += before.sum::<f64>()
             }
             "served_per_s_min" => figure.value = before.fold(figure.value, f64::min),
@@ -408,12 +423,29 @@ fn put_gateway(sheet: &mut Sheet, window: &Window, gained: &Reading, bots: usize
     let client_ticks = bots as f64 * window.seconds * TICKS_PER_S;
     sheet.put("skipped_ticks", gained.sum("nearcast_ticks_skipped_total"), "");
     sheet.put("missed_ticks", gained.sum("nearcast_ticks_missed_total"), "");
+    sheet.put("late_ticks", gained.sum("nearcast_ticks_late_total"), "");
     sheet.put("digests_differ", gained.labelled("nearcast_digests_total", "same=\"false\""), "");
     sheet.put("cpu_us_per_client_tick", cpu_us / client_ticks, "µs");
     sheet.put("cpu_cores", cpu_us / window.seconds / 1e6, "cores");
     if let Some(ms) = gained.quantile_ms("nearcast_tick_delay_seconds", "", 0.99) {
         sheet.put("tick_delay_p99_ms", ms, "ms");
     }
+    if let Some(ms) = work_ms(gained) {
+        sheet.put("tick_work_mean_ms", ms, "ms");
+        // Who saw nobody move has no ages.
+        if let Some(age) = sheet.get("age_p99_ms").filter(|age| *age > 0.0) {
+            sheet.put("age_p99_less_work_ms", age - ms, "ms");
+        }
+    }
+}
+
+/// The work of a tick, from its time to the last state that a socket was given: what the last client of it must wait. The
+/// mean, as all that is done at ticks over their number; of several gateways, of one.
+fn work_ms(gained: &Reading) -> Option<f64> {
+    let hop = |hop: &str| gained.labelled("nearcast_hop_seconds_sum", &format!("hop=\"{hop}\""));
+    let seconds = gained.sum("nearcast_tick_delay_seconds_sum") + hop("view_encode") + hop("socket_write");
+    let ticks = gained.sum("nearcast_tick_delay_seconds_count");
+    (ticks > 0.0).then(|| 1e3 * seconds / ticks)
 }
 
 #[cfg(test)]
@@ -436,6 +468,16 @@ mod tests {
         assert_eq!(changed.get("rss_spread_percent"), Some(10.0));
         assert_eq!(changed.get("lost_sessions"), Some(3.0), "of all windows");
         assert_eq!(super::changed(vec![sheet(30.0, 20.0)]).0.len(), 3, "one window has nothing to be held against");
+    }
+
+    #[test]
+    fn the_work_of_a_tick_is_all_that_is_done_at_ticks_over_their_number() {
+        let page = "nearcast_tick_delay_seconds_sum 0.02\nnearcast_tick_delay_seconds_count 10\n\
+            nearcast_hop_seconds_sum{hop=\"view_encode\"} 0.1\nnearcast_hop_seconds_sum{hop=\"decode_admit\"} 7\n\
+            nearcast_hop_seconds_sum{hop=\"socket_write\"} 0.08\n";
+        let ms = work_ms(&Reading::parse(page)).expect("ten ticks");
+        assert!((ms - 20.0).abs() < 1e-9, "{ms}");
+        assert_eq!(work_ms(&Reading::default()), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use nearcast::client::{Avatar, Mirror};
 use nearcast::codec::message::Id;
 use nearcast::codec::state::{AGE_OLD_MS, Delta, Row};
-use nearcast::limits::{FLUSH_US, NEAREST, TICK_US};
+use nearcast::limits::{EMPTY_STATE_TICKS, FLUSH_US, NEAREST, TICK_US};
 
 use crate::scene::{Agent, distance_m};
 use rules::{Bucket, Nearest, Presence, Should, last_sample_us, nearest_sample_us, should, stale_for_us};
@@ -49,9 +49,9 @@ pub struct Player {
 /// Samples of which the lateness is kept.
 pub const LATE_KEPT: usize = 32;
 /// Ticks of one hole that are looked at, the newest. Their samples' lateness is still kept when the state after the hole
-/// comes, up to 350 ms on either way. A state comes every ten ticks even without news, so in a longer hole states were
-/// missed: its older ticks count so without a look.
-const HOLE_TICKS: u64 = 16;
+/// comes, up to 270 ms on either way. In a longer hole states were missed, as one comes without news too: its older ticks
+/// count so without a look.
+const HOLE_TICKS: u64 = EMPTY_STATE_TICKS - 1;
 
 impl Player {
     /// Where the lateness of a sample is kept.

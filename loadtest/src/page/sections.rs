@@ -179,10 +179,19 @@ pub fn growing(figures: &Figures<'_>) -> Option<Markup> {
     let row = |(clients, report): &(f64, &Report)| {
         let name = html! { (report.scenario) };
         let [cpu, memory] = [CPU, MEMORY].map(|figure| ranged(report, figure, true));
-        let [size, states] = [BYTES, STATES].map(|figure| ranged(report, figure, false));
-        vec![name, html! { (clients) }, cpu, memory, size, states]
+        let rest = [BYTES, STATES, "served_per_s_min", "nearest_hz"].map(|figure| ranged(report, figure, false));
+        [name, html! { (clients) }, cpu, memory].into_iter().chain(rest).collect()
     };
-    let head = ["scenario", "clients", "CPU µs/client-tick", "RSS KiB/client", "bytes/s", "states/s"];
+    let head = [
+        "scenario",
+        "clients",
+        "CPU µs/client-tick",
+        "RSS KiB/client",
+        "bytes/s",
+        "states/s",
+        "served/s, least",
+        "nearest, Hz",
+    ];
     let budget = Some(("budget", f64::from(BUDGET_BYTES_PER_S)));
     let every_tick = Some(("every tick", TICKS_PER_S));
     (!rows.is_empty()).then(|| {
