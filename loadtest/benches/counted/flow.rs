@@ -139,16 +139,23 @@ struct Told {
     singles: usize,
 }
 
-/// Recorded people, who stand close together.
-pub fn said(size: &Size) -> Result<Said> {
+/// Recorded people, who stand close together, as bytes: text would take long to read under valgrind.
+pub fn said(size: &Size) -> Result<Vec<u8>> {
     let crowd = Crowd::one_spot(&Scene::plaza(), size.near + 1, SPOT_M)?;
     let step_ms = FLUSH_US as f64 / 1e3;
-    let tick = |tick: u64| {
+    let tick = |tick: u64| -> Vec<[f64; 4]> {
         let at_ms = |i: usize| (tick * TURNS + turn_of(i)) as f64 * step_ms;
         let said = crowd.agents.iter().enumerate().map(|(i, agent)| agent.at(at_ms(i)));
         said.map(|sample| [sample.pos[0], sample.pos[1], sample.pos[2], sample.yaw_deg]).collect()
     };
-    Ok((0..WARM_TICKS + size.settle_ticks + TICKS).map(tick).collect())
+    let numbers = (0..WARM_TICKS + size.settle_ticks + TICKS).flat_map(tick).flatten();
+    Ok(numbers.flat_map(f64::to_le_bytes).collect())
+}
+
+/// The same from its bytes.
+pub fn said_from(size: &Size, bytes: &[u8]) -> Said {
+    let numbers: Vec<f64> = bytes.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+    numbers.as_chunks().0.chunks(size.near + 1).map(<[_]>::to_vec).collect()
 }
 
 /// In which of a tick's turns a client speaks.

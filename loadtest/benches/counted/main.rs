@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 /// What runs under valgrind. Prints for how many client-ticks the step was done.
 fn count_alone(step: &str, near: &str) -> Result<bool> {
     let size = SIZES.iter().find(|size| size.near.to_string() == near).context("no crowd of this size")?;
-    println!("{}", flow::run(step, size, &serde_json::from_slice(&fs::read(said_file(size))?)?)?);
+    println!("{}", flow::run(step, size, &flow::said_from(size, &fs::read(said_file(size))?))?);
     Ok(true)
 }
 
@@ -109,7 +109,7 @@ fn count_all(only: &[String]) -> Result<BTreeMap<String, f64>> {
     let wanted = |step: &&str| only.is_empty() || only.iter().any(|name| name == step);
     fs::create_dir_all(FOLDER)?;
     for size in &SIZES {
-        fs::write(Path::new(FOLDER).join(said_file(size)), serde_json::to_vec(&flow::said(size)?)?)?;
+        fs::write(Path::new(FOLDER).join(said_file(size)), flow::said(size)?)?;
     }
     let steps = || STEPS.iter().map(|(step, _)| *step).filter(wanted);
     let todo = Mutex::new(SIZES.iter().rev().flat_map(|size| steps().map(move |step| (step, size))));
@@ -132,7 +132,7 @@ fn name(step: &str, size: &Size) -> String {
 }
 
 fn said_file(size: &Size) -> String {
-    format!("said-{}.json", size.near)
+    format!("said-{}", size.near)
 }
 
 /// What a gateway does for a client in a tick, if all steps of it were counted.
