@@ -297,16 +297,13 @@ mod tests {
             let mut touched = [0; 8];
             let mut dates: BTreeMap<Region, (u64, Vec<(usize, Pos)>)> = BTreeMap::new();
             for (number, changes) in (1..).zip(ticks) {
+                let old = here.clone();
                 for (who, at) in changes {
-                    let pos = at.map(|(x, z, step)| Pos { x: x * 12_800 + step, y: 0, z: z * 12_800 });
-                    if here.get(&who) != pos.as_ref() {
-                        touched[who] = number;
-                    }
-                    let _ = match pos {
-                        Some(pos) => here.insert(who, pos),
-                        None => here.remove(&who),
-                    };
+                    here.remove(&who);
+                    here.extend(at.map(|(x, z, step)| (who, Pos { x: x * 12_800 + step, y: 0, z: z * 12_800 })));
                 }
+                let moved = here.iter().filter(|(who, pos)| old.get(*who) != Some(*pos));
+                moved.for_each(|(who, _)| touched[*who] = number);
                 let spot = |(who, pos): (&usize, &Pos)| {
                     Spot { id: *who as u64 + 1, handle: *who as u32, pos: *pos, touched: touched[*who], ..Spot::default() }
                 };
