@@ -90,7 +90,6 @@ impl Scenario {
     /// All names. Those that [`Scenario::is_long`] run by name only.
     pub const NAMES: [&'static str; 25] = [
         "plaza500",
-        "plaza1300",
         "floor500",
         "peers50",
         "peers100",
@@ -105,11 +104,12 @@ impl Scenario {
         "idle2000",
         "spot100",
         "spot300",
+        "spot700",
         "spot1000",
         "spot3000",
         "spot1000json",
         "storm1000",
-        "steady1300",
+        "steady700",
         "slow5k",
         "rtt300",
         "churn",
@@ -123,9 +123,9 @@ impl Scenario {
     pub fn named(name: &str) -> Result<Scenario> {
         Ok(match name {
             "plaza500" => Scenario::quarter(),
-            "plaza1300" => Scenario::loaded(),
+            "spot700" => Scenario::loaded(),
             "storm1000" => Scenario::storm(),
-            "steady1300" => Scenario::steady(),
+            "steady700" => Scenario::steady(),
             "floor500" => Scenario::floor(500),
             "juelich" => Scenario::bytes("juelich", "411 recorded people once each, 53 others in radius", 411, 1.5),
             "football" => {
@@ -212,18 +212,18 @@ impl Scenario {
         }
     }
 
-    /// About 70 % of a core: whether the last client of a tick waits longer than the work before it takes.
+    /// About 70 % of a core: whether the last client of a tick waits longer than the work before it takes. In one spot,
+    /// where a client costs the gateway more and the swarm no more: 1,300 with 50 near are too many for a swarm on one core.
     fn loaded() -> Scenario {
-        let mut plaza = Scenario { name: "plaza1300", ..Scenario::plaza(1_300) };
-        plaza.about = "1,300 bots, about 50 others in radius, 70 % of a core";
-        plaza.wanted = vec![
+        let mut spot = Scenario::spot_of("spot700", "700 bots in one spot at 24 KiB/s, 70 % of a core", 700);
+        spot.wanted = vec![
             Wanted::at_least("served_per_s_min", 19.0),
             Wanted::at_most("skipped_ticks", 0.0),
             Wanted::at_most("lost_sessions", 0.0),
             // As wanted of a quarter of a core, where the work is short.
             Wanted::at_most("age_p99_less_work_ms", TICK_US as f64 / 1e3 + 5.0),
         ];
-        plaza
+        spot
     }
 
     /// Whether what is good at first stays so. Not among the usual ones: it takes half an hour.
@@ -236,8 +236,8 @@ impl Scenario {
             Wanted::at_most("age_p50_of_first", 1.1),
             Wanted::at_most("age_p99_of_first", 1.1),
         ]);
-        let about = "1,300 bots, about 50 others in radius, for 30 minutes in windows of five";
-        Scenario { name: "steady1300", about, seconds: 300, windows: 6, ..loaded }
+        let about = "700 bots in one spot for 30 minutes, in windows of five";
+        Scenario { name: "steady700", about, seconds: 300, windows: 6, ..loaded }
     }
 
     /// As [`Scenario::plaza`], on a server that does the least: what the machine costs by itself.
@@ -378,13 +378,7 @@ impl Scenario {
             name: "idle2000",
             about: "2,000 bots that stand still, with nobody in radius, and say only what they have seen",
             place: Place::Alone,
-            wanted: vec![
-                Wanted::at_most("cpu_us_per_client_tick", 0.5),
-                Wanted::at_most("missed_ticks", 0.0),
-                // Each is told something once a second, and at every tick somebody is.
-                Wanted::at_least("ticks_per_s", 19.8),
-                Wanted::at_most("lost_sessions", 0.0),
-            ],
+            wanted: [vec![Wanted::at_most("cpu_us_per_client_tick", 0.5)], every_tick()].concat(),
             ..Scenario::plaza(2_000)
         }
     }
@@ -552,7 +546,7 @@ mod tests {
     fn only_the_half_hour_is_long() {
         let named = |name| Scenario::named(name).expect("listed");
         let long: Vec<&str> = Scenario::NAMES.into_iter().filter(|name| named(name).is_long()).collect();
-        assert_eq!(long, ["steady1300"]);
+        assert_eq!(long, ["steady700"]);
     }
 
     #[test]
