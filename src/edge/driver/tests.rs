@@ -1,4 +1,4 @@
-//! A mistake of ours in one session is that session's alone.
+//! A driver by itself: its turns, and a mistake of ours in one session, which is that session's alone.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -46,4 +46,17 @@ fn a_mistake_ends_its_own_session_only_and_the_client_is_told() {
     assert_eq!(pong, *b"\x8a\x06there?");
     assert!(line.tell(Command::Stop).is_ok());
     thread.join().expect("the driver lives to its end");
+}
+
+#[test]
+fn one_turn_does_all_commands_that_wait_up_to_a_bound() {
+    let (line, opening) = open().expect("an epoll instance");
+    let mut driver = opening.driver(line.clone(), Vec::new(), Clock::start());
+    let shared = Arc::new(Shared::new(Vec::new(), vec![line.clone()]));
+    let _clients: Vec<TcpStream> = (0..=COMMANDS_A_TURN).map(|_| connect(&line, &shared)).collect();
+    assert!(driver.heed(Duration::ZERO));
+    assert_eq!(driver.connections.len(), COMMANDS_A_TURN);
+    assert!(line.tell(Command::Stop).is_ok());
+    assert!(!driver.heed(Duration::ZERO), "the last one, and then the end");
+    assert_eq!(driver.connections.len(), COMMANDS_A_TURN + 1);
 }
