@@ -220,14 +220,10 @@ fn command(command: Command) -> Result<ExitCode> {
             }
         }
         Command::Bench { runs, only, servers, target } => {
-            let mut names = only;
-            let all = names.is_empty();
-            if all {
-                names = Scenario::NAMES.map(str::to_owned).to_vec();
-            }
-            let mut scenarios = names.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
-            if all {
-                scenarios.retain(|scenario| !scenario.is_long() && (scenario.gateways == 1 || target.kafka.is_some()));
+            let mut scenarios = only.iter().map(|name| Scenario::named(name)).collect::<Result<Vec<_>>>()?;
+            if only.is_empty() {
+                scenarios = Scenario::all();
+                scenarios.retain(|scenario| scenario.usual && (scenario.gateways == 1 || target.kafka.is_some()));
             }
             let servers = servers.iter().map(|name| Server::named(name)).collect::<Result<Vec<_>>>()?;
             for scenario in scenarios.iter_mut().filter(|s| !servers.is_empty() && !s.compared.is_empty()) {

@@ -75,7 +75,8 @@ impl<'a> Figures<'a> {
         let numbered = calls.iter().enumerate();
         let mut reports: Vec<_> =
             numbered.flat_map(|(at, call)| call.reports.iter().map(move |report| (at + 1, report))).collect();
-        let rank = |name: &str| Scenario::NAMES.iter().position(|of| *of == name).unwrap_or(usize::MAX);
+        let all = Scenario::all();
+        let rank = |name: &str| all.iter().position(|of| of.name == name).unwrap_or(usize::MAX);
         reports.sort_by_key(|(_, report)| rank(&report.scenario));
         Figures { calls, reports }
     }
@@ -142,7 +143,8 @@ fn tiles(figures: &Figures<'_>) -> Markup {
 
 /// What is not on this page, or only in part.
 fn missing(figures: &Figures<'_>) -> Markup {
-    let not_run: Vec<&str> = Scenario::NAMES.into_iter().filter(|name| figures.all(name).next().is_none()).collect();
+    let names = Scenario::all().into_iter().map(|scenario| scenario.name);
+    let not_run: Vec<&str> = names.filter(|name| figures.all(name).next().is_none()).collect();
     let without: Vec<&str> = figures.calls.iter().flat_map(|call| &call.without).map(String::as_str).collect();
     let void: Vec<String> = figures
         .reports

@@ -1,161 +1,64 @@
-//! The scenarios: which bots on which links, for how long, and which figures are wanted of them.
+//! All scenarios that there are.
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use nearcast::limits::{BUDGET_BYTES_PER_S, RADIUS_M, RADIUS_MAX_M, SECOND_US, TICK_US};
-use nearcast::view::capacity;
+use anyhow::{Context, Result};
+use nearcast::limits::{RADIUS_M, RADIUS_MAX_M, TICK_US};
 
-use crate::catalogue;
-use crate::compare;
-use crate::crowd::{Crowd, Layout};
+use super::{Place, Scenario};
 use crate::relay::Link;
-use crate::scene::Scene;
 use crate::server::Server;
 use crate::sheet::Wanted;
-use crate::swarm::dialect::Dialect;
 
-/// Bots whose views are judged, of a crowd in tiles.
-const AUDITED: usize = 50;
-/// The same of a crowd in one spot, where each view is twenty times as large.
-const AUDITED_IN_SPOT: usize = 8;
-/// As many bots at most all keep a table of what they receive.
-const KEEPING_MAX: usize = 1_000;
 /// So many join per second.
 const JOINS_PER_S: u32 = 200;
 /// The same where servers are compared: joining is not what is measured, and a view that fills costs some of them more
 /// than one that is held.
 const JOINS_PER_S_COMPARED: u32 = 50;
-/// A crowd in one spot lies within this of the origin, metres: all are within the radius of all.
-const SPOT_M: f64 = 20.0;
-
-/// How the bots stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Tiles far from each other, in each so many scenes over each other.
-    Tiles(usize),
-    /// Tiles of a scene each, as close to each other as they can be without being in view.
-    Close,
-    /// Each where nobody is in view, without ever moving.
-    Alone,
-    /// All near the origin.
-    Spot,
-}
-
-/// One scenario.
-#[derive(Clone, Debug)]
-pub struct Scenario {
-    /// Its name on the command line.
-    pub name: &'static str,
-    /// What it shows, in a line.
-    pub about: &'static str,
-    /// Bots.
-    pub bots: usize,
-    /// The scenes it always plays, a name of [`crate::catalogue`]; else those of the call.
-    pub scenes: Option<&'static str>,
-    /// Where they stand.
-    pub place: Place,
-    /// The world they enter, one of [`crate::gateway::WORLDS`].
-    pub world: &'static str,
-    /// Radius asked for, metres.
-    pub radius_m: f64,
-    /// What they connect to.
-    pub server: Server,
-    /// Servers to be compared: in each run the same bots go to one after the other. If there are none, only to `server`.
-    pub compared: Vec<Server>,
-    /// So many join per second.
-    pub joins_per_s: u32,
-    /// From the last joining to the window.
-    pub settle: Duration,
-    /// Length of a window.
-    pub seconds: u64,
-    /// Windows, one after the other; the last is told of, with what has changed since the first.
-    pub windows: usize,
-    /// So many of the bots, who are not audited, come when the second window begins, and then stand: a swarm on one core
-    /// could not move all.
-    pub storm: usize,
-    /// Every so many bots, one is on a bad link; 1: all.
-    pub bad_every: Option<usize>,
-    /// What a bad link is.
-    pub link: Link,
-    /// Those who are not audited leave and come back after about this long.
-    pub life: Option<Duration>,
-    /// Gateways, on one Apache Kafka if there are two.
-    pub gateways: usize,
-    /// What is wanted.
-    pub wanted: Vec<Wanted>,
-}
-
 impl Scenario {
-    /// All names. Those that [`Scenario::is_long`] run by name only.
-    pub const NAMES: [&'static str; 25] = [
-        "plaza500",
-        "floor500",
-        "peers50",
-        "peers100",
-        "juelich",
-        "football",
-        "rocketleague",
-        "grow100",
-        "grow500",
-        "grow1000",
-        "grow2000",
-        "grow5000",
-        "idle2000",
-        "spot100",
-        "spot300",
-        "spot700",
-        "spot1000",
-        "spot3000",
-        "spot1000json",
-        "storm1000",
-        "steady700",
-        "slow5k",
-        "rtt300",
-        "churn",
-        "kafka2",
-    ];
+    /// All, in the order in which they run and are shown.
+    #[must_use]
+    pub fn all() -> Vec<Scenario> {
+        let cars = Scenario::bytes("rocketleague", "60 recorded cars and 10 balls, 6 others within 128 m", 70, 5.0);
+        let players = "120 recorded players, referees and balls, 14 others within 50 m";
+        vec![
+            Scenario::quarter(),
+            Scenario::floor(500),
+            Scenario::peers("peers50", "200 bots, about 50 others in radius", 200, 1),
+            Scenario::peers("peers100", "500 bots, about 100 others in radius", 500, 2),
+            Scenario::bytes("juelich", "411 recorded people once each, 53 others in radius", 411, 1.5),
+            Scenario { world: "arena", ..Scenario::bytes("football", players, 120, 2.5) },
+            Scenario { world: "arena", radius_m: RADIUS_MAX_M, ..cars },
+            Scenario::grow("grow100", 100),
+            Scenario::grow("grow500", 500),
+            Scenario::grow("grow1000", 1_000),
+            // A core of gateway has room for these, and for half of the next; the swarm needs several.
+            Scenario { usual: false, ..Scenario::grow("grow2000", 2_000) },
+            Scenario { usual: false, ..Scenario::grow("grow5000", 5_000) },
+            Scenario::idle(),
+            Scenario::spot_of("spot100", "100 bots in one spot at 24 KiB/s", 100),
+            Scenario::spot_of("spot300", "300 bots in one spot at 24 KiB/s", 300),
+            Scenario::loaded(),
+            Scenario::spot("spot1000", Server::NEARCAST),
+            Scenario::crowded(),
+            Scenario::spot("spot1000json", Server::NEARCAST_JSON),
+            Scenario::storm(),
+            Scenario::steady(),
+            Scenario::slow(),
+            Scenario::far(),
+            Scenario::churn(),
+            Scenario::kafka(500),
+        ]
+    }
 
     /// The scenario of a name.
     ///
     /// # Errors
     /// When there is none.
     pub fn named(name: &str) -> Result<Scenario> {
-        Ok(match name {
-            "plaza500" => Scenario::quarter(),
-            "spot700" => Scenario::loaded(),
-            "storm1000" => Scenario::storm(),
-            "steady700" => Scenario::steady(),
-            "floor500" => Scenario::floor(500),
-            "juelich" => Scenario::bytes("juelich", "411 recorded people once each, 53 others in radius", 411, 1.5),
-            "football" => {
-                let about = "120 recorded players, referees and balls, 14 others within 50 m";
-                Scenario { world: "arena", ..Scenario::bytes("football", about, 120, 2.5) }
-            }
-            "rocketleague" => {
-                let about = "60 recorded cars and 10 balls, 6 others within 128 m";
-                let cars = Scenario::bytes("rocketleague", about, 70, 5.0);
-                Scenario { world: "arena", radius_m: RADIUS_MAX_M, ..cars }
-            }
-            "grow100" => Scenario::grow("grow100", 100),
-            "grow500" => Scenario::grow("grow500", 500),
-            "grow1000" => Scenario::grow("grow1000", 1_000),
-            "grow2000" => Scenario::grow("grow2000", 2_000),
-            "grow5000" => Scenario::grow("grow5000", 5_000),
-            "idle2000" => Scenario::idle(),
-            "spot100" => Scenario::spot_of("spot100", "100 bots in one spot at 24 KiB/s", 100),
-            "spot300" => Scenario::spot_of("spot300", "300 bots in one spot at 24 KiB/s", 300),
-            "spot3000" => Scenario::crowded(),
-            "peers50" => Scenario::peers("peers50", "200 bots, about 50 others in radius", 200, 1),
-            "peers100" => Scenario::peers("peers100", "500 bots, about 100 others in radius", 500, 2),
-            "spot1000" => Scenario::spot("spot1000", Server::NEARCAST),
-            "spot1000json" => Scenario::spot("spot1000json", Server::NEARCAST_JSON),
-            "slow5k" => Scenario::slow(),
-            "rtt300" => Scenario::far(),
-            "churn" => Scenario::churn(),
-            "kafka2" => Scenario::kafka(500),
-            other => bail!("no scenario `{other}`: name one of {}", Scenario::NAMES.join(", ")),
-        })
+        let found = Scenario::all().into_iter().find(|scenario| scenario.name == name);
+        let names = || Scenario::all().iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ");
+        found.with_context(|| format!("no scenario `{name}`: name one of {}", names()))
     }
 
     /// Recorded people on the plaza, on a healthy link.
@@ -164,6 +67,7 @@ impl Scenario {
         Scenario {
             name: "plaza500",
             about: "500 bots, about 50 others in radius, embedded log",
+            usual: true,
             bots,
             scenes: None,
             place: Place::Tiles(1),
@@ -226,7 +130,7 @@ impl Scenario {
         spot
     }
 
-    /// Whether what is good at first stays so. Not among the usual ones: it takes half an hour.
+    /// Whether what is good at first stays so: half an hour.
     fn steady() -> Scenario {
         let mut loaded = Scenario::loaded();
         // Ages are held against those of the first window.
@@ -237,7 +141,7 @@ impl Scenario {
             Wanted::at_most("age_p99_of_first", 1.1),
         ]);
         let about = "700 bots in one spot for 30 minutes, in windows of five";
-        Scenario { name: "steady700", about, seconds: 300, windows: 6, ..loaded }
+        Scenario { name: "steady700", about, usual: false, seconds: 300, windows: 6, ..loaded }
     }
 
     /// As [`Scenario::plaza`], on a server that does the least: what the machine costs by itself.
@@ -282,32 +186,6 @@ impl Scenario {
             ],
             ..Scenario::plaza(bots)
         }
-    }
-
-    /// How long it takes until the last bot has had its turn to join.
-    #[must_use]
-    pub fn turns(&self) -> Duration {
-        Duration::from_secs_f64((self.bots - self.storm) as f64 / f64::from(self.joins_per_s))
-    }
-
-    /// Whether it takes too long to be among those that run when none is named.
-    #[must_use]
-    pub fn is_long(&self) -> bool {
-        self.seconds * self.windows as u64 > 300
-    }
-
-    /// This scenario on each server that is compared; on its own if none is.
-    #[must_use]
-    pub fn rows(&self) -> Vec<Scenario> {
-        let servers = if self.compared.is_empty() { std::slice::from_ref(&self.server) } else { &self.compared };
-        let row = |server: &Server| {
-            let mut row = Scenario { server: *server, ..self.clone() };
-            if *server == Server::NEARCAST {
-                row.wanted.extend(compare::wanted(&self.compared));
-            }
-            row
-        };
-        servers.iter().map(row).collect()
     }
 
     /// As [`Scenario::plaza`], judged as loosely as a shared machine needs.
@@ -438,67 +316,6 @@ impl Scenario {
             ..Scenario::plaza(bots)
         }
     }
-
-    /// The people it needs, playing `scenes` if it has none of its own.
-    ///
-    /// # Errors
-    /// When the scenes do not fit.
-    pub fn crowd(&self, scenes: &[Scene]) -> Result<Crowd> {
-        let its_own = self.scenes.map(catalogue::scenes).transpose()?;
-        let scenes = its_own.as_deref().unwrap_or(scenes);
-        match self.place {
-            Place::Tiles(scenes_per_tile) => {
-                let layout = Layout { scenes_per_tile, ..Layout::wide(scenes, self.radius_m) };
-                Crowd::tiled(scenes, self.bots, layout)
-            }
-            Place::Close => Crowd::tiled(scenes, self.bots, Layout::close(scenes, self.radius_m)),
-            Place::Alone => Ok(Crowd::alone(self.bots, Layout::close(&[], self.radius_m).spacing_m)),
-            Place::Spot => {
-                let reach_m = scenes.iter().map(|scene| scene.reach_m).fold(0.0, f64::max);
-                Crowd::one_spot(scenes, self.bots, SPOT_M.max(reach_m + 1.0))
-            }
-        }
-    }
-
-    /// Whether a bot's link is bad.
-    #[must_use]
-    pub fn is_bad(&self, bot: usize) -> bool {
-        self.bad_every.is_some_and(|every| bot % every == every - 1)
-    }
-
-    /// Whether a bot is audited: some of all tiles, and all on a bad link up to as many.
-    #[must_use]
-    pub fn is_audited(&self, bot: usize) -> bool {
-        let audited = if self.place == Place::Spot { AUDITED_IN_SPOT } else { AUDITED };
-        let every = ((self.bots - self.storm) / audited).max(1);
-        let is_resident = bot < self.bots - self.storm;
-        let is_judged = is_resident && bot.is_multiple_of(every) || (self.is_bad(bot) && self.bad_every != Some(1));
-        is_judged && matches!(self.server.dialect, Dialect::Nearcast(_))
-    }
-
-    /// Whether all bots keep a table of what they receive, or the audited ones only: the tables of all in one spot, or of
-    /// thousands, would be more than one core of a swarm can keep.
-    #[must_use]
-    pub fn all_keep(&self) -> bool {
-        self.place != Place::Spot && self.bots <= KEEPING_MAX
-    }
-
-    /// Budget asked for, bytes per second.
-    #[must_use]
-    pub fn budget(&self) -> u32 {
-        BUDGET_BYTES_PER_S
-    }
-
-    /// Entities that the budget is sure to hold in view: a tenth less than the gateway plans for, because who is held
-    /// already comes before others who are a little nearer.
-    #[must_use]
-    pub fn holds(&self) -> usize {
-        let per_tick = u64::from(self.budget()) * TICK_US / SECOND_US;
-        match self.server.dialect {
-            Dialect::Nearcast(encoding) => capacity(encoding, per_tick as usize) * 9 / 10,
-            Dialect::Packed | Dialect::Json | Dialect::Colyseus => usize::MAX,
-        }
-    }
 }
 
 /// What makes a cost per client-tick mean something: it is over all ticks, so who misses some looks cheaper.
@@ -528,25 +345,32 @@ fn objectives(states_per_s: f64, age_factor: f64) -> Vec<Wanted> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scene::Scene;
 
     #[test]
     fn every_scenario_has_its_crowd() {
-        for name in Scenario::NAMES {
-            let scenario = Scenario::named(name).expect("listed");
-            assert_eq!(scenario.name, name);
+        for scenario in Scenario::all() {
             let crowd = scenario.crowd(&Scene::plaza()).expect("the plaza fits");
             assert_eq!(crowd.agents.len(), scenario.bots);
             let is_judged = (0..scenario.bots).any(|bot| scenario.is_audited(bot));
-            assert_eq!(is_judged, name != "floor500");
+            assert_eq!(is_judged, scenario.name != "floor500");
         }
-        assert!(Scenario::named("none").is_err());
     }
 
     #[test]
-    fn only_the_half_hour_is_long() {
-        let named = |name| Scenario::named(name).expect("listed");
-        let long: Vec<&str> = Scenario::NAMES.into_iter().filter(|name| named(name).is_long()).collect();
-        assert_eq!(long, ["steady700"]);
+    fn a_name_is_of_one_scenario() {
+        for scenario in Scenario::all() {
+            assert_eq!(Scenario::all().iter().filter(|other| other.name == scenario.name).count(), 1);
+            assert_eq!(Scenario::named(scenario.name).expect("listed").about, scenario.about);
+        }
+        let error = Scenario::named("none").expect_err("is not listed").to_string();
+        assert!(error.contains("`none`") && error.contains("spot1000json"), "{error}");
+    }
+
+    #[test]
+    fn what_two_cores_or_a_while_cannot_do_runs_by_name_only() {
+        let by_name: Vec<&str> = Scenario::all().iter().filter(|one| !one.usual).map(|one| one.name).collect();
+        assert_eq!(by_name, ["grow2000", "grow5000", "steady700"]);
     }
 
     #[test]

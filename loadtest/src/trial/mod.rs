@@ -1,0 +1,303 @@
+//! One trial: gateways, links and a swarm for a scenario; windows of measurement, void ones repeated.
+
+mod figures;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+pub use self::figures::{FROM_INSIDE, late_ms};
+use self::figures::{put_gateway, put_swarm};
+use crate::gateway::{Gateway, Placing, Start};
+use crate::relay;
+use crate::scenario::{Place, Scenario};
+use crate::scene::Scene;
+use crate::scrape::Reading;
+use crate::sheet::Sheet;
+use crate::swarm::{BotPlan, Swarm, SwarmPlan};
+
+/// A swarm later than this at p99 measures itself: the window is void, ms.
+const LATE_MS: f64 = 5.0;
+/// Void windows in a row; then the machine is not fit to measure on.
+pub const VOID_MAX: usize = 5;
+/// What to do about that.
+pub const TOO_BUSY: &str = "This machine has other work: end it, or allow `chrt -r` and two cores";
+/// All bots are to be in so long after the last one's turn.
+const JOIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// What all trials of one call have in common.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// The gateway's program.
+    pub program: &'a Path,
+    /// A gateway that runs already; then none is started, and nothing is known of its cost.
+    pub url: Option<SocketAddr>,
+    /// host:port of Apache Kafka.
+    pub kafka: Option<&'a str>,
+    /// Scenes to play.
+    pub scenes: &'a [Scene],
+    /// Where processes run.
+    pub placing: Placing,
+}
+
+/// A running trial. Its gateways end with it.
+#[derive(Debug)]
+pub struct Trial {
+    /// The bots.
+    pub swarm: Rc<Swarm>,
+    gateways: Vec<Gateway>,
+    bots: usize,
+    turns: Duration,
+}
+
+/// Where a window began.
+#[derive(Debug)]
+pub struct Mark {
+    reading: Reading,
+    cpu_us: f64,
+    rss: f64,
+}
+
+impl Trial {
+    /// Starts gateways and links, and sends the bots in. Must run in a `LocalSet`.
+    ///
+    /// # Errors
+    /// When something cannot be started; what was is ended.
+    pub async fn start(scenario: &Scenario, setup: &Setup<'_>) -> Result<Trial> {
+        if scenario.gateways > 1 && setup.kafka.is_none() {
+            bail!("scenario `{}` needs Apache Kafka: name it with --kafka HOST:PORT", scenario.name);
+        }
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let prefix = format!("loadtest-{}-{}", since_1970.as_millis(), std::process::id());
+        let mut gateways = Vec::new();
+        let to_start = if setup.url.is_some() { 0 } else { scenario.gateways };
+        for number in 0..to_start {
+            let Setup { placing, .. } = *setup;
+            let words = &scenario.server.words(setup.program)?;
+            let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
+            let start = Start { words, number, world: scenario.world, kafka, prefix: &prefix, placing };
+            let started = Gateway::start(start).await;
+            gateways.push(started.with_context(|| format!("server `{}`", scenario.server.name))?);
+        }
+        let good: Vec<SocketAddr> = setup.url.into_iter().chain(gateways.iter().map(|g| g.listen)).collect();
+        let mut bad = Vec::new();
+        for gateway in &good {
+            bad.push(relay::start(*gateway, scenario.link).await?);
+        }
+        let bots = scenario.crowd(setup.scenes)?.agents.into_iter().enumerate().map(|(number, agent)| {
+            let (gateway, is_bad) = (number % good.len(), scenario.is_bad(number));
+            let audited = scenario.is_audited(number);
+            // Between three quarters and five quarters of the mean.
+            let life = |mean: Duration| mean.as_micros() as u64 * (75 + (number as u64 * 31) % 50) / 100;
+            BotPlan {
+                agent,
+                gateway,
+                addr: if is_bad { bad[gateway] } else { good[gateway] },
+                one_way_us: if is_bad { scenario.link.delay.as_micros() as u64 } else { 0 },
+                audited,
+                keeps: audited || scenario.all_keep(),
+                idle: scenario.place == Place::Alone || number >= scenario.bots - scenario.storm,
+                group: usize::from(is_bad),
+                life_us: scenario.life.filter(|_| !audited).map(life),
+            }
+        });
+        let plan = SwarmPlan {
+            bots: bots.collect(),
+            gateways: good.len(),
+            dialect: scenario.server.dialect,
+            world: scenario.world.to_owned(),
+            radius_m: scenario.radius_m,
+            budget: scenario.budget(),
+            joins_per_s: scenario.joins_per_s,
+            storm: scenario.storm,
+            holds: scenario.holds(),
+        };
+        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots, turns: scenario.turns() })
+    }
+
+    /// The gateways.
+    #[must_use]
+    pub fn gateways(&self) -> &[Gateway] {
+        &self.gateways
+    }
+
+    /// Waits until everybody is in.
+    ///
+    /// # Errors
+    /// When somebody cannot join, or it takes too long.
+    pub async fn joined(&self, churning: bool) -> Result<()> {
+        if churning {
+            // Never all at once.
+            tokio::time::sleep(self.turns).await;
+            return Ok(());
+        }
+        self.swarm.all_joined(self.turns + JOIN_WITHIN).await
+    }
+
+    /// All gateways' metrics as one.
+    pub async fn reading(&self) -> Result<Reading> {
+        let mut all = Vec::new();
+        for gateway in &self.gateways {
+            all.push(Reading::fetch(gateway.admin).await?);
+        }
+        Ok(Reading::merged(all))
+    }
+
+    fn cpu_us(&self) -> Result<f64> {
+        self.gateways.iter().map(Gateway::cpu_us).sum()
+    }
+
+    fn rss(&self) -> Result<f64> {
+        self.gateways.iter().map(|gateway| Ok(gateway.memory()?.rss as f64)).sum()
+    }
+
+    /// Begins a window.
+    pub async fn begin(&self) -> Result<Mark> {
+        let reading = self.reading().await?;
+        let mark = Mark { reading, cpu_us: self.cpu_us()?, rss: self.rss()? };
+        self.swarm.begin();
+        Ok(mark)
+    }
+
+    /// Ends it: its figures, and whether it is void.
+    pub async fn end(&self, mark: &Mark) -> Result<(Sheet, bool)> {
+        let window = self.swarm.window();
+        let (cpu_us, rss) = (self.cpu_us()? - mark.cpu_us, self.rss()?);
+        let reading = self.reading().await?;
+        let gained = reading.since(&mark.reading);
+        let mut sheet = Sheet::default();
+        put_swarm(&mut sheet, &window);
+        let is_void = late_ms(&sheet) > LATE_MS;
+        if self.gateways.is_empty() {
+            return Ok((sheet, is_void));
+        }
+        put_gateway(&mut sheet, &window, &gained, self.bots, cpu_us);
+        let rows_max = reading.sum("nearcast_state_rows_max") / self.gateways.len() as f64;
+        sheet.put("state_rows_max", rows_max, "rows");
+        let idle: f64 = self.gateways.iter().map(|gateway| gateway.idle_rss() as f64).sum();
+        let peaks: Result<f64> = self.gateways.iter().map(|gateway| Ok(gateway.memory()?.peak as f64)).sum();
+        sheet.put("rss_per_client_kib", (rss - idle) / 1024.0 / self.bots as f64, "KiB");
+        sheet.put("rss_growth_mib", (rss - mark.rss) / 1_048_576.0, "MiB");
+        sheet.put("rss_peak_mib", peaks? / 1_048_576.0, "MiB");
+        Ok((sheet, is_void))
+    }
+
+    /// One window after the other until one is not void. Also how many were.
+    ///
+    /// # Errors
+    /// When five were void: the machine is too busy to measure on.
+    pub async fn measure(&self, seconds: u64, mut each_second: impl FnMut(u64)) -> Result<(Sheet, usize)> {
+        for void in 0..VOID_MAX {
+            let mark = self.begin().await?;
+            for second in 1..=seconds {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                each_second(second);
+            }
+            let (sheet, is_void) = self.end(&mark).await?;
+            if !is_void {
+                return Ok((sheet, void));
+            }
+            let [send, read] =
+                ["swarm_send_late_p99_ms", "swarm_read_late_p99_ms"].map(|f| sheet.get(f).unwrap_or(0.0));
+            eprintln!("void: the swarm itself was late (at p99 {send:.1} ms to send, {read:.1} ms to read)");
+        }
+        bail!("{VOID_MAX} windows were void: the swarm was late by more than {LATE_MS} ms at p99. {TOO_BUSY}")
+    }
+
+    /// A scenario's windows: the last, with what has changed since the first. Also how many were void.
+    ///
+    /// # Errors
+    /// As [`Trial::measure`]; and when the window of a storm was void, as there is only one storm.
+    pub async fn windows(&self, scenario: &Scenario, mut each_second: impl FnMut(u64)) -> Result<(Sheet, usize)> {
+        let (first, mut void) = self.measure(scenario.seconds, &mut each_second).await?;
+        let mut sheets = vec![first];
+        for _ in 1..scenario.windows {
+            if scenario.storm > 0 {
+                self.swarm.storm();
+            }
+            let (sheet, more) = self.measure(scenario.seconds, &mut each_second).await?;
+            if scenario.storm > 0 && more > 0 {
+                bail!("the swarm itself was late when the storm came: run it again. {TOO_BUSY}");
+            }
+            void += more;
+            sheets.push(sheet);
+        }
+        let joined = self.swarm.joined();
+        if scenario.storm > 0 && joined < self.bots {
+            bail!("{joined} of {} bots were in at the end: not all could join, or some were lost", self.bots);
+        }
+        Ok((changed(sheets), void))
+    }
+
+    /// Everybody says bye; the gateways end.
+    pub async fn stop(self) {
+        self.swarm.stop().await;
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // Before the gateways end, so that they have nobody to wait for.
+        self.swarm.close();
+    }
+}
+
+/// Several windows as one sheet: the last, what went wrong in any of them, and how the worst of the later ones stands to the
+/// first. A steady load is to have stayed as it began; of a storm, which comes with the second and last window, the first
+/// shows what those who were in had before. How far memory has spread is of use to the former only.
+fn changed(mut sheets: Vec<Sheet>) -> Sheet {
+    let mut last = sheets.pop().unwrap_or_default();
+    let Some(first) = sheets.first() else { return last };
+    let ends = last.clone();
+    let values = |name: &str| sheets.iter().chain([&ends]).filter_map(|sheet| sheet.get(name)).collect::<Vec<f64>>();
+    let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut gained = Vec::new();
+    for (name, ratio) in [("age_p50_ms", "age_p50_of_first"), ("age_p99_ms", "age_p99_of_first")] {
+        if let Some(of) = first.get(name).filter(|of| *of > 0.0) {
+            gained.push((ratio, most(&values(name)[1..]) / of, "x"));
+        }
+    }
+    // What is bad in any window is bad.
+    for figure in &mut last.0 {
+        let before = sheets.iter().filter_map(|sheet| sheet.get(figure.name));
+        match figure.name {
+            "lost_sessions" | "refusals_heard" | "missed_states" | "skipped_ticks" | "missed_ticks" | "late_ticks" => {
+                figure.value += before.sum::<f64>()
+            }
+            "served_per_s_min" => figure.value = before.fold(figure.value, f64::min),
+            _ => {}
+        }
+    }
+    let rss = values("rss_per_client_kib");
+    if let Some(of) = rss.first() {
+        let least = rss.iter().copied().fold(f64::INFINITY, f64::min);
+        gained.push(("rss_spread_percent", 100.0 * (most(&rss) - least) / of, "%"));
+    }
+    gained.into_iter().for_each(|(name, value, unit)| last.put(name, value, unit));
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_held_against_the_first() {
+        let sheet = |age: f64, rss: f64| {
+            let mut sheet = Sheet::default();
+            sheet.put("age_p50_ms", age, "ms");
+            sheet.put("rss_per_client_kib", rss, "KiB");
+            sheet.put("lost_sessions", 1.0, "");
+            sheet
+        };
+        let changed = changed(vec![sheet(30.0, 20.0), sheet(45.0, 19.0), sheet(33.0, 21.0)]);
+        assert_eq!(changed.get("age_p50_ms"), Some(33.0), "the last");
+        assert_eq!(changed.get("age_p50_of_first"), Some(1.5), "the worst");
+        assert_eq!(changed.get("rss_spread_percent"), Some(10.0));
+        assert_eq!(changed.get("lost_sessions"), Some(3.0), "of all windows");
+        assert_eq!(super::changed(vec![sheet(30.0, 20.0)]).0.len(), 3, "one window has nothing to be held against");
+    }
+}
