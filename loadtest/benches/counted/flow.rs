@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use nearcast::client::Mirror;
-use nearcast::codec::message::{self, AppState, Hello, Id, In, Move};
 use nearcast::codec::state::{Context, Delta, Known};
-use nearcast::codec::{Encoding, Heard, Payload};
+use nearcast::codec::{Heard, Payload};
 use nearcast::edge::framing::{self, Bounds, Framing, Opcode};
 use nearcast::limits::{
     BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, RADIUS_M, READ_AHEAD_US, ROWS_MAX,
-    SECOND_US, STATE_BYTES_MAX, TICK_US,
+    STATE_BYTES_MAX, TICK_US,
 };
-use nearcast::log::memory::{Memory, MemoryLog};
+use nearcast::log::memory::Memory;
 use nearcast::region::{Tick, World};
 use nearcast::session::{Effect, Input, Note, Session};
 use nearcast::settings::WorldSettings;
@@ -23,6 +22,8 @@ use nearcast::view::budget::Budget;
 use nearcast::view::{Turn, View};
 use nearcast_loadtest::crowd::Crowd;
 use nearcast_loadtest::scene::Scene;
+
+use crate::pure::{ENCODING, START_US, entity, open, say, submit};
 
 /// What is counted, in the order of the flow, and what it is.
 pub const STEPS: [(&str, &str); 13] = [
@@ -79,10 +80,8 @@ const SPOT_M: f64 = 20.0;
 const VIEWERS: usize = 8;
 /// Sockets are read so many times a tick, each time those of as many clients.
 const TURNS: u64 = TICK_US / FLUSH_US;
-const START_US: u64 = 1_700_000_000 * SECOND_US;
 const BOUNDS: Bounds = Bounds { bytes: MESSAGE_BYTES_MAX, fragments: FRAGMENTS_MAX };
 const MASK: [u8; 4] = [0x3a, 0xc5, 0x71, 0x0e];
-const ENCODING: Encoding = Encoding::MessagePack;
 
 /// What callgrind collects is what happens in here: see `TOGGLE` in `main.rs`. Nothing else may be called so.
 #[inline(never)]
@@ -117,6 +116,13 @@ struct Client {
     mirror: Mirror,
     /// What the next move says that it has seen: the number of a state.
     seen: Option<u64>,
+}
+
+impl Client {
+    fn of(session: Session) -> Client {
+        let (framing, known, mirror) = (Framing::default(), Known::default(), Mirror::default());
+        Client { framing, session, known, mirror, seen: None }
+    }
 }
 
 /// A view without its session, whose parts can be counted apart.
@@ -169,7 +175,8 @@ pub fn run(step: &str, size: &Size, said: &Said) -> Result<u64> {
     let settings = Arc::new(WorldSettings::plaza());
     let mut log = Memory::new(1, || 0).open();
     let mut world = World::new(settings.grid, 1);
-    let mut clients: Vec<Client> = (0..crowd).map(|i| open(i, size, &settings, &mut world, &mut log)).collect();
+    let open = |i| Client::of(open(i, size.budget, &settings, &mut world, &mut log));
+    let mut clients: Vec<Client> = (0..crowd).map(open).collect();
     let mut viewers: Vec<Viewer> = std::iter::repeat_with(|| viewer(size)).take(VIEWERS).collect();
     let is_early = EARLY.contains(&step);
     let is_apart = APART.contains(&step);
@@ -182,7 +189,7 @@ pub fn run(step: &str, size: &Size, said: &Said) -> Result<u64> {
         for turn in 0..TURNS {
             let now_us = tick_us - TICK_US + (turn + 1) * FLUSH_US - READ_AHEAD_US;
             let speakers = (0..crowd).filter(|i| turn_of(*i) == turn);
-            let frames = speakers.map(|i| (i, frame_of_client(&clients[i].say(said[i], now_us)))).collect();
+            let frames = speakers.map(|i| (i, frame_of_client(&say(said[i], clients[i].seen, now_us)))).collect();
             hear(frames, &mut clients, now_us, &mut effects, &mut count);
         }
         count.of("fold", crowd, || {
@@ -217,35 +224,12 @@ pub fn run(step: &str, size: &Size, said: &Said) -> Result<u64> {
     Ok(count.units)
 }
 
-/// The avatar of a client.
-fn entity(i: usize) -> Id {
-    1 + i as Id
-}
-
-fn open(i: usize, size: &Size, settings: &Arc<WorldSettings>, world: &mut World, log: &mut MemoryLog) -> Client {
-    let mut session = Session::new(1_000_000 + entity(i), entity(i), ENCODING, settings.clone(), START_US);
-    let (profile, view) = (format!("bot {i:012}"), message::View { budget: Some(size.budget), radius: None });
-    let (world_name, profile, view) = (settings.name.clone(), Some(profile), Some(view));
-    let hello = Hello { world: world_name, profile, view, ..Hello::default() };
-    let mut effects = Vec::new();
-    session.on(Input::Message(ENCODING.encode_in(&In::Hello(hello)).bytes()), START_US, &mut effects);
-    submit(&mut effects, world, log, START_US);
-    Client { framing: Framing::default(), session, known: Known::default(), mirror: Mirror::default(), seen: None }
-}
-
 fn viewer(size: &Size) -> Viewer {
     let mut view = View::new(ENCODING);
     view.set_radius(RADIUS_M);
     let mut budget = Budget::new(START_US);
     budget.ask(size.budget);
     Viewer { view, budget, context: Context::default() }
-}
-
-impl Client {
-    fn say(&self, [x, y, z, yaw]: [f64; 4], now_us: u64) -> Payload {
-        let (time, state, held_ms) = (now_us as f64 / 1e3, AppState::default(), self.seen.map(|_| 12.5));
-        ENCODING.encode_in(&In::Move(Move { time, pos: [x, y, z], yaw, state, seen: self.seen, held_ms }))
-    }
 }
 
 fn frame_of_client(payload: &Payload) -> Vec<u8> {
@@ -257,14 +241,6 @@ fn frame_of_client(payload: &Payload) -> Vec<u8> {
     frame.splice(head..head, MASK);
     frame[head + 4..].iter_mut().zip(MASK.iter().cycle()).for_each(|(byte, key)| *byte ^= key);
     frame
-}
-
-fn submit(effects: &mut Vec<Effect>, world: &mut World, log: &mut MemoryLog, now_us: u64) {
-    for effect in effects.drain(..) {
-        if let Effect::Submit(submit) = effect {
-            world.submit(submit, log, now_us);
-        }
-    }
 }
 
 /// What some clients said goes through their sessions, on its way into the world.

@@ -5,6 +5,8 @@
 //! `docs/performance.md`.
 
 mod flow;
+#[path = "../pure.rs"]
+mod pure;
 mod table;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,173 @@
+//! What a client costs as the crowd grows at constant density, but for sockets: the crowds of `grow100` to `grow5000` live
+//! through ticks, from the bytes of their moves to the frames of their states. `cargo bench --bench growth --workspace`
+//! takes a minute. Sizes take turns, so that the machine's other load falls on all.
+
+mod pure;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nearcast::codec::Payload;
+use nearcast::edge::framing::{self, Opcode};
+use nearcast::limits::{BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, READ_AHEAD_US, ROWS_MAX, TICK_US};
+use nearcast::log::memory::{Memory, MemoryLog};
+use nearcast::region::World;
+use nearcast::session::{Effect, Input, Session};
+use nearcast::settings::WorldSettings;
+use nearcast_loadtest::crowd::Crowd;
+use nearcast_loadtest::scenario::Scenario;
+use nearcast_loadtest::sheet::median;
+use pure::{START_US, open, say, submit};
+
+const SCENARIOS: [&str; 5] = ["grow100", "grow500", "grow1000", "grow2000", "grow5000"];
+/// Until all are in view and links are known.
+const WARM_TICKS: u64 = 40;
+/// Ticks in a row of one size, a second: its tables are in the caches as far as they fit there.
+const TURN_TICKS: u64 = 20;
+const TURNS: usize = 8;
+/// Sockets are read so many times a tick, each time those of as many clients.
+const READINGS: u64 = TICK_US / FLUSH_US;
+
+/// One gateway without sockets.
+struct Gateway {
+    crowd: Crowd,
+    world: World,
+    log: MemoryLog,
+    sessions: Vec<Session>,
+    number: u64,
+    effects: Vec<Effect>,
+}
+
+/// Of one turn, µs per client-tick.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    /// Moves are decoded, admitted, submitted;
+    hear: f64,
+    /// written to the log, read back, folded, and the tick made;
+    world: f64,
+    /// told to who sees them.
+    tell: f64,
+    /// Bytes per client-tick.
+    bytes: f64,
+}
+
+impl Cost {
+    fn whole(&self) -> f64 {
+        self.hear + self.world + self.tell
+    }
+}
+
+impl Gateway {
+    fn open(scenario: &Scenario) -> Result<Gateway> {
+        let settings = Arc::new(WorldSettings::plaza());
+        let crowd = scenario.crowd(&[])?;
+        let mut log = Memory::new(1, || 0).open();
+        let mut world = World::new(settings.grid, 1);
+        let open = |i| open(i, BUDGET_BYTES_PER_S, &settings, &mut world, &mut log);
+        let sessions = (0..crowd.agents.len()).map(open).collect();
+        Ok(Gateway { crowd, world, log, sessions, number: START_US / TICK_US, effects: Vec::new() })
+    }
+
+    /// What everybody says before the next tick, with when it is read, in that order.
+    fn said(&self) -> Vec<(usize, u64, Payload)> {
+        let reading = |reading: u64| {
+            let before_us = (READINGS - 1 - reading) * FLUSH_US + READ_AHEAD_US;
+            let now_us = (self.number + 1) * TICK_US - before_us;
+            let speakers = (reading as usize..self.sessions.len()).step_by(READINGS as usize);
+            speakers.map(move |i| {
+                let sample = self.crowd.agents[i].at((now_us - START_US) as f64 / 1e3);
+                let [x, y, z] = sample.pos;
+                let seen = (self.number > START_US / TICK_US).then_some(self.number);
+                (i, now_us, say([x, y, z, sample.yaw_deg], seen, now_us))
+            })
+        };
+        (0..READINGS).flat_map(reading).collect()
+    }
+
+    /// One tick; how long its parts took, and the bytes that were framed.
+    fn tick(&mut self) -> Result<([Duration; 3], usize)> {
+        let said = self.said();
+        self.number += 1;
+        let tick_us = self.number * TICK_US;
+        let began = Instant::now();
+        for (i, now_us, payload) in &said {
+            self.sessions[*i].on(Input::Message(payload.bytes()), *now_us, &mut self.effects);
+            submit(&mut self.effects, &mut self.world, &mut self.log, *now_us);
+        }
+        let heard = began.elapsed();
+        for now_us in [tick_us - FOLD_AHEAD_US, tick_us] {
+            self.world.step(&mut self.log, now_us, &mut Vec::new());
+        }
+        let tick = self.world.freeze(self.number, tick_us);
+        let made = began.elapsed();
+        let (mut out, mut bytes) = (Vec::with_capacity(4_096), 0);
+        for session in &mut self.sessions {
+            session.on(Input::Tick(&tick, ROWS_MAX), tick_us, &mut self.effects);
+            for effect in self.effects.drain(..) {
+                if let Effect::Send(payload) = effect {
+                    out.clear();
+                    framing::write(&mut out, Opcode::Binary, payload.bytes());
+                    bytes += black_box(&out).len();
+                }
+            }
+        }
+        let told = began.elapsed();
+        let facts = &mut self.world.facts;
+        let times = [&mut facts.batch_wait_us, &mut facts.log_round_trip_us, &mut facts.fold_to_tick_us];
+        times.into_iter().for_each(Vec::clear);
+        ensure!(tick.spots.len() == self.sessions.len(), "{} avatars are in the tick", tick.spots.len());
+        Ok(([heard, made - heard, told - made], bytes))
+    }
+
+    fn turn(&mut self) -> Result<Cost> {
+        let mut cost = Cost::default();
+        let client_ticks = (self.sessions.len() as u64 * TURN_TICKS) as f64;
+        for _ in 0..TURN_TICKS {
+            let (took, bytes) = self.tick()?;
+            let [hear, world, tell] = took.map(|took| took.as_secs_f64() * 1e6 / client_ticks);
+            cost.hear += hear;
+            cost.world += world;
+            cost.tell += tell;
+            cost.bytes += bytes as f64 / client_ticks;
+        }
+        Ok(cost)
+    }
+}
+
+fn main() -> Result<()> {
+    let mut gateways = Vec::new();
+    for name in SCENARIOS {
+        let mut gateway = Gateway::open(&Scenario::named(name)?).with_context(|| name.to_owned())?;
+        for _ in 0..WARM_TICKS {
+            gateway.tick()?;
+        }
+        gateways.push((gateway, Vec::new()));
+    }
+    for _ in 0..TURNS {
+        for (gateway, costs) in &mut gateways {
+            costs.push(gateway.turn()?);
+        }
+    }
+    println!("µs per client-tick, medians of {TURNS} turns of {TURN_TICKS} ticks; ratios are of the same turn");
+    println!(
+        "{:>7} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6}",
+        "clients", "hear", "world", "tell", "whole", "of first", "bytes"
+    );
+    let (_, first) = &gateways[0];
+    for (gateway, costs) in &gateways {
+        let of = |figure: fn(&Cost) -> f64| middle(costs.iter().map(figure));
+        let of_first = middle(costs.iter().zip(first).map(|(cost, first)| cost.whole() / first.whole()));
+        let [hear, world, tell] = [of(|cost| cost.hear), of(|cost| cost.world), of(|cost| cost.tell)];
+        let (clients, whole, bytes) = (gateway.sessions.len(), of(Cost::whole), of(|cost| cost.bytes));
+        println!("{clients:>7} {hear:>6.2} {world:>6.2} {tell:>6.2} {whole:>6.2} {of_first:>9.2} {bytes:>6.1}");
+    }
+    Ok(())
+}
+
+fn middle(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    median(&values)
+}
