@@ -1,4 +1,5 @@
-//! `perf script | flames <svg> <title>`: a flame graph, and a table of shares by layer on its output. `deploy/profile.sh` uses it.
+//! `perf script | flames <svg> <title>`: a flame graph, and a table of shares by layer on its output, for
+//! `deploy/profile.sh`.
 
 use std::collections::BTreeMap;
 use std::io::BufReader;

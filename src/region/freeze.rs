@@ -27,8 +27,7 @@ impl World {
         };
         for (region, handle, held) in here {
             let shown = &mut self.handles.shown[handle as usize];
-            let fresh = shown.tick == 0;
-            shown.show(held, number, tick_us);
+            let fresh = shown.show(held, number, tick_us);
             let strided_at = tick.strided.len();
             tick.shared.push(share(shown, handle, number, fresh, &mut tick.strided));
             let strides = (tick.strided.len() - strided_at) as u8;

@@ -55,8 +55,8 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// From now on this is shown of it, which it is at a tick.
-    pub fn show(&mut self, held: &Held, number: u64, tick_us: u64) {
+    /// From now on this is shown of it, which it is at a tick. Returns whether nothing was shown of it before.
+    pub fn show(&mut self, held: &Held, number: u64, tick_us: u64) -> bool {
         let fresh = self.tick == 0;
         let turned = held.yaw.wrapping_sub(self.yaw) as i8;
         if fresh || turned.unsigned_abs() > FACING_SLACK {
@@ -83,6 +83,7 @@ impl Shown {
             self.teleported = (number, held.teleported);
         }
         self.tick = number;
+        fresh
     }
 
     /// The sample that is shown.
