@@ -1,6 +1,7 @@
-//! What a client costs as the crowd grows at constant density, but for sockets: the crowds of `grow100` to `grow5000` live
-//! through ticks, from the bytes of their moves to the frames of their states. `cargo bench --bench growth --workspace`
-//! takes a minute. Sizes take turns, so that the machine's other load falls on all.
+//! What a client costs as the crowd grows, at constant density and in one spot, but for sockets: the crowds of `grow100` to
+//! `grow5000` and of `spot100` to `spot3000` live through ticks, from the bytes of their moves to the frames of their states.
+//! `cargo bench --bench growth --workspace` takes two minutes. Sizes take turns, so that the machine's other load falls on
+//! all.
 
 mod pure;
 
@@ -11,21 +12,27 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nearcast::codec::Payload;
 use nearcast::edge::framing::{self, Opcode};
-use nearcast::limits::{BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, READ_AHEAD_US, ROWS_MAX, TICK_US};
+use nearcast::limits::{BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, READ_AHEAD_US, ROWS_MAX, ROWS_MIN, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::World;
 use nearcast::session::{Effect, Input, Session};
 use nearcast::settings::WorldSettings;
 use nearcast_loadtest::crowd::Crowd;
 use nearcast_loadtest::scenario::Scenario;
+use nearcast_loadtest::scene::Scene;
 use nearcast_loadtest::sheet::median;
 use pure::{START_US, open, say, submit};
 
-const SCENARIOS: [&str; 5] = ["grow100", "grow500", "grow1000", "grow2000", "grow5000"];
+/// Rows of a state at most: all that bytes allow, or what is left where time is short, see decisions, 23.
+const RUNS: [(&[&str], usize); 3] = [
+    (&["grow100", "grow500", "grow1000", "grow2000", "grow5000"], ROWS_MAX),
+    (&["spot100", "spot300", "spot1000", "spot3000"], ROWS_MAX),
+    (&["spot100", "spot300", "spot1000", "spot3000"], ROWS_MIN),
+];
 /// Until all are in view and links are known.
-const WARM_TICKS: u64 = 40;
-/// Ticks in a row of one size, a second: its tables are in the caches as far as they fit there.
-const TURN_TICKS: u64 = 20;
+const WARM_TICKS: u64 = 60;
+/// Client-ticks in a row of one size, in whole ticks: its tables are in the caches as far as they fit there.
+const TURN: usize = 10_000;
 const TURNS: usize = 8;
 /// Sockets are read so many times a tick, each time those of as many clients.
 const READINGS: u64 = TICK_US / FLUSH_US;
@@ -36,6 +43,7 @@ struct Gateway {
     world: World,
     log: MemoryLog,
     sessions: Vec<Session>,
+    rows_max: usize,
     number: u64,
     effects: Vec<Effect>,
 }
@@ -60,14 +68,14 @@ impl Cost {
 }
 
 impl Gateway {
-    fn open(scenario: &Scenario) -> Result<Gateway> {
+    fn open(scenario: &Scenario, rows_max: usize) -> Result<Gateway> {
         let settings = Arc::new(WorldSettings::plaza());
-        let crowd = scenario.crowd(&[])?;
+        let crowd = scenario.crowd(&Scene::plaza())?;
         let mut log = Memory::new(1, || 0).open();
         let mut world = World::new(settings.grid, 1);
         let open = |i| open(i, BUDGET_BYTES_PER_S, &settings, &mut world, &mut log);
         let sessions = (0..crowd.agents.len()).map(open).collect();
-        Ok(Gateway { crowd, world, log, sessions, number: START_US / TICK_US, effects: Vec::new() })
+        Ok(Gateway { crowd, world, log, sessions, rows_max, number: START_US / TICK_US, effects: Vec::new() })
     }
 
     /// What everybody says before the next tick, with when it is read, in that order.
@@ -104,7 +112,7 @@ impl Gateway {
         let made = began.elapsed();
         let (mut out, mut bytes) = (Vec::with_capacity(4_096), 0);
         for session in &mut self.sessions {
-            session.on(Input::Tick(&tick, ROWS_MAX), tick_us, &mut self.effects);
+            session.on(Input::Tick(&tick, self.rows_max), tick_us, &mut self.effects);
             for effect in self.effects.drain(..) {
                 if let Effect::Send(payload) = effect {
                     out.clear();
@@ -123,8 +131,9 @@ impl Gateway {
 
     fn turn(&mut self) -> Result<Cost> {
         let mut cost = Cost::default();
-        let client_ticks = (self.sessions.len() as u64 * TURN_TICKS) as f64;
-        for _ in 0..TURN_TICKS {
+        let ticks = TURN.div_ceil(self.sessions.len());
+        let client_ticks = (self.sessions.len() * ticks) as f64;
+        for _ in 0..ticks {
             let (took, bytes) = self.tick()?;
             let [hear, world, tell] = took.map(|took| took.as_secs_f64() * 1e6 / client_ticks);
             cost.hear += hear;
@@ -137,31 +146,41 @@ impl Gateway {
 }
 
 fn main() -> Result<()> {
+    println!(
+        "µs per client-tick, medians of {TURNS} turns; ratios are of the same turn. ticks/s: of one core, were it all"
+    );
+    for (scenarios, rows_max) in RUNS {
+        println!("at most {rows_max} rows a state");
+        compare(scenarios, rows_max)?;
+    }
+    Ok(())
+}
+
+fn compare(scenarios: &[&str], rows_max: usize) -> Result<()> {
     let mut gateways = Vec::new();
-    for name in SCENARIOS {
-        let mut gateway = Gateway::open(&Scenario::named(name)?).with_context(|| name.to_owned())?;
+    for name in scenarios {
+        let mut gateway = Gateway::open(&Scenario::named(name)?, rows_max).with_context(|| (*name).to_owned())?;
         for _ in 0..WARM_TICKS {
             gateway.tick()?;
         }
-        gateways.push((gateway, Vec::new()));
+        gateways.push((name, gateway, Vec::new()));
     }
     for _ in 0..TURNS {
-        for (gateway, costs) in &mut gateways {
+        for (_, gateway, costs) in &mut gateways {
             costs.push(gateway.turn()?);
         }
     }
-    println!("µs per client-tick, medians of {TURNS} turns of {TURN_TICKS} ticks; ratios are of the same turn");
-    println!(
-        "{:>7} {:>6} {:>6} {:>6} {:>6} {:>9} {:>6}",
-        "clients", "hear", "world", "tell", "whole", "of first", "bytes"
-    );
-    let (_, first) = &gateways[0];
-    for (gateway, costs) in &gateways {
+    println!("            hear  world   tell  whole  of first  ticks/s  bytes");
+    let (_, _, first) = &gateways[0];
+    for (name, gateway, costs) in &gateways {
         let of = |figure: fn(&Cost) -> f64| middle(costs.iter().map(figure));
         let of_first = middle(costs.iter().zip(first).map(|(cost, first)| cost.whole() / first.whole()));
         let [hear, world, tell] = [of(|cost| cost.hear), of(|cost| cost.world), of(|cost| cost.tell)];
-        let (clients, whole, bytes) = (gateway.sessions.len(), of(Cost::whole), of(|cost| cost.bytes));
-        println!("{clients:>7} {hear:>6.2} {world:>6.2} {tell:>6.2} {whole:>6.2} {of_first:>9.2} {bytes:>6.1}");
+        let (whole, bytes) = (of(Cost::whole), of(|cost| cost.bytes));
+        let ticks = 1e6 / whole / gateway.sessions.len() as f64;
+        println!(
+            "{name:<9} {hear:>6.2} {world:>6.2} {tell:>6.1} {whole:>6.1} {of_first:>9.2} {ticks:>8.1} {bytes:>6.0}"
+        );
     }
     Ok(())
 }

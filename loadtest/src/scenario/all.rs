@@ -40,7 +40,8 @@ impl Scenario {
             Scenario::spot_of("spot300", "300 bots in one spot at 24 KiB/s", 300),
             Scenario::loaded(),
             Scenario::spot("spot1000", Server::NEARCAST),
-            Scenario::crowded(),
+            // The swarm reads seconds late: a core of it cannot take in the states of so many.
+            Scenario { usual: false, ..Scenario::crowded() },
             Scenario::spot("spot1000json", Server::NEARCAST_JSON),
             Scenario::storm(),
             Scenario::steady(),
@@ -370,7 +371,7 @@ mod tests {
     #[test]
     fn what_two_cores_or_a_while_cannot_do_runs_by_name_only() {
         let by_name: Vec<&str> = Scenario::all().iter().filter(|one| !one.usual).map(|one| one.name).collect();
-        assert_eq!(by_name, ["grow2000", "grow5000", "steady700"]);
+        assert_eq!(by_name, ["grow2000", "grow5000", "spot3000", "steady700"]);
     }
 
     #[test]
