@@ -137,7 +137,11 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
         let Some((socket, early)) = socket_of(upgrade).await else { return };
         let turn = shared.taken.fetch_add(1, Ordering::Relaxed);
         let driver = &shared.drivers[turn % shared.drivers.len()];
-        let _ = driver.tell(Command::Open(Box::new(Newcomer { socket, early, encoding, place })));
+        let newcomer = Newcomer { socket, early, encoding, place };
+        if driver.tell(Command::Open(Box::new(newcomer))).is_err() {
+            // It has far too much to do; the socket ends, and its client comes back.
+            metrics::turned_away("busy");
+        }
     });
     // Named to those only who asked for one (RFC 6455, 4.2.2).
     if request.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL) {

@@ -15,6 +15,13 @@ const READS_MAX: usize = 4;
 const BOUNDS: Bounds = Bounds { bytes: MESSAGE_BYTES_MAX, fragments: FRAGMENTS_MAX };
 
 impl Driver {
+    /// Reads on where the turn before ended.
+    pub(super) fn read_on(&mut self, index: usize, connection: &mut Connection, buffer: &mut [u8]) -> Next {
+        // Another connection may have the token by now.
+        let to_the_end = connection.unread.take().unwrap_or(false);
+        self.read(index, connection, buffer, to_the_end)
+    }
+
     /// Reads what is there, up to a bound: who sends more waits for the next turn.
     pub(super) fn read(
         &mut self,
@@ -23,6 +30,10 @@ impl Driver {
         buffer: &mut [u8],
         to_the_end: bool,
     ) -> Next {
+        if let Some(waits) = &mut connection.unread {
+            *waits |= to_the_end;
+            return Next::Stays;
+        }
         let mut next = Next::Stays;
         let mut reads = 0;
         while next == Next::Stays {
@@ -36,7 +47,8 @@ impl Driver {
                         break;
                     }
                     if reads == READS_MAX {
-                        self.again.push((index, to_the_end));
+                        connection.unread = Some(to_the_end);
+                        self.again.push(index);
                         break;
                     }
                 }

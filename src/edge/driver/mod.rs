@@ -107,6 +107,8 @@ struct Connection {
     unsent: Unsent,
     /// All has been said: what comes is thrown away, until the client goes or this moment.
     closing_us: Option<u64>,
+    /// It had more to read than one turn allows; whether up to the last that it says.
+    unread: Option<bool>,
 }
 
 /// What becomes of a connection.
@@ -130,9 +132,9 @@ struct Driver {
     /// By token: who has nothing to say for a while, and in which world. Apart from the connections, which need not be
     /// touched for it.
     rests: Vec<Option<(usize, Rest)>>,
-    /// Tokens of those who had more to read than one turn allows, and whether that is the last they say.
-    again: Vec<(usize, bool)>,
-    /// What worlds must be told, and had no room for.
+    /// Tokens of those who had more to read than one turn allows, see [`Connection::unread`].
+    again: Vec<usize>,
+    /// What worlds must be told, and had no room for: of each connection its coming and going, and a change a second.
     owed: Vec<(usize, Submit)>,
     /// Frames for the connection at hand.
     out: Vec<u8>,
@@ -215,6 +217,7 @@ impl Driver {
             seat: None,
             unsent: Unsent::default(),
             closing_us: None,
+            unread: None,
         }));
         self.with(index, |driver, connection| driver.heard(index, connection, &mut early));
     }
@@ -283,11 +286,14 @@ impl Driver {
 
     // --- reading --------------------------------------------------------------------------------------------------
 
+    /// Reads what has come, each socket about once: where bytes come faster than they are read, what is left waits for the
+    /// next turn, as do ticks and commands otherwise.
     fn read_ready(&mut self, events: &mut Events, buffer: &mut [u8]) {
-        for (index, to_the_end) in std::mem::take(&mut self.again) {
-            self.with(index, |driver, connection| driver.read(index, connection, buffer, to_the_end));
+        for index in std::mem::take(&mut self.again) {
+            self.with(index, |driver, connection| driver.read_on(index, connection, buffer));
         }
-        loop {
+        let rounds = self.connections.len() / events.capacity() + 1;
+        for _ in 0..rounds {
             if let Err(error) = self.poll.poll(events, Some(Duration::ZERO)) {
                 if error.kind() != ErrorKind::Interrupted {
                     error!(%error, "cannot poll");
