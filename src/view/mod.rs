@@ -133,6 +133,17 @@ struct Stay<'a> {
     plan: Plan,
 }
 
+/// What a look at all who stay comes to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walked {
+    /// Of those who were told, bits.
+    cost: usize,
+    /// Of the plan, told or not: of the near,
+    near_rows: usize,
+    /// and of the far, in 1/64 row.
+    far_rows: usize,
+}
+
 thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
 }
@@ -236,19 +247,10 @@ impl View {
         // Half of it is left for those who do not just walk on.
         let walk_room = if self.costs.encoding == Encoding::MessagePack { near_room / 2 } else { 0 };
         let all = Stay { candidates, holders, plan };
-        let walked = self.walk_on(all, tick, walk_room, rest, out, &mut summary);
-        // As the plan counts them: the far in parts of a tick.
-        let (mut near_rows, mut far_rows) = (stay - rest.len(), 0);
+        let Walked { cost: walked, near_rows, far_rows } = self.walk_on(all, tick, walk_room, rest, out, &mut summary);
         for candidate in rest.drain(..) {
-            let stride = plan.stride(&candidate).unwrap_or(1);
-            let list = if plan.is_near(&candidate) {
-                near_rows += 1;
-                &mut *near
-            } else {
-                far_rows += (STRIDE_MAX / stride) as usize;
-                &mut *far
-            };
-            if let Some(level) = self.turn(&candidate, level(stride), tick.number) {
+            let list = if plan.is_near(&candidate) { &mut *near } else { &mut *far };
+            if let Some(level) = self.turn(&candidate, level(plan.stride(&candidate)), tick.number) {
                 list.extend(self.due(&candidate, level, tick));
             }
         }
@@ -304,8 +306,8 @@ impl View {
         self.levels[slot] = level;
     }
 
-    /// Nearly all of the near just walk on: those are told here, in one look each, what all others are told who hold the
-    /// same. `rest` are the others. What it costs, `room` at most.
+    /// Looks once at all who stay. Nearly all of the near just walk on: those are told here what all others are told who hold
+    /// the same, for `room` bits at most; most of the far are not at an anchor. `rest` are the others.
     fn walk_on(
         &mut self,
         stay: Stay<'_>,
@@ -314,13 +316,23 @@ impl View {
         rest: &mut Vec<Candidate>,
         out: &mut Delta,
         summary: &mut Summary,
-    ) -> usize {
+    ) -> Walked {
         let Stay { candidates, holders, plan } = stay;
         let mut followers = self.table.followers(tick.number);
-        let mut cost = 0;
+        let mut walked = Walked::default();
         for (slot, at) in holders.iter().enumerate() {
             let Some(candidate) = candidates.get(*at as usize) else { continue };
-            if !plan.is_near(candidate) || cost + GAP + Bits::MAX as usize > room {
+            if !plan.is_near(candidate) {
+                let stride = plan.stride(candidate).unwrap_or(1);
+                walked.far_rows += (STRIDE_MAX / stride) as usize;
+                let changes = self.levels.get(slot).copied().unwrap_or(0) != level(Some(stride));
+                if changes || candidate.has_turn(self.stepped, tick.number, stride) {
+                    rest.push(*candidate);
+                }
+                continue;
+            }
+            walked.near_rows += 1;
+            if walked.cost + GAP + Bits::MAX as usize > room {
                 rest.push(*candidate);
                 continue;
             }
@@ -330,13 +342,13 @@ impl View {
                 (Followed::Now, Some(shared)) => {
                     out.rows.shared.push((candidate.slot, shared.bits));
                     summary.told(spot.age_us, shared.way2_cm);
-                    cost += GAP + shared.bits.len() as usize;
+                    walked.cost += GAP + shared.bits.len() as usize;
                 }
                 (Followed::Already, _) => {}
                 (Followed::Not | Followed::Now, _) => rest.push(*candidate),
             }
         }
-        cost
+        walked
     }
 
     /// Whether there is something to tell of a candidate, and what it costs.
@@ -391,7 +403,7 @@ impl View {
             }
             let Some(slot) = self.table.enter(spot, entity, tick.number) else { return false };
             *left -= cost;
-            self.set_level(slot.index, plan.stride(&candidate).map_or(0, level));
+            self.set_level(slot.index, level(plan.stride(&candidate)));
             let row = row(slot, spot.told(entity), false);
             let enter = Enter { row, entity: spot.id, profile: entity.profile.clone(), state: entity.state };
             if crate::planted!(DoubledEnter) && spot.id.is_multiple_of(7) {
@@ -460,9 +472,9 @@ impl View {
     }
 }
 
-/// 2^this is the stride.
-fn level(stride: u64) -> u8 {
-    stride.trailing_zeros() as u8
+/// 2^this is the stride; of one who is told at every tick, 0.
+fn level(stride: Option<u64>) -> u8 {
+    stride.map_or(0, |stride| stride.trailing_zeros() as u8)
 }
 
 fn row(slot: Slot, told: Told, jumped: bool) -> Row {
