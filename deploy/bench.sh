@@ -21,7 +21,10 @@ measure() {
 
 measure_kafka() {
   deploy/setup.sh kafka
+  # A broker of its own, that does not go on beside what is measured next.
+  export KAFKA_DIR=$PWD/.kafka/bench KAFKA_PORT=0
   deploy/kafka/kafka.sh start
+  trap 'deploy/kafka/kafka.sh stop' EXIT
   local bootstrap
   bootstrap=$(deploy/kafka/kafka.sh bootstrap)
   measure --only kafka2 --kafka "$bootstrap" --json "$out/kafka.json" "$@"
