@@ -15,7 +15,7 @@ use nearcast::edge::framing::{self, Opcode};
 use nearcast::limits::{BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, READ_AHEAD_US, ROWS_MAX, ROWS_MIN, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::World;
-use nearcast::session::{Effect, Input, Session};
+use nearcast::session::{Effect, Input, Note, Session};
 use nearcast::settings::WorldSettings;
 use nearcast_loadtest::crowd::Crowd;
 use nearcast_loadtest::scenario::Scenario;
@@ -42,7 +42,8 @@ struct Gateway {
     crowd: Crowd,
     world: World,
     log: MemoryLog,
-    sessions: Vec<Session>,
+    /// With how many states each was sent, which is what its client has seen.
+    sessions: Vec<(Session, u64)>,
     rows_max: usize,
     number: u64,
     effects: Vec<Effect>,
@@ -73,7 +74,7 @@ impl Gateway {
         let crowd = scenario.crowd(&Scene::plaza())?;
         let mut log = Memory::new(1, || 0).open();
         let mut world = World::new(settings.grid, 1);
-        let open = |i| open(i, BUDGET_BYTES_PER_S, &settings, &mut world, &mut log);
+        let open = |i| (open(i, BUDGET_BYTES_PER_S, &settings, &mut world, &mut log), 0);
         let sessions = (0..crowd.agents.len()).map(open).collect();
         Ok(Gateway { crowd, world, log, sessions, rows_max, number: START_US / TICK_US, effects: Vec::new() })
     }
@@ -87,7 +88,7 @@ impl Gateway {
             speakers.map(move |i| {
                 let sample = self.crowd.agents[i].at((now_us - START_US) as f64 / 1e3);
                 let [x, y, z] = sample.pos;
-                let seen = (self.number > START_US / TICK_US).then_some(self.number);
+                let seen = Some(self.sessions[i].1).filter(|seen| *seen > 0);
                 (i, now_us, say([x, y, z, sample.yaw_deg], seen, now_us))
             })
         };
@@ -101,7 +102,7 @@ impl Gateway {
         let tick_us = self.number * TICK_US;
         let began = Instant::now();
         for (i, now_us, payload) in &said {
-            self.sessions[*i].on(Input::Message(payload.bytes()), *now_us, &mut self.effects);
+            self.sessions[*i].0.on(Input::Message(payload.bytes()), *now_us, &mut self.effects);
             submit(&mut self.effects, &mut self.world, &mut self.log, *now_us);
         }
         let heard = began.elapsed();
@@ -111,13 +112,17 @@ impl Gateway {
         let tick = self.world.freeze(self.number, tick_us);
         let made = began.elapsed();
         let (mut out, mut bytes) = (Vec::with_capacity(4_096), 0);
-        for session in &mut self.sessions {
+        for (session, states) in &mut self.sessions {
             session.on(Input::Tick(&tick, self.rows_max), tick_us, &mut self.effects);
             for effect in self.effects.drain(..) {
-                if let Effect::Send(payload) = effect {
-                    out.clear();
-                    framing::write(&mut out, Opcode::Binary, payload.bytes());
-                    bytes += black_box(&out).len();
+                match effect {
+                    Effect::Send(payload) => {
+                        out.clear();
+                        framing::write(&mut out, Opcode::Binary, payload.bytes());
+                        bytes += black_box(&out).len();
+                    }
+                    Effect::Note(Note::State(_)) => *states += 1,
+                    Effect::Note(_) | Effect::Ping(_) | Effect::Pong(_) | Effect::Submit(_) | Effect::Close(_) => {}
                 }
             }
         }

@@ -23,9 +23,7 @@ pub async fn run(scenarios: &[Scenario], setup: &Setup<'_>, runs: u32) -> Result
             row.server.words(setup.program).with_context(|| format!("scenario `{}`", row.name))?;
         }
     }
-    let per_run = |s: &Scenario| {
-        (s.turns().as_secs() + s.settle.as_secs() + s.seconds * s.windows as u64) * s.rows().len() as u64
-    };
+    let per_run = |s: &Scenario| (s.turns() + s.settle + s.measured()).as_secs() * s.rows().len() as u64;
     let seconds: u64 = scenarios.iter().map(|scenario| per_run(scenario) * u64::from(runs)).sum();
     let bar = ProgressBar::new(seconds);
     let style = ProgressStyle::with_template("{msg:<32} {wide_bar} {elapsed} of about {duration}");

@@ -238,7 +238,9 @@ fn command(command: Command) -> Result<ExitCode> {
             scenario.compared.clear();
             scenario.server = server.map_or(Ok(scenario.server), |name| Server::named(&name))?;
             scenario.bots = bots.unwrap_or(scenario.bots);
-            scenario.seconds = seconds.unwrap_or(scenario.seconds).max(1);
+            if let Some(seconds) = seconds {
+                (scenario.seconds, scenario.lasts) = (seconds.max(1), None);
+            }
             scenario.gateways = 1;
             let scenes = catalogue::scenes(&scenes)?;
             let address = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();

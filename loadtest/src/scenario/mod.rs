@@ -68,9 +68,9 @@ pub struct Scenario {
     pub settle: Duration,
     /// Length of a window.
     pub seconds: u64,
-    /// Windows, one after the other; the last is told of, with what has changed since the first.
-    pub windows: usize,
-    /// So many of the bots, who are not audited, come when the second window begins, and then stand: a swarm on one core
+    /// If windows follow each other for so long: the last is told of, with what has changed since the first.
+    pub lasts: Option<Duration>,
+    /// So many of the bots, who are not audited, come when a second window begins, and then stand: a swarm on one core
     /// could not move all.
     pub storm: usize,
     /// Every so many bots, one is on a bad link; 1: all.
@@ -90,6 +90,13 @@ impl Scenario {
     #[must_use]
     pub fn turns(&self) -> Duration {
         Duration::from_secs_f64((self.bots - self.storm) as f64 / f64::from(self.joins_per_s))
+    }
+
+    /// How long it measures, if no window is void.
+    #[must_use]
+    pub fn measured(&self) -> Duration {
+        let windows = if self.storm > 0 { 2 } else { 1 };
+        self.lasts.unwrap_or(Duration::from_secs(self.seconds * windows))
     }
 
     /// This scenario on each server that is compared; on its own if none is.

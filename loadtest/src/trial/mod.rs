@@ -5,9 +5,9 @@ mod figures;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 pub use self::figures::{FROM_INSIDE, late_ms};
 use self::figures::{put_gateway, put_swarm};
@@ -16,7 +16,7 @@ use crate::relay;
 use crate::scenario::{Place, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
-use crate::sheet::Sheet;
+use crate::sheet::{Sheet, median};
 use crate::swarm::{BotPlan, Swarm, SwarmPlan};
 
 /// A swarm later than this at p99 measures itself: the window is void, ms.
@@ -191,43 +191,59 @@ impl Trial {
     /// When five were void: the machine is too busy to measure on.
     pub async fn measure(&self, seconds: u64, mut each_second: impl FnMut(u64)) -> Result<(Sheet, usize)> {
         for void in 0..VOID_MAX {
-            let mark = self.begin().await?;
-            for second in 1..=seconds {
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                each_second(second);
-            }
-            let (sheet, is_void) = self.end(&mark).await?;
+            let (sheet, is_void) = self.window(seconds, &mut each_second).await?;
             if !is_void {
                 return Ok((sheet, void));
             }
-            let [send, read] =
-                ["swarm_send_late_p99_ms", "swarm_read_late_p99_ms"].map(|f| sheet.get(f).unwrap_or(0.0));
-            eprintln!("void: the swarm itself was late (at p99 {send:.1} ms to send, {read:.1} ms to read)");
         }
         bail!("{VOID_MAX} windows were void: the swarm was late by more than {LATE_MS} ms at p99. {TOO_BUSY}")
     }
 
-    /// A scenario's windows: the last, with what has changed since the first. Also how many were void.
+    /// One window, and whether it is void.
+    async fn window(&self, seconds: u64, mut each_second: impl FnMut(u64)) -> Result<(Sheet, bool)> {
+        let mark = self.begin().await?;
+        for second in 1..=seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            each_second(second);
+        }
+        let (sheet, is_void) = self.end(&mark).await?;
+        if is_void {
+            let [send, read] =
+                ["swarm_send_late_p99_ms", "swarm_read_late_p99_ms"].map(|f| sheet.get(f).unwrap_or(0.0));
+            eprintln!("void: the swarm itself was late (at p99 {send:.1} ms to send, {read:.1} ms to read)");
+        }
+        Ok((sheet, is_void))
+    }
+
+    /// A scenario's windows: the last, with what has changed since the first. Also how many were void; those of a scenario
+    /// that lasts count all the same, as what else the machine does falls on its first third as on its last.
     ///
     /// # Errors
-    /// As [`Trial::measure`]; and when the window of a storm was void, as there is only one storm.
+    /// As [`Trial::measure`]; and when the window of a storm was void, as there is only one storm, or not all could join in it.
     pub async fn windows(&self, scenario: &Scenario, mut each_second: impl FnMut(u64)) -> Result<(Sheet, usize)> {
-        let (first, mut void) = self.measure(scenario.seconds, &mut each_second).await?;
-        let mut sheets = vec![first];
-        for _ in 1..scenario.windows {
-            if scenario.storm > 0 {
-                self.swarm.storm();
+        let (mut sheets, mut void) = (Vec::new(), 0);
+        if let Some(lasts) = scenario.lasts {
+            let began = Instant::now();
+            while began.elapsed() < lasts {
+                let (sheet, is_void) = self.window(scenario.seconds, &mut each_second).await?;
+                sheets.push(sheet);
+                void += usize::from(is_void);
             }
-            let (sheet, more) = self.measure(scenario.seconds, &mut each_second).await?;
-            if scenario.storm > 0 && more > 0 {
-                bail!("the swarm itself was late when the storm came: run it again. {TOO_BUSY}");
-            }
-            void += more;
+        } else {
+            let (sheet, before) = self.measure(scenario.seconds, &mut each_second).await?;
             sheets.push(sheet);
+            void = before;
         }
-        let joined = self.swarm.joined();
-        if scenario.storm > 0 && joined < self.bots {
-            bail!("{joined} of {} bots were in at the end: not all could join, or some were lost", self.bots);
+        if scenario.storm > 0 {
+            self.swarm.storm();
+            let (sheet, is_void) = self.window(scenario.seconds, &mut each_second).await?;
+            ensure!(!is_void, "the swarm itself was late when the storm came: run it again. {TOO_BUSY}");
+            let (joined, bots) = (self.swarm.joined(), self.bots);
+            ensure!(
+                joined == bots,
+                "{joined} of {bots} bots were in at the end: not all could join, or some were lost"
+            );
+            sheets.push(sheet);
         }
         Ok((changed(sheets), void))
     }
@@ -245,19 +261,23 @@ impl Drop for Trial {
     }
 }
 
-/// Several windows as one sheet: the last, what went wrong in any of them, and how the worst of the later ones stands to the
-/// first. A steady load is to have stayed as it began; of a storm, which comes with the second and last window, the first
-/// shows what those who were in had before. How far memory has spread is of use to the former only.
+/// Several windows as one sheet: the last, what went wrong in any of them, and how the last third of them stands to the first,
+/// by their medians. A steady load is to have stayed as it began; of a storm, which comes with the second and last window,
+/// the first shows what those who were in had before. How far memory has spread is of use to the former only.
 fn changed(mut sheets: Vec<Sheet>) -> Sheet {
     let mut last = sheets.pop().unwrap_or_default();
-    let Some(first) = sheets.first() else { return last };
+    if sheets.is_empty() {
+        return last;
+    }
     let ends = last.clone();
     let values = |name: &str| sheets.iter().chain([&ends]).filter_map(|sheet| sheet.get(name)).collect::<Vec<f64>>();
-    let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut gained = Vec::new();
+    let mut gained = vec![("windows", (sheets.len() + 1) as f64, "")];
     for (name, ratio) in [("age_p50_ms", "age_p50_of_first"), ("age_p99_ms", "age_p99_of_first")] {
-        if let Some(of) = first.get(name).filter(|of| *of > 0.0) {
-            gained.push((ratio, most(&values(name)[1..]) / of, "x"));
+        let values = values(name);
+        let third = values.len().div_ceil(3);
+        let [before, after] = [&values[..third], &values[values.len() - third..]].map(middle);
+        if before > 0.0 {
+            gained.push((ratio, after / before, "x"));
         }
     }
     // What is bad in any window is bad.
@@ -271,13 +291,19 @@ fn changed(mut sheets: Vec<Sheet>) -> Sheet {
             _ => {}
         }
     }
-    let rss = values("rss_per_client_kib");
-    if let Some(of) = rss.first() {
-        let least = rss.iter().copied().fold(f64::INFINITY, f64::min);
-        gained.push(("rss_spread_percent", 100.0 * (most(&rss) - least) / of, "%"));
+    let mut rss = values("rss_per_client_kib");
+    if let Some(of) = rss.first().copied() {
+        rss.sort_by(f64::total_cmp);
+        gained.push(("rss_spread_percent", 100.0 * (rss[rss.len() - 1] - rss[0]) / of, "%"));
     }
     gained.into_iter().for_each(|(name, value, unit)| last.put(name, value, unit));
     last
+}
+
+fn middle(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    median(&sorted)
 }
 
 #[cfg(test)]
@@ -285,7 +311,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_are_held_against_the_first() {
+    fn the_last_third_of_windows_is_held_against_the_first() {
         let sheet = |age: f64, rss: f64| {
             let mut sheet = Sheet::default();
             sheet.put("age_p50_ms", age, "ms");
@@ -293,11 +319,16 @@ mod tests {
             sheet.put("lost_sessions", 1.0, "");
             sheet
         };
-        let changed = changed(vec![sheet(30.0, 20.0), sheet(45.0, 19.0), sheet(33.0, 21.0)]);
-        assert_eq!(changed.get("age_p50_ms"), Some(33.0), "the last");
-        assert_eq!(changed.get("age_p50_of_first"), Some(1.5), "the worst");
-        assert_eq!(changed.get("rss_spread_percent"), Some(10.0));
-        assert_eq!(changed.get("lost_sessions"), Some(3.0), "of all windows");
+        // Each of the thirds has one window that is far off.
+        let ages = [30.0, 90.0, 30.0, 45.0, 45.0, 45.0, 33.0, 33.0, 99.0];
+        let steady =
+            changed(ages.into_iter().zip([20.0, 19.0, 21.0].into_iter().cycle()).map(|(a, r)| sheet(a, r)).collect());
+        assert_eq!(steady.get("age_p50_ms"), Some(99.0), "the last");
+        assert_eq!(steady.get("age_p50_of_first"), Some(1.1), "what is usual in the last third");
+        assert_eq!(steady.get("rss_spread_percent"), Some(10.0));
+        assert_eq!(steady.get("lost_sessions"), Some(9.0), "of all windows");
+        let storm = changed(vec![sheet(30.0, 20.0), sheet(45.0, 20.0)]);
+        assert_eq!(storm.get("age_p50_of_first"), Some(1.5));
         assert_eq!(super::changed(vec![sheet(30.0, 20.0)]).0.len(), 3, "one window has nothing to be held against");
     }
 }
