@@ -114,6 +114,9 @@ pub const HANDOVERS_MAX: usize = 4;
 pub const LEAVER_US: u64 = 500 * MILLI_US;
 /// A new partition is read from this long before its last record.
 pub const READ_BACK_US: u64 = 8 * SECOND_US;
+/// The events of a new partition are read from this long before its last one, so that what a session may still send again is
+/// known to have taken effect: an action without an answer is remembered for two minutes.
+pub const EVENTS_READ_BACK_US: u64 = 600 * SECOND_US;
 /// A new partition is complete when this much partition time has been folded (more than one keyframe).
 pub const COMPLETE_US: u64 = 6 * SECOND_US;
 /// Motion is retained this long; so are tombstones.
@@ -149,6 +152,16 @@ pub const MEMORY_MOTION_US: u64 = READ_BACK_US * 3 / 2;
 pub const MEMORY_MOTION_BYTES: usize = 64 * 1024 * 1024;
 /// Embedded log: bytes kept of one partition of any other topic.
 pub const MEMORY_EVENTS_BYTES: usize = 16 * 1024 * 1024;
+/// Log on disk: bytes of a batch at most, twice the largest that is written, so that a damaged length is not read to its end.
+pub const DISK_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Log on disk: a segment of this size is followed by another one: large beside a batch, small beside a disk.
+pub const DISK_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Log on disk: to find an offset, so much is read at most; what is remembered of each is 24 bytes a lane.
+pub const DISK_MARK_BYTES: u64 = 256 * 1024;
+/// Log on disk: bytes read at once for who is behind.
+pub const DISK_READ_BYTES: usize = 1024 * 1024;
+/// Log on disk: bytes that wait for their commit. Records beyond never enter.
+pub const DISK_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.
 pub const POLL_RECORDS_MAX: usize = 4_096;
 
@@ -341,6 +354,7 @@ pub const DRAIN_WITHIN_S: u64 = 15;
 const _: () =
     assert!(RADIUS_MAX_M * HYSTERESIS + ORIGIN_DRIFT_M < 327.0, "rows are 16-bit centimetres around the origin");
 const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
+const _: () = assert!(EVENTS_READ_BACK_US > REMEMBERED_US, "what may be sent again must be read back");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
 const _: () = assert!(FLOW_LATE_US + FLOW_PING_US < FLOW_SLACK_US, "the queue that is left on a slow link shows");
 const _: () = assert!(VIEW_ENTITIES_MAX <= u16::MAX as usize, "slots are 16 bits");

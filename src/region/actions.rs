@@ -48,6 +48,8 @@ pub struct Actions {
     windows: Map<Id, Window>,
     /// `None` until the log is read.
     ring: Option<Arc<Ring>>,
+    /// What stands below has been told when it was new: it only fills the windows.
+    from: u64,
     /// Windows forgotten because there were too many; the caller empties it.
     pub forgotten: u64,
 }
@@ -59,8 +61,9 @@ impl Actions {
         self.ring.clone()
     }
 
-    /// The log is read from this offset: nobody is told of what stands before it.
+    /// The log reaches to this offset: nobody is told of what stands before it.
     pub fn start(&mut self, offset: u64) {
+        self.from = offset;
         self.ring = Some(Arc::new(Ring { start: offset, end: offset, events: Vec::new() }));
     }
 
@@ -86,6 +89,9 @@ impl Actions {
             self.forgotten += 1;
         }
         self.windows.insert(action.session, window);
+        if offset < self.from {
+            return new;
+        }
         let ring = Arc::make_mut(self.ring.get_or_insert_default());
         ring.end = offset + 1;
         if new {
@@ -142,6 +148,19 @@ mod tests {
         let ring = actions.ring().expect("it has events");
         assert_eq!((ring.events.len(), ring.end), (EVENT_RING, 3_999));
         assert_eq!(ring.start, ring.events[0].offset - 1);
+    }
+
+    #[test]
+    fn what_is_read_back_is_known_and_told_to_nobody() {
+        let mut actions = Actions::default();
+        actions.start(7);
+        assert!(actions.fold(5, &action(1, 1)) && actions.fold(6, &action(1, 2)));
+        let ring = actions.ring().expect("it has begun");
+        assert_eq!((ring.start, ring.end, ring.events.len()), (7, 7, 0));
+        assert!(!actions.fold(7, &action(1, 2)), "it was done before");
+        assert!(actions.fold(8, &action(1, 3)));
+        let ring = actions.ring().expect("it has begun");
+        assert_eq!((ring.end, ring.events.len()), (9, 1));
     }
 
     #[test]

@@ -59,9 +59,9 @@ impl Pending {
         open.sendings += 1;
     }
 
-    /// An action was folded.
-    pub fn folded(&mut self, key: Key) {
-        self.open.swap_remove(&key);
+    /// An action was folded. Whether it waited for that.
+    pub fn folded(&mut self, key: Key) -> bool {
+        self.open.swap_remove(&key).is_some()
     }
 
     /// A publish ended; `knows` says whether a partition has folded an action. Returns the answer, if that is one.

@@ -32,10 +32,12 @@ impl World {
                 }
             }
             Polled::OffsetAt(source, offset) => {
-                if let Some(part) = self.part(source.partition)
-                    && source.topic == Topic::Motion
-                {
-                    part.motion.on_offset(offset, log);
+                if let Some(part) = self.part(source.partition) {
+                    match source.topic {
+                        Topic::Motion => part.motion.on_offset(offset, log),
+                        Topic::Events => part.events.on_offset(offset, log),
+                        Topic::Control => {}
+                    }
                 }
             }
             Polled::Fault(Fault::OutOfBounds(source)) => {
@@ -87,11 +89,12 @@ impl World {
             }
             Ok((stamp, Record::Beat)) => self.on_stamp(stamp, now_us),
             Ok((stamp, Record::Action(action))) if source.topic == Topic::Events => {
-                // A repetition is acknowledged too: sessions hand on no number so low that the fold only takes it for one.
                 part.actions.fold(offset, &action);
                 self.facts.sessions_forgotten += std::mem::take(&mut part.actions.forgotten);
-                if stamp.gateway == self.gateway {
-                    self.pending.folded((action.session, action.n));
+                let is_news = part.events.is_news(offset);
+                // A repetition is acknowledged too: sessions hand on no number so low that the fold only takes it for one.
+                // What was folded before, and is read back, is not.
+                if stamp.gateway == self.gateway && (self.pending.folded((action.session, action.n)) || is_news) {
                     let answer = Answer::Ack(offset);
                     self.answers.push(Answered { session: action.session, n: action.n, answer });
                 }
@@ -226,9 +229,32 @@ mod tests {
         answers(&mut world, &mut log, &[]);
         assert_eq!(log.asked, asked + 1, "asked again");
         log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 9, last_append_ms: Some(0) }));
+        log.next.push(Polled::OffsetAt(source, 4));
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
         assert_eq!(log.asked, asked + 1, "nothing is open any more");
+    }
+
+    #[test]
+    fn what_is_read_back_is_acknowledged_only_to_who_waits_for_it() {
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
+        let source = Source { topic: Topic::Events, partition: 0 };
+        act(&mut world, &mut log);
+        let bytes = log.published.last().expect("published").2.clone();
+        let record = |offset| Polled::Record { source, offset, append_ms: 0, bytes: bytes.clone() };
+        // It entered before the bounds were asked for.
+        log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 5, last_append_ms: Some(0) }));
+        log.next.push(Polled::OffsetAt(source, 0));
+        log.next.extend([record(4)]);
+        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(4)]);
+        // The partition is read anew.
+        log.next.push(Polled::Fault(Fault::OutOfBounds(source)));
+        log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 5, last_append_ms: Some(0) }));
+        log.next.push(Polled::OffsetAt(source, 0));
+        log.next.extend([record(4)]);
+        assert_eq!(answers(&mut world, &mut log, &[]), [], "it was answered before");
+        log.next.extend([record(5)]);
+        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(5)], "sent again");
     }
 
     #[test]

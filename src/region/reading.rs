@@ -1,8 +1,8 @@
-//! From where a partition is read, and when it is complete: from 8 s before its last record (or from the log's start),
-//! until the watermark of the beginning is passed and, unless the log's start was reached, 6 s of partition time have
-//! been folded, which hold at least one keyframe of everybody.
+//! From where a partition is read, and when it is complete: motion from 8 s before its last record (or from the log's
+//! start), until the watermark of the beginning is passed and, unless the log's start was reached, 6 s of partition time have
+//! been folded, which hold at least one keyframe of everybody. Events from 10 min before the last one.
 
-use crate::limits::{ASK_AGAIN_US, COMPLETE_US, MILLI_US, READ_BACK_US};
+use crate::limits::{ASK_AGAIN_US, COMPLETE_US, EVENTS_READ_BACK_US, MILLI_US, READ_BACK_US};
 use crate::log::{Bounds, Follow, Log, Source, Topic};
 
 /// How far the reading of one partition has come.
@@ -37,19 +37,18 @@ impl Reading {
         Reading { source, phase: Phase::Bounds(now_us) }
     }
 
-    /// The bounds are known: `events` are read from the end, `motion` from 8 s before it. False if
-    /// they were not asked for.
+    /// The bounds are known: it is read from some time before the end. False if they were not asked for.
     pub fn on_bounds(&mut self, bounds: Bounds, log: &mut impl Log, now_us: u64) -> bool {
         if !matches!(self.phase, Phase::Bounds(_)) {
             return false;
         }
-        match (self.source.topic, bounds.last_append_ms) {
-            (Topic::Motion, Some(last_ms)) if bounds.end > bounds.start => {
-                log.offset_at(self.source, last_ms - (READ_BACK_US / MILLI_US) as i64);
+        let back_us = if self.source.topic == Topic::Motion { READ_BACK_US } else { EVENTS_READ_BACK_US };
+        match bounds.last_append_ms {
+            Some(last_ms) if bounds.end > bounds.start => {
+                log.offset_at(self.source, last_ms - (back_us / MILLI_US) as i64);
                 self.phase = Phase::Offset(now_us, bounds);
             }
-            (Topic::Motion, _) => self.follow(bounds.start, bounds, log),
-            (Topic::Events | Topic::Control, _) => self.follow(bounds.end, bounds, log),
+            _ => self.follow(bounds.start, bounds, log),
         }
         true
     }
@@ -84,6 +83,12 @@ impl Reading {
         {
             *self = Reading::start(self.source, log, now_us);
         }
+    }
+
+    /// Whether a record is newer than the beginning of the reading.
+    #[must_use]
+    pub fn is_news(&self, offset: u64) -> bool {
+        matches!(self.phase, Phase::Following { end, .. } if offset >= end)
     }
 
     /// Whether records come.
