@@ -28,6 +28,9 @@ pub struct Flags {
     /// The world log: `memory`, or `kafka://host:port[,host:port]` [default: memory].
     #[arg(long, env = "NEARCAST_LOG", value_name = "URL")]
     pub log: Option<String>,
+    /// Folder in which events are kept over a restart, with the log in this process [default: none, all is forgotten].
+    #[arg(long, env = "NEARCAST_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// First part of all topic names [default: nearcast].
     #[arg(long, env = "NEARCAST_PREFIX")]
     pub prefix: Option<String>,
@@ -52,6 +55,8 @@ pub enum LogFormat {
 pub enum LogUrl {
     /// In this process; gone with it.
     Memory,
+    /// In this process, and but for motion in this folder.
+    Disk(PathBuf),
     /// Apache Kafka: the whole URL.
     Kafka(String),
 }
@@ -80,6 +85,7 @@ struct File {
     listen: Option<String>,
     admin: Option<String>,
     log: Option<String>,
+    data: Option<PathBuf>,
     prefix: Option<String>,
     log_format: Option<LogFormat>,
     #[serde(default)]
@@ -135,7 +141,15 @@ impl Config {
         if listen == admin && listen.port() != 0 {
             faults.push(format!("admin: {admin} is also the listen address; give it another port"));
         }
-        let log = log_url(&pick(&flags.log, file.log, "memory"), &mut faults);
+        let log = match (log_url(&pick(&flags.log, file.log, "memory"), &mut faults), flags.data.clone().or(file.data))
+        {
+            (LogUrl::Memory, Some(folder)) => LogUrl::Disk(folder),
+            (LogUrl::Kafka(url), Some(folder)) => {
+                faults.push(format!("data: events are kept by {url}, not in {}: leave one out", folder.display()));
+                LogUrl::Kafka(url)
+            }
+            (log, _) => log,
+        };
         let prefix = pick(&flags.prefix, file.prefix, "nearcast");
         if !is_name(&prefix) {
             faults.push(format!("prefix: {prefix:?} must be 1 to {WORLD_NAME_BYTES_MAX} of a-z, 0-9, - and _"));
@@ -173,9 +187,10 @@ impl Config {
             listen: Some(self.listen.to_string()),
             admin: Some(self.admin.to_string()),
             log: Some(match &self.log {
-                LogUrl::Memory => "memory".to_owned(),
+                LogUrl::Memory | LogUrl::Disk(_) => "memory".to_owned(),
                 LogUrl::Kafka(url) => url.clone(),
             }),
+            data: if let LogUrl::Disk(folder) = &self.log { Some(folder.clone()) } else { None },
             prefix: Some(self.prefix.clone()),
             log_format: Some(self.log_format),
             world: self
@@ -273,6 +288,16 @@ mod tests {
         let flags = Flags { listen: Some("127.0.0.1:1".into()), ..Flags::default() };
         let config = Config::merge(&flags, "listen = '127.0.0.1:2'\nprefix = 'x'").expect("right");
         assert_eq!((config.listen.port(), config.prefix.as_str()), (1, "x"));
+    }
+
+    #[test]
+    fn a_folder_for_data_goes_with_the_log_in_this_process_only() {
+        let flags = Flags { data: Some("here".into()), ..Flags::default() };
+        let config = Config::merge(&flags, "data = 'there'").expect("right");
+        assert_eq!(config.log, LogUrl::Disk("here".into()));
+        assert_eq!(Config::merge(&Flags::default(), &config.to_toml()), Ok(config), "what is printed can be read");
+        let ConfigError(faults) = Config::merge(&flags, "log = 'kafka://127.0.0.1:9092'").expect_err("two logs");
+        assert!(faults.iter().any(|fault| fault.contains("leave one out")), "{faults:#?}");
     }
 
     #[test]

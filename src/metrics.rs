@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::admit::{Close, Refusal};
+use crate::log::disk::Turn;
 use crate::region::Facts;
 use crate::session::flow::SeenFact;
 use crate::session::{Note, StateNote};
@@ -157,6 +158,11 @@ struct Metrics {
     clock_error: GaugeVec,
     rows_max: IntGauge,
     lingers_cut: IntCounter,
+    disk_commit: Histogram,
+    disk_records: IntCounter,
+    disk_bytes: IntGauge,
+    disk_segments: IntGauge,
+    disk_broken: IntGauge,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -169,6 +175,7 @@ impl Metrics {
         let entities = histograms(r, "nearcast_state_entities", "Entities in one state.", "kind", &COUNTS);
         let counters = |name, help, label| register(r, IntCounterVec::new(Opts::new(name, help), &[label]));
         let counter = |name, help| register(r, IntCounter::new(name, help));
+        let gauge = |name, help| register(r, IntGauge::new(name, help));
         let measures = |name, help| register(r, GaugeVec::new(Opts::new(name, help), &["world"]));
         let gauges = |name, help, label| register(r, IntGaugeVec::new(Opts::new(name, help), &[label]));
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
@@ -238,17 +245,23 @@ impl Metrics {
             forgotten: ["session", "leaver"].map(|what| forgotten.with_label_values(&[what])),
             out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
             unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
-            connections: register(r, IntGauge::new("nearcast_connections", "Open sockets.")),
+            connections: gauge("nearcast_connections", "Open sockets."),
             clock_offset: measures(
                 "nearcast_peer_clock_offset_seconds",
                 "Largest clock difference to another gateway.",
             ),
             clock_error: measures("nearcast_peer_clock_error_seconds", "How wrong that difference may be."),
-            rows_max: register(
-                r,
-                IntGauge::new("nearcast_state_rows_max", "Rows that a state may have; fewer while ticks take long."),
-            ),
+            rows_max: gauge("nearcast_state_rows_max", "Rows that a state may have; fewer while ticks take long."),
             lingers_cut: counter("nearcast_lingers_cut_total", "Avatars that left at once: too many linger."),
+            disk_commit: histogram(
+                "nearcast_disk_commit_seconds",
+                "From taking what was published to its being safe on disk and answered.",
+                &SECONDS,
+            ),
+            disk_records: counter("nearcast_disk_records_total", "Records that are safe on disk."),
+            disk_bytes: gauge("nearcast_disk_bytes", "Bytes of the log on disk."),
+            disk_segments: gauge("nearcast_disk_segments", "Files of the log on disk."),
+            disk_broken: gauge("nearcast_disk_broken", "1: the log takes nothing more until the gateway starts again."),
             registry,
         }
     }
@@ -373,6 +386,18 @@ pub fn queued(world: &str, queue: &str, depth: usize) {
 pub fn peer_clock(world: &str, offset_us: i64, error_us: i64) {
     METRICS.clock_offset.with_label_values(&[world]).set(offset_us as f64 / 1e6);
     METRICS.clock_error.with_label_values(&[world]).set(error_us as f64 / 1e6);
+}
+
+/// The log on disk did what it was asked.
+pub fn disk_turned(turn: &Turn) {
+    let m = &*METRICS;
+    if turn.published > 0 {
+        m.disk_commit.observe(turn.took.as_secs_f64());
+        m.disk_records.inc_by(turn.committed);
+    }
+    m.disk_segments.set(turn.segments as i64);
+    m.disk_bytes.set(turn.bytes as i64);
+    m.disk_broken.set(i64::from(turn.broken));
 }
 
 /// A connection was not taken.

@@ -397,6 +397,9 @@ macro_rules! contract {
         mod memory {
             $(#[test] fn $name() { super::$name(&super::places::InMemory::new()); })*
         }
+        mod disk {
+            $(#[test] fn $name() { super::$name(&super::places::OnDisk::new()); })*
+        }
         #[cfg(feature = "kafka")]
         mod kafka {
             $(#[test] fn $name() { super::$name(&super::places::OnKafka::new(stringify!($name))); })*

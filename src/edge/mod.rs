@@ -29,7 +29,10 @@ use crate::config::{Config, LogUrl};
 use crate::limits::{
     DRAIN_SPREAD_US, DRAIN_WITHIN_S, HEAD_BYTES_MAX, HEAD_WITHIN_S, HEADERS_MAX, MILLI_US, SEND_BUFFER_BYTES,
 };
+use crate::log::disk::recover::Torn;
+use crate::log::disk::{self, Disk};
 use crate::log::memory::Memory;
+use crate::metrics;
 use crate::settings::WorldSettings;
 use clock::Clock;
 use http::Shared;
@@ -47,6 +50,8 @@ pub struct Gateway {
     accepting: CancellationToken,
     worlds: CancellationToken,
     world_tasks: TaskTracker,
+    /// The log on disk, if there is one, and its thread.
+    disk: Option<(Disk, disk::Thread)>,
     /// Worlds end when this does.
     _alive: Arc<()>,
 }
@@ -62,9 +67,10 @@ impl Gateway {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let openings: Vec<_> = (0..count).map(|_| driver::open()).collect::<std::io::Result<_>>()?;
         let drivers: Vec<Line> = openings.iter().map(|(line, _)| line.clone()).collect();
+        let disk = open_disk(config, clock).await?;
         let (mut halls, ids) = (Vec::new(), Arc::new(Ids::default()));
         for settings in &config.worlds {
-            let log = open_log(config, settings, clock).await?;
+            let log = open_log(config, settings, clock, disk.as_ref().map(|(disk, _)| disk)).await?;
             let end = world::End { stop: worlds.clone(), alive: Arc::downgrade(&alive) };
             let (hall, run) = world::open(settings.clone(), ids.clone(), log, drivers.clone(), clock, end);
             let running = world_tasks.token();
@@ -86,6 +92,7 @@ impl Gateway {
             accepting: accepting.clone(),
             worlds: worlds.clone(),
             world_tasks,
+            disk,
             _alive: alive,
         };
         tokio::spawn(accept(listener, http::public(shared.clone()), accepting));
@@ -103,7 +110,7 @@ impl Gateway {
 
     /// Ends gracefully: not ready, no new connections, clients told to come back spread over three seconds, avatars
     /// gone, the log closed with all that was published.
-    pub async fn drain(self) {
+    pub async fn drain(mut self) {
         info!("draining");
         self.shared.draining.store(true, Ordering::Release);
         self.accepting.cancel();
@@ -113,6 +120,11 @@ impl Gateway {
         }
         self.worlds.cancel();
         self.world_tasks.wait().await;
+        if let Some((disk, thread)) = self.disk.take() {
+            disk.close();
+            // It does not panic; if it has, there is nothing left to do.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
         info!("drained");
     }
 
@@ -149,6 +161,9 @@ impl Drop for Gateway {
         for driver in &self.shared.drivers {
             let _ = driver.tell(Command::Stop);
         }
+        if let Some((disk, _)) = &self.disk {
+            disk.close();
+        }
     }
 }
 
@@ -158,8 +173,29 @@ async fn listen(address: SocketAddr, name: &str) -> Result<TcpListener> {
         .with_context(|| format!("{name}: cannot listen on {address}; is another gateway running there?"))
 }
 
-async fn open_log(config: &Config, settings: &WorldSettings, clock: Clock) -> Result<AnyLog> {
+/// Opens the log on disk for all worlds, if that is where they live. What is there is read and checked first.
+async fn open_disk(config: &Config, clock: Clock) -> Result<Option<(Disk, disk::Thread)>> {
+    let LogUrl::Disk(folder) = &config.log else { return Ok(None) };
+    let (folder, worlds) = (folder.clone(), config.worlds.iter().map(|world| world.name.clone()).collect::<Vec<_>>());
+    let opened = tokio::task::spawn_blocking(move || {
+        let names: Vec<&str> = worlds.iter().map(String::as_str).collect();
+        let now_ms = move || (clock.now_us() / MILLI_US) as i64;
+        Disk::open(&folder, &names, now_ms, metrics::disk_turned)
+            .with_context(|| format!("data: cannot use {}", folder.display()))
+    });
+    let (disk, thread, torn) = opened.await??;
+    if let Some(Torn { name, at, bytes, why }) = torn {
+        warn!(name, at, bytes, %why, "the end of the log was torn off, nothing of it had been acknowledged; it is cut");
+    }
+    Ok(Some((disk, thread)))
+}
+
+async fn open_log(config: &Config, settings: &WorldSettings, clock: Clock, disk: Option<&Disk>) -> Result<AnyLog> {
     match &config.log {
+        LogUrl::Disk(_) => {
+            let handle = disk.and_then(|disk| disk.handle(&settings.name));
+            Ok(AnyLog::Disk(handle.context("data: the log was not opened for this world")?))
+        }
         LogUrl::Memory => {
             // Seconds since 1970 fit 32 bits until 2106, and rise from start to start.
             let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

@@ -18,7 +18,7 @@ use super::ids::Ids;
 use super::line::{Command, Line, Mailbox};
 use crate::codec::message::Id;
 use crate::limits::{FLUSH_US, FOLD_AHEAD_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
-use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, memory::MemoryLog};
+use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, disk::DiskLog, memory::MemoryLog};
 use crate::metrics;
 use crate::region::world::{CONTROL, claim_record};
 use crate::region::{Answer, Answered, Facts, Submit, Tick, World};
@@ -68,6 +68,8 @@ impl Hall {
 pub enum AnyLog {
     /// In this process.
     Memory(MemoryLog),
+    /// In this process and on its disk.
+    Disk(DiskLog),
     /// Apache Kafka.
     #[cfg(feature = "kafka")]
     Kafka(Box<crate::log::kafka::KafkaLog>),
@@ -77,6 +79,7 @@ macro_rules! each_log {
     ($self:ident, $log:ident => $call:expr) => {
         match $self {
             AnyLog::Memory($log) => $call,
+            AnyLog::Disk($log) => $call,
             #[cfg(feature = "kafka")]
             AnyLog::Kafka($log) => $call,
         }
@@ -87,7 +90,7 @@ impl AnyLog {
     /// Whether something may come from it that no session here has caused.
     fn is_outside(&self) -> bool {
         match self {
-            AnyLog::Memory(_) => false,
+            AnyLog::Memory(_) | AnyLog::Disk(_) => false,
             #[cfg(feature = "kafka")]
             AnyLog::Kafka(_) => true,
         }

@@ -1,4 +1,4 @@
-//! The world log: bytes in, bytes out, partitioned; embedded (`memory`) or Apache Kafka (`kafka`). Order, partitions,
+//! The world log: bytes in, bytes out, partitioned; embedded (`memory`, `disk`) or Apache Kafka (`kafka`). Order, partitions,
 //! offsets and retention are Kafka's own terms. Knows nothing of what the bytes mean.
 //!
 //! The contract is polled and has no async in it, so that the simulation can drive it:
@@ -14,6 +14,7 @@
 
 use bytes::Bytes;
 
+pub mod disk;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;

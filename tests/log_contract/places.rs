@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use nearcast::log::disk::{Disk, DiskLog, Thread};
 use nearcast::log::memory::{Memory, MemoryLog, Retention};
 use nearcast::log::{Log, Source, Topic};
 
@@ -53,6 +54,41 @@ impl Place for InMemory {
         // What comes after the retention's age has passed pushes everything else out.
         self.ahead_ms.fetch_add(AGE_MS + 1, Ordering::Relaxed);
         self.open().publish(source, Bytes::from_static(b"after the age"));
+    }
+}
+
+pub(crate) struct OnDisk {
+    disk: Disk,
+    thread: Option<Thread>,
+    _folder: tempfile::TempDir,
+}
+
+impl OnDisk {
+    pub(crate) fn new() -> OnDisk {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (disk, thread, torn) = Disk::open(folder.path(), &["plaza"], now_ms, |_| ()).expect("an empty log");
+        assert_eq!(torn, None);
+        OnDisk { disk, thread: Some(thread), _folder: folder }
+    }
+}
+
+impl Place for OnDisk {
+    type Handle = DiskLog;
+
+    fn open(&self) -> DiskLog {
+        self.disk.handle("plaza").expect("it was opened for it")
+    }
+
+    fn trim(&self, source: Source, offset: u64) {
+        self.disk.trim("plaza", source, offset);
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        self.disk.close();
+        let ended = self.thread.take().map(Thread::join);
+        assert!(matches!(ended, Some(Ok(()))) || std::thread::panicking(), "the log's thread has failed");
     }
 }
 

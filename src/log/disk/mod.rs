@@ -1,0 +1,292 @@
+//! The log on this machine's disk: what is acknowledged survives `kill -9` and power loss. Motion stays in memory, where
+//! the newest counts; everything else is written in batches ([`batch`]) to segments ([`store`]), synced before anybody is
+//! told ([`desk`]), and checked when it is opened ([`recover`]). While one batch is being synced the next one fills: so
+//! what a sync takes is shared by all who wait for it.
+//!
+//! [`Disk`] is the log with its thread, [`DiskLog`] one world's handle on it.
+
+pub mod batch;
+pub mod desk;
+pub mod files;
+pub mod recover;
+mod scan;
+pub mod store;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use self::batch::Lane;
+use self::desk::{Desk, Reply, Request};
+use self::files::Folder;
+use self::recover::{Torn, Unfit};
+use self::store::{Sizes, Store};
+use super::memory::{Memory, MemoryLog};
+use super::{Follow, Log, Outcome, Polled, Source, Ticket, Topic};
+use crate::limits::{DISK_QUEUE_BYTES, POLL_RECORDS_MAX};
+
+/// What gives append times, ms since 1970.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What the log's thread has done in one turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Records that were to be written.
+    pub published: usize,
+    /// Records that are safe.
+    pub committed: u64,
+    /// From taking to answering.
+    pub took: Duration,
+    /// Files.
+    pub segments: usize,
+    /// Bytes of all.
+    pub bytes: u64,
+    /// Nothing is taken any more.
+    pub broken: bool,
+}
+
+/// The log on disk. Clones share it. Its thread ends after [`Disk::close`].
+#[derive(Clone)]
+pub struct Disk {
+    shared: Arc<Shared>,
+    memory: Memory,
+    /// Their numbers in the log.
+    worlds: BTreeMap<String, u16>,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    asked: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    requests: Vec<(u64, Request)>,
+    /// Of records that wait for their commit.
+    waiting_bytes: usize,
+    /// By handle: what it has not polled.
+    replies: BTreeMap<u64, VecDeque<Reply>>,
+    handles: u64,
+    closing: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// The thread of a log on disk.
+pub type Thread = thread::JoinHandle<()>;
+
+impl Disk {
+    /// Opens the log in a folder, which is made if there is none, and starts its thread, which notes each of its turns.
+    /// Handles can be opened for these worlds. Tells what a crash has torn off, where it has.
+    ///
+    /// # Errors
+    /// When the folder cannot be used, or what was safe in it is damaged.
+    pub fn open(
+        folder: &Path,
+        worlds: &[&str],
+        now_ms: impl Fn() -> i64 + Send + Sync + 'static,
+        note: impl Fn(&Turn) + Send + 'static,
+    ) -> Result<(Disk, Thread, Option<Torn>), Unfit> {
+        let clock: Clock = Arc::new(now_ms);
+        let (mut store, torn) = Store::open(Folder::open(folder)?, Sizes::default())?;
+        let worlds = worlds.iter().map(|name| ((*name).to_owned(), store.world(name))).collect();
+        let shared = Arc::new(Shared { inner: Mutex::default(), asked: Condvar::new() });
+        let (of_thread, at) = (shared.clone(), clock.clone());
+        let run = move || run(&of_thread, Desk::new(store), &at, note);
+        let thread = thread::Builder::new().name("disk".to_owned()).spawn(run)?;
+        let memory = Memory::new(0, move || clock());
+        Ok((Disk { shared, memory, worlds }, thread, torn))
+    }
+
+    /// A handle for one gateway's world; `None` if the log was not opened for it.
+    #[must_use]
+    pub fn handle(&self, world: &str) -> Option<DiskLog> {
+        let world = *self.worlds.get(world)?;
+        let mut inner = self.shared.lock();
+        inner.handles += 1;
+        let number = inner.handles;
+        inner.replies.insert(number, VecDeque::new());
+        let (memory, shared) = (self.memory.open(), self.shared.clone());
+        Some(DiskLog { shared, memory, number, world, tickets: 0, wishes: 0, followed: BTreeMap::new() })
+    }
+
+    /// What stands below an offset is no longer wanted. An operator's wish: it is done soon, and known for sure after a crash
+    /// when something has been published since.
+    pub fn trim(&self, world: &str, source: Source, start: u64) {
+        let world = self.worlds.get(world).copied().unwrap_or_default();
+        let world = if source.topic == Topic::Control { 0 } else { world };
+        self.shared.lock().requests.push((0, Request::Trim(Lane { world, source }, start)));
+        self.shared.asked.notify_one();
+    }
+
+    /// No handle is used any more: the thread ends when all that was published is safe.
+    pub fn close(&self) {
+        self.shared.lock().closing = true;
+        self.shared.asked.notify_one();
+    }
+}
+
+fn run(shared: &Shared, mut desk: Desk<Folder>, now_ms: &Clock, note: impl Fn(&Turn)) {
+    let mut replies = Vec::new();
+    loop {
+        let mut inner = shared.lock();
+        while inner.requests.is_empty() && !inner.closing {
+            inner = shared.asked.wait(inner).expect("no holder of this lock panics");
+        }
+        let requests = std::mem::take(&mut inner.requests);
+        inner.waiting_bytes = 0;
+        let is_end = requests.is_empty();
+        drop(inner);
+        if is_end {
+            return;
+        }
+        let began = Instant::now();
+        let (published, committed) = desk.turn(requests, now_ms(), &mut replies);
+        let (segments, bytes) = desk.store.size();
+        let (took, broken) = (began.elapsed(), desk.store.is_broken());
+        note(&Turn { published, committed: committed as u64, took, segments, bytes, broken });
+        let mut inner = shared.lock();
+        for (handle, reply) in replies.drain(..) {
+            if let Some(of_handle) = inner.replies.get_mut(&handle) {
+                of_handle.push_back(reply);
+            }
+        }
+    }
+}
+
+/// One world's handle on a [`Disk`].
+pub struct DiskLog {
+    shared: Arc<Shared>,
+    /// Where motion is.
+    memory: MemoryLog,
+    number: u64,
+    world: u16,
+    tickets: u64,
+    wishes: u64,
+    /// The wish that counts, of what is followed on disk.
+    followed: BTreeMap<Source, u64>,
+}
+
+impl DiskLog {
+    fn lane(&self, source: Source) -> Lane {
+        match source.topic {
+            Topic::Motion | Topic::Events => Lane { world: self.world, source },
+            Topic::Control => Lane { world: 0, source },
+        }
+    }
+
+    fn ask(&self, request: Request) {
+        self.shared.lock().requests.push((self.number, request));
+        self.shared.asked.notify_one();
+    }
+}
+
+/// Tickets of the memory are even, those of the disk odd.
+fn in_memory(Ticket(number): Ticket) -> Ticket {
+    Ticket(2 * number)
+}
+
+impl Log for DiskLog {
+    fn publish(&mut self, source: Source, bytes: Bytes) -> Ticket {
+        if source.topic == Topic::Motion {
+            return in_memory(self.memory.publish(source, bytes));
+        }
+        let ticket = Ticket(2 * self.tickets + 1);
+        self.tickets += 1;
+        let request = Request::Publish(ticket, self.lane(source), bytes.clone());
+        let mut inner = self.shared.lock();
+        if inner.waiting_bytes + bytes.len() > DISK_QUEUE_BYTES {
+            let polled = Polled::Outcome(ticket, Outcome::NeverEntered);
+            inner.replies.entry(self.number).or_default().push_back(Reply { wish: None, polled });
+            return ticket;
+        }
+        inner.waiting_bytes += bytes.len();
+        inner.requests.push((self.number, request));
+        drop(inner);
+        self.shared.asked.notify_one();
+        ticket
+    }
+
+    fn follow(&mut self, change: Follow) {
+        match change {
+            Follow::From(Source { topic: Topic::Motion, .. }, _)
+            | Follow::Drop(Source { topic: Topic::Motion, .. }) => {
+                self.memory.follow(change);
+            }
+            Follow::From(source, from) => {
+                self.wishes += 1;
+                self.followed.insert(source, self.wishes);
+                self.ask(Request::Follow { lane: self.lane(source), from, wish: self.wishes });
+            }
+            Follow::Drop(source) => {
+                self.followed.remove(&source);
+                self.ask(Request::Drop(self.lane(source)));
+            }
+        }
+    }
+
+    fn poll(&mut self, out: &mut Vec<Polled>) {
+        let before = out.len();
+        self.memory.poll(out);
+        for polled in &mut out[before..] {
+            if let Polled::Outcome(ticket, _) = polled {
+                *ticket = in_memory(*ticket);
+            }
+        }
+        let is_record = |polled: &Polled| matches!(polled, Polled::Record { .. });
+        let mut room = POLL_RECORDS_MAX - out[before..].iter().filter(|polled| is_record(polled)).count();
+        let mut taken = 0;
+        let mut inner = self.shared.lock();
+        let Some(replies) = inner.replies.get_mut(&self.number) else { return };
+        while let Some(Reply { wish, polled }) = replies.pop_front_if(|reply| room > 0 || !is_record(&reply.polled)) {
+            let source =
+                if let Polled::Record { source, .. } | Polled::Fault(super::Fault::OutOfBounds(source)) = &polled {
+                    Some(*source)
+                } else {
+                    None
+                };
+            taken += usize::from(is_record(&polled));
+            if wish.is_some() && source.and_then(|source| self.followed.get(&source).copied()) != wish {
+                continue;
+            }
+            room -= usize::from(is_record(&polled));
+            out.push(polled);
+        }
+        if taken > 0 {
+            inner.requests.push((self.number, Request::Polled(taken)));
+            self.shared.asked.notify_one();
+        }
+    }
+
+    fn bounds(&mut self, source: Source) {
+        match source.topic {
+            Topic::Motion => self.memory.bounds(source),
+            Topic::Events | Topic::Control => self.ask(Request::Bounds(self.lane(source))),
+        }
+    }
+
+    fn offset_at(&mut self, source: Source, append_ms: i64) {
+        match source.topic {
+            Topic::Motion => self.memory.offset_at(source, append_ms),
+            Topic::Events | Topic::Control => self.ask(Request::OffsetAt(self.lane(source), append_ms)),
+        }
+    }
+}
+
+impl Drop for DiskLog {
+    fn drop(&mut self) {
+        let mut inner = self.shared.lock();
+        inner.replies.remove(&self.number);
+        inner.requests.push((self.number, Request::Close));
+        drop(inner);
+        self.shared.asked.notify_one();
+    }
+}
