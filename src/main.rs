@@ -1,4 +1,4 @@
-//! The command line: `serve` runs a gateway, `config` prints the settings in force.
+//! The command line: `serve` runs a gateway, `config` prints the settings in force, `log` what is in a data folder.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nearcast::config::{Config, Flags, LogFormat};
 use nearcast::edge::Gateway;
+use nearcast::inspect::{LogArgs, inspect};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -23,30 +24,29 @@ enum Command {
     Serve(Flags),
     /// Print the settings in force as TOML.
     Config(Flags),
+    /// Show what is in a data folder.
+    Log(LogArgs),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let (Command::Serve(flags) | Command::Config(flags)) = &cli.command;
-    let config = match Config::load(flags) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("nearcast: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    match cli.command {
-        Command::Config(_) => {
+    let done = match Cli::parse().command {
+        Command::Serve(flags) => Config::load(&flags).map(|config| serve(&config)),
+        Command::Config(flags) => Config::load(&flags).map(|config| {
             print!("{}", config.to_toml());
-            ExitCode::SUCCESS
+            Ok(())
+        }),
+        Command::Log(args) => Ok(inspect(&args).map(|text| print!("{text}"))),
+    };
+    match done {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            eprintln!("nearcast: {error:#}");
+            ExitCode::FAILURE
         }
-        Command::Serve(_) => match serve(&config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("nearcast: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
+        Err(wrong_settings) => {
+            eprintln!("nearcast: {wrong_settings}");
+            ExitCode::from(2)
+        }
     }
 }
 

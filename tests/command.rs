@@ -60,3 +60,68 @@ fn a_log_that_is_not_there_is_named() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("kafka://127.0.0.1:1"), "{output:?}");
 }
+
+/// A folder as `serve --data` leaves it, with so many actions.
+fn data(actions: u64) -> tempfile::TempDir {
+    use nearcast::codec::message::Scope;
+    use nearcast::codec::record::{Action, Record, Stamp, encode};
+    use nearcast::log::disk::Disk;
+    use nearcast::log::{Log, Source, Topic};
+    let folder = tempfile::tempdir().expect("a folder");
+    let (disk, thread, _) = Disk::open(folder.path(), &["plaza"], || 1_790_000_000_000, |_| ()).expect("an empty log");
+    let mut log = disk.handle("plaza").expect("it was opened for it");
+    for n in 1..=actions {
+        let (name, data, pos) = ("wave".into(), "".into(), Default::default());
+        let action = Action { session: 7, n, entity: 8, scope: Scope::Nearby, pos, name, data };
+        let stamp = Stamp { gateway: 3, published_us: 1_790_000_000_000_000 };
+        log.publish(Source { topic: Topic::Events, partition: 5 }, encode(stamp, &Record::Action(action)));
+    }
+    disk.close();
+    thread.join().expect("all is written");
+    folder
+}
+
+#[test]
+fn log_shows_what_is_in_a_data_folder() {
+    let folder = data(30);
+    let say = |words: &[&str]| {
+        let output = nearcast().arg("log").args(words).arg("--data").arg(folder.path()).output().expect("runs");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, topics, _) = say(&["topics"]);
+    assert_eq!(code, Some(0));
+    let row: Vec<&str> = topics.lines().nth(1).expect("a row").split_whitespace().take(5).collect();
+    assert_eq!(row, ["plaza", "events", "5", "0", "30"], "{topics}");
+    let (code, shown, _) = say(&["show", "--partition", "5", "--from", "10", "--count", "3"]);
+    assert_eq!((code, shown.lines().count()), (Some(0), 3), "{shown}");
+    assert!(shown.trim_start().starts_with("10 ") && shown.contains("n: 11") && shown.contains("wave"), "{shown}");
+    let (code, _, error) = say(&["show", "--partition", "5", "--from", "99"]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("0 to 30"), "{error}");
+    let (code, _, error) = say(&["show", "--world", "nowhere"]);
+    assert!(code == Some(1) && error.contains("plaza"), "{error}");
+    let (code, verified, _) = say(&["verify"]);
+    assert!(code == Some(0) && verified.starts_with("30 records"), "{verified}");
+}
+
+#[test]
+fn log_verify_names_the_damage_and_serve_does_not_start_on_it() {
+    let folder = data(100);
+    // One more life, so that what is damaged has something safe behind it.
+    let segment = std::fs::read_dir(folder.path()).expect("readable").map(|entry| entry.expect("readable").path());
+    let segment = segment.into_iter().find(|path| path.extension().is_some_and(|e| e == "log")).expect("a segment");
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    let again = bytes.clone();
+    bytes[50] ^= 1;
+    bytes.extend(again);
+    std::fs::write(&segment, bytes).expect("written");
+    let verify = nearcast().args(["log", "verify", "--data"]).arg(folder.path()).output().expect("runs");
+    let said = String::from_utf8_lossy(&verify.stderr).into_owned();
+    assert_eq!(verify.status.code(), Some(1), "{said}");
+    assert!(said.contains("damaged at byte 0") && said.contains("checksum"), "{said}");
+    let args = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"];
+    let serve = nearcast().args(args).arg(folder.path()).output().expect("runs");
+    assert_eq!(serve.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&serve.stderr).contains("damaged at byte 0"));
+}
