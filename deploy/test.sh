@@ -59,6 +59,7 @@ step "demo" make --no-print-directory demo FOR=20
 step "demo on Kafka" make --no-print-directory demo-kafka FOR=20
 if [ "$all" = all ]; then
   step "simulation: 1,000 seeds" env SEEDS=1000 $cargo test --release --locked --features planted --test simulation
+  step "50 kills" env KILLS=50 $cargo test --release --locked --workspace --test kill
   step "build without Kafka" $cargo clippy --release --locked -p nearcast --no-default-features -- -D warnings
 fi
 echo "all $steps steps passed in $SECONDS s"

@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -38,7 +39,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 /// One GET; the status and the body.
-pub async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     use tokio::io::AsyncReadExt;
     let mut stream = TcpStream::connect(address).await.expect("connects");
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
@@ -77,7 +78,12 @@ pub struct Client {
 impl Client {
     /// Connects, without a word.
     pub async fn connect(gateway: &Gateway, encoding: Encoding) -> Client {
-        let mut request = format!("ws://{}/v1", gateway.listen).into_client_request().expect("a URL");
+        Client::connect_at(gateway.listen, encoding).await
+    }
+
+    /// The same to a gateway in a process of its own.
+    pub async fn connect_at(listen: SocketAddr, encoding: Encoding) -> Client {
+        let mut request = format!("ws://{listen}/v1").into_client_request().expect("a URL");
         let asked = encoding.subprotocol().parse().expect("a header");
         request.headers_mut().insert("sec-websocket-protocol", asked);
         let (socket, _) = tokio_tungstenite::connect_async(request).await.expect("connects");
@@ -94,7 +100,12 @@ impl Client {
 
     /// Connects, says hello and waits for the welcome.
     pub async fn join(gateway: &Gateway, encoding: Encoding, name: &str) -> (Client, Welcome) {
-        let mut client = Client::connect(gateway, encoding).await;
+        Client::join_at(gateway.listen, encoding, name).await
+    }
+
+    /// The same at a gateway in a process of its own.
+    pub async fn join_at(listen: SocketAddr, encoding: Encoding, name: &str) -> (Client, Welcome) {
+        let mut client = Client::connect_at(listen, encoding).await;
         let hello = Hello { world: "plaza".into(), profile: Some(name.into()), ..Hello::default() };
         client.say(&In::Hello(hello)).await;
         let welcome = client
@@ -115,9 +126,9 @@ impl Client {
         self.raw(message).await;
     }
 
-    /// Sends whatever.
+    /// Sends whatever. That the socket has ended is told by reading.
     pub async fn raw(&mut self, message: Message) {
-        self.socket.send(message).await.expect("sends");
+        let _ = self.socket.send(message).await;
     }
 
     /// Puts bytes on the wire that need not be frames, at once or each on its own.

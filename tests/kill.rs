@@ -1,0 +1,136 @@
+//! `kill -9` while clients act: what they were acknowledged is in the log, once, where they were told it is, and the gateway
+//! starts again on it. `KILLS=50` kills as often.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nearcast::codec::Encoding;
+use nearcast::codec::message::{Id, Out, Scope};
+use nearcast::codec::record::{self, Record};
+use nearcast::log::Topic;
+use nearcast::log::disk::files::Folder;
+use nearcast::log::disk::store::{Sizes, Store};
+use nearcast::settings::WorldSettings;
+use nearcast::space::{Pos, Region};
+use support::{Client, within};
+use tokio::sync::mpsc::{Sender, channel};
+
+const KILLS: usize = 5;
+const CLIENTS: usize = 16;
+/// What a session may do at once.
+const ACTS: u64 = 20;
+
+/// An action's id, and where it stands: partition and offset.
+type Key = (Id, u64);
+type At = (u16, u64);
+
+/// A gateway in a process of its own.
+struct Served {
+    process: Child,
+    listen: SocketAddr,
+}
+
+impl Served {
+    fn start(folder: &Path) -> Served {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_nearcast"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data"])
+            .arg(folder)
+            .env_clear()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+        let listen = line.split_once("listen=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+        Served { process, listen: listen.unwrap_or_else(|| panic!("not ready: {line:?}")) }
+    }
+}
+
+impl Drop for Served {
+    /// As `kill -9` does it.
+    fn drop(&mut self) {
+        self.process.kill().expect("it ran");
+        self.process.wait().expect("it has ended");
+    }
+}
+
+/// Does all that it may at once, tells what is acknowledged, and ends with the gateway.
+async fn act(mut client: Client, session: Id, x: f64, told: Sender<(Key, At)>) {
+    let region = Region::of(Pos::from_metres([x, 0.0, 0.0]).expect("in the world"));
+    let partition = WorldSettings::plaza().grid.partition(region);
+    client.walk(x, 0.0).await;
+    for n in 1..=ACTS {
+        client.act(n, Scope::Nearby, x, 0.0).await;
+    }
+    let mut from = 0;
+    while let Some(Ok(())) = client.read().await {
+        for out in &client.heard[from..] {
+            assert!(!matches!(out, Out::Refuse(_)), "{out:?}");
+            if let Out::Ack(ack) = out {
+                told.send(((session, ack.n), (partition, ack.offset))).await.expect("is listened to");
+            }
+        }
+        from = client.heard.len();
+    }
+}
+
+/// All actions in the log, and where.
+fn logged(folder: &Path) -> BTreeMap<Key, Vec<At>> {
+    let (mut store, _) = Store::look(Folder::look(folder), Sizes::default()).expect("nothing safe is damaged");
+    let mut found: BTreeMap<Key, Vec<At>> = BTreeMap::new();
+    for lane in store.lanes().into_iter().filter(|lane| lane.source.topic == Topic::Events) {
+        for (offset, _, bytes) in store.read(lane, 0, usize::MAX, usize::MAX).expect("readable") {
+            let (_, Record::Action(action)) = record::decode(&bytes).expect("ours") else { continue };
+            found.entry((action.session, action.n)).or_default().push((lane.source.partition, offset));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_is_in_the_log_after_kill_9() {
+    let kills = env::var("KILLS").map_or(KILLS, |text| text.parse().expect("KILLS is a number"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut acknowledged: BTreeMap<Key, At> = BTreeMap::new();
+    for kill in 0..kills {
+        let gateway = Served::start(folder.path());
+        let mut clients = Vec::new();
+        for i in 0..CLIENTS {
+            clients.push((Client::join_at(gateway.listen, Encoding::Json, &format!("c{i}")).await, i));
+        }
+        let (told, mut hears) = channel(CLIENTS * ACTS as usize);
+        let tasks = clients.into_iter().map(|((mut client, welcome), i)| {
+            client.says_seen = false;
+            tokio::spawn(act(client, welcome.session, 240.0 * i as f64 - 1_900.0, told.clone()))
+        });
+        let tasks: Vec<_> = tasks.collect();
+        drop(told);
+        // The process dies after as many answers, somewhere among those that are under way.
+        let answers = 1 + (kill * 7_919) % (CLIENTS * ACTS as usize * 9 / 10);
+        for _ in 0..answers {
+            let (key, at) = within("an ack", hears.recv()).await.expect("clients are there");
+            assert_eq!(acknowledged.insert(key, at), None, "{key:?} was acknowledged before");
+        }
+        drop(gateway);
+        // Some have come in the meantime.
+        while let Some((key, at)) = within("the end", hears.recv()).await {
+            assert_eq!(acknowledged.insert(key, at), None, "{key:?} was acknowledged before");
+        }
+        for task in tasks {
+            task.await.expect("no client fails");
+        }
+        let logged = logged(folder.path());
+        for (key, at) in &acknowledged {
+            let stands = logged.get(key).map(Vec::as_slice).unwrap_or_default();
+            assert_eq!(stands, [*at], "kill {kill}: {key:?} was acknowledged at {at:?}");
+        }
+    }
+    println!("{} actions were acknowledged in {kills} lives", acknowledged.len());
+}
