@@ -14,7 +14,7 @@ pub mod tally;
 
 use anyhow::{Result, ensure};
 use nearcast::codec::Encoding;
-use nearcast::limits::FACING_SLACK;
+use nearcast::limits::{FACING_SLACK, ROWS_MIN};
 
 use crate::crowd::{Crowd, Layout};
 use crate::scene::Scene;
@@ -26,6 +26,8 @@ use tally::{Point, play};
 
 /// Budgets of a client, bytes per second: from the least that a client may ask for to far beyond the default.
 const BUDGETS: [u32; 8] = [2_048, 4_096, 6_144, 8_192, 12_288, 16_384, 24_576, 98_304];
+/// Rows of a state, of which a smaller crowd needs fewer: from the least that time may leave (decisions, 23) on.
+const ROWS: [usize; 4] = [ROWS_MIN, 150, 220, 320];
 /// Everybody is told of at every so many ticks: 20, 10, 5 and 2 Hz.
 const EVERY: [u64; 4] = [1, 2, 4, 10];
 /// Units of a position, cm.
@@ -73,6 +75,9 @@ pub fn points(film: &Film, crowd: &str) -> Result<Vec<Point>> {
         let encoding = Encoding::Json;
         ours("nearcast in JSON: budget", format!("{budget} B/s"), Settings { encoding, budget, ..usual })?;
     }
+    for rows_max in ROWS {
+        ours("nearcast: tiers", format!("{rows_max} rows"), Settings { rows_max, ..usual })?;
+    }
     for every in EVERY {
         ours("nearcast: rate", hertz(every), Settings { every, ..usual })?;
     }
@@ -88,7 +93,11 @@ pub fn points(film: &Film, crowd: &str) -> Result<Vec<Point>> {
             points.push(play(film, &mut Guess::new(film, tolerance_cm, facing), crowd, series, label)?);
         }
     }
-    for (series, format) in [("records of 10 bytes", Format::Records), ("changed fields (Colyseus)", Format::Fields)] {
+    for (series, format) in [
+        ("records of 10 bytes", Format::Records),
+        ("changed fields (Colyseus)", Format::Fields),
+        ("objects in JSON", Format::Json),
+    ] {
         for every in EVERY {
             let peers = &mut Peers::new(film, format, every as usize);
             points.push(play(film, peers, crowd, series, hertz(every))?);

@@ -30,6 +30,8 @@ pub struct Settings {
     pub encoding: Encoding,
     /// Bytes per second of a client.
     pub budget: u32,
+    /// Rows of a state at most: so many are told in a tick, the nearest at each of them.
+    pub rows_max: usize,
     /// What a centimetre of the gateway stands for, cm: positions are rounded to it. The product has 1.
     pub unit_cm: f64,
     /// Everybody says where they are at every so many ticks, in turns.
@@ -41,7 +43,8 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { encoding: Encoding::MessagePack, budget: BUDGET_MAX, unit_cm: 1.0, every: 1, facing: 0 }
+        let (encoding, budget, rows_max) = (Encoding::MessagePack, BUDGET_MAX, ROWS_MAX);
+        Settings { encoding, budget, rows_max, unit_cm: 1.0, every: 1, facing: 0 }
     }
 }
 
@@ -123,7 +126,7 @@ impl Teller for Ours {
     }
 
     fn tell(&mut self, film: &Film, tick: usize, at: usize) -> Result<usize> {
-        let Settings { encoding, unit_cm, .. } = self.settings;
+        let Settings { encoding, unit_cm, rows_max, .. } = self.settings;
         let viewer = film.viewers[at];
         let Client { view, budget, context, known, mirror } = &mut self.clients[at];
         let (room, per_tick) = (budget.room(now_us(tick)).min(STATE_BYTES_MAX), budget.per_tick());
@@ -134,7 +137,7 @@ impl Teller for Ours {
             complete: true,
             room,
             per_tick,
-            rows_max: ROWS_MAX,
+            rows_max,
         };
         view.step(turn, &mut self.delta);
         if self.delta.is_empty() {

@@ -1,5 +1,5 @@
-//! Formats of others, counted byte by byte: records in full, as the floor and `ws-packed` send them, and changed fields,
-//! as Colyseus does. Nobody holds anything back: all within the radius are told of at every patch.
+//! Formats of others, counted byte by byte: records in full, as the floor and `ws-packed` send them, objects in JSON, as
+//! `ws-json` does, and changed fields, as Colyseus. Nobody holds anything back: all within the radius are told of at every patch.
 //!
 //! Of fields, what `@colyseus/schema` 5.0.34 writes for the room of `peers/colyseus.mjs`, by running its encoder and
 //! reading `src/encoder/Encoder.ts` and `StateView.ts`: 255 and a number in front of each player that changed, 3 bytes for
@@ -10,22 +10,32 @@ use nearcast::client::Avatar;
 use nearcast::codec::message::{AppState, Id};
 use nearcast::codec::wire::framed_len;
 use nearcast::limits::TICK_US;
+use serde_json::json;
 
 use super::film::Film;
 use super::tally::{Shown, Teller};
 use crate::audit::AHEAD_US;
 use crate::floor::{RECORD_BYTES, UNITS_PER_M};
 
-/// Coordinates are whole multiples of this, cm.
-const UNIT_CM: f64 = 100.0 / UNITS_PER_M;
-
 /// What a position is told as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A record of number, position and facing, whether they changed or not.
     Records,
+    /// The same as an object in JSON, as exact as it was said.
+    Json,
     /// Those of the four fields that changed.
     Fields,
+}
+
+impl Format {
+    /// Coordinates are whole multiples of this, cm.
+    fn unit_cm(self) -> f64 {
+        match self {
+            Format::Records | Format::Fields => 100.0 / UNITS_PER_M,
+            Format::Json => 1.0,
+        }
+    }
 }
 
 /// x, y, z and facing as int16 tell them.
@@ -69,8 +79,12 @@ impl Teller for Peers {
                 message.leave(person, seen.take().is_some());
                 continue;
             }
-            let pos = film.pos(tick, person, UNIT_CM);
-            let facing = (film.sample(tick, person).yaw_deg / 360.0 * 65_536.0) as i32;
+            let (pos, sample) = (film.pos(tick, person, self.format.unit_cm()), film.sample(tick, person));
+            let facing = (sample.yaw_deg / 360.0 * 65_536.0) as i32;
+            if self.format == Format::Json {
+                let ([x, y, z], yaw) = (sample.pos, sample.yaw_deg);
+                message.json += json!({"id": person, "x": x, "y": y, "z": z, "yaw": yaw}).to_string().len() + 1;
+            }
             let words = [pos.x, pos.y, pos.z, facing];
             match seen {
                 None => {
@@ -90,13 +104,14 @@ impl Teller for Peers {
         }
         Ok(match self.format {
             Format::Records => framed_len(RECORD_BYTES * message.people),
+            Format::Json => framed_len(r#"{"players":[]}"#.len() + message.json.saturating_sub(1)),
             Format::Fields => message.len_of_fields(),
         })
     }
 
     fn shown(&self, tick: usize, at: usize, person: usize) -> Option<Shown> {
         let Seen { avatar, .. } = self.seen[at][person].as_ref()?;
-        let metres = |in_units: [f64; 3]| in_units.map(|axis| axis * UNIT_CM);
+        let metres = |in_units: [f64; 3]| in_units.map(|axis| axis * self.format.unit_cm());
         let drawn = metres(avatar.at(tick as u64 * TICK_US, AHEAD_US));
         Some(Shown { held: metres(avatar.pos.metres()), drawn })
     }
@@ -110,6 +125,8 @@ struct Message {
     entered: bool,
     left: bool,
     len: usize,
+    /// Of all objects, with the commas behind them.
+    json: usize,
 }
 
 /// A client's number in the room, as its key in the map: nine characters and their length.

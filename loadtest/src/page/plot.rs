@@ -278,7 +278,7 @@ pub fn legend<'a>(of: impl Iterator<Item = (&'static str, &'a str)>) -> Markup {
     }
 }
 
-const CLASSES: [&str; 9] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8"];
+const CLASSES: [&str; 11] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10"];
 
 /// The class of the series of a number.
 fn class(series: usize) -> &'static str {
