@@ -32,6 +32,8 @@ measure_kafka() {
 
 case ${1:-} in
   "")
+    # What lacks for the end is said at the beginning.
+    deploy/setup.sh kafka
     rm -f "$out"/{bench,curve,kafka}.json
     measure "${page[@]}"
     # Offline, a minute or two.

@@ -16,8 +16,9 @@ socket.onmessage = ({ data }) => {
 };
 socket.onclose = ({ code }) => {
   timers.forEach(clearInterval);
-  console.log("closed", code); // 1006: nobody is there; 4000: come back
+  console.log("closed", code); // 4000: come back
 };
+socket.onerror = () => console.log("lost, or nobody is there");
 const list = () => console.log("near:", [...near.values()]);
 function walk() {
   const angle = performance.now() / 5_000; // 10 m around (32, 0), 2 m/s

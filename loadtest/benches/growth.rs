@@ -152,7 +152,7 @@ impl Gateway {
 
 fn main() -> Result<()> {
     println!(
-        "µs per client-tick, medians of {TURNS} turns; ratios are of the same turn. ticks/s: of one core, were it all"
+        "µs per client-tick, medians of {TURNS} turns; ratios are of the same turn. ticks/s: of one core that did nothing else"
     );
     for (scenarios, rows_max) in RUNS {
         println!("at most {rows_max} rows a state");

@@ -41,3 +41,11 @@ test("the plain client sees and is seen", async () => {
   await until("states go on", () => text.split("near:").length > 3);
   assert.equal(errors, "");
 });
+
+test("the plain client says so when nobody is there", async () => {
+  const alone = spawn(process.execPath, ["--experimental-websocket", "--no-warnings", PATH, "ws://127.0.0.1:1/v1"]);
+  let text = "";
+  alone.stdout.on("data", (data) => (text += data));
+  await new Promise((ended) => alone.on("close", ended));
+  assert.match(text, /nobody is there/);
+});
