@@ -103,10 +103,10 @@ fn topics(store: &Store<Folder>) -> Result<String> {
 }
 
 fn lane(store: &Store<Folder>, world: Option<&str>, topic: &str, partition: u16) -> Result<Lane> {
-    let topic = [Topic::Events, Topic::Control].into_iter().find(|known| known.label() == topic);
-    let topic = topic.context("--topic is neither events nor control: motion is not kept on disk")?;
+    let known = Topic::ALL.into_iter().filter(|topic| *topic != Topic::Motion).find(|known| known.label() == topic);
+    let topic = known.context("--topic is none of events, objects, social, direct, control: motion is not on disk")?;
     let source = Source { topic, partition };
-    if topic == Topic::Control {
+    if !topic.is_of_world() {
         return Ok(Lane { world: 0, source });
     }
     let at = match world {

@@ -145,6 +145,8 @@ pub const UNFOLLOW_US: u64 = 10 * SECOND_US;
 pub const FOLLOW_MARGIN_M: f64 = 24.0;
 /// A question to the log (`bounds`, `offset_at`) is asked again after this long without an answer.
 pub const ASK_AGAIN_US: u64 = 5 * SECOND_US;
+/// Partitions of `direct`, which every gateway reads whole: openings of different users are written side by side.
+pub const DIRECT_PARTITIONS: u16 = 8;
 /// Embedded log: `motion` is kept this long. All of its readers are in this process and none reads further back than
 /// [`READ_BACK_US`]; ten minutes would be 42 KiB of memory a minute for each avatar.
 pub const MEMORY_MOTION_US: u64 = READ_BACK_US * 3 / 2;

@@ -28,7 +28,7 @@ fn admin<T>(config: &KafkaConfig, task: impl AsyncFnOnce(&AdminClient<DefaultCli
 }
 
 fn delete(config: &KafkaConfig) {
-    let names = [Topic::Motion, Topic::Events, Topic::Control].map(|topic| topic.name(&config.prefix, &config.world));
+    let names = Topic::ALL.map(|topic| topic.name(&config.prefix, &config.world));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     admin(config, async |admin, options| admin.delete_topics(&names, options).await).expect("topics deleted");
 }

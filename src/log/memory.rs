@@ -26,7 +26,7 @@ impl Retention {
     pub fn of(topic: Topic) -> Retention {
         match topic {
             Topic::Motion => Retention { age_ms: (MEMORY_MOTION_US / MILLI_US) as i64, bytes: MEMORY_MOTION_BYTES },
-            Topic::Events | Topic::Control => {
+            Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
                 Retention { age_ms: (EVENTS_RETENTION_US / MILLI_US) as i64, bytes: MEMORY_EVENTS_BYTES }
             }
         }

@@ -14,6 +14,8 @@
 
 use bytes::Bytes;
 
+use crate::limits::DIRECT_PARTITIONS;
+
 pub mod disk;
 #[cfg(feature = "kafka")]
 pub mod kafka;
@@ -24,20 +26,46 @@ pub mod memory;
 pub enum Topic {
     /// Samples of avatars; latest wins; minutes are kept; acks=1.
     Motion,
-    /// Actions; idempotent, acks=all.
+    /// Commands on what is in a partition's regions; idempotent, acks=all. Cut by snapshots, not by time.
     Events,
+    /// Snapshots of what the commands of a partition of `events` have come to, at one offset of it.
+    Objects,
+    /// World-wide commands; one partition.
+    Social,
+    /// Cluster-wide, by user: who opens which session.
+    Direct,
     /// Cluster-wide, one partition: who is a gateway. Its offsets number the gateways.
     Control,
 }
 
 impl Topic {
-    /// The topic's name on a broker: `{prefix}.{world}.{topic}`; `control` belongs to no world.
+    /// All there are.
+    pub const ALL: [Topic; 6] =
+        [Topic::Motion, Topic::Events, Topic::Objects, Topic::Social, Topic::Direct, Topic::Control];
+
+    /// The topic's name on a broker: `{prefix}.{world}.{topic}`; `direct` and `control` belong to no world.
     #[must_use]
     pub fn name(self, prefix: &str, world: &str) -> String {
+        let topic = self.label();
+        if self.is_of_world() { format!("{prefix}.{world}.{topic}") } else { format!("{prefix}.{topic}") }
+    }
+
+    /// Whether each world has its own.
+    #[must_use]
+    pub fn is_of_world(self) -> bool {
         match self {
-            Topic::Motion => format!("{prefix}.{world}.motion"),
-            Topic::Events => format!("{prefix}.{world}.events"),
-            Topic::Control => format!("{prefix}.control"),
+            Topic::Motion | Topic::Events | Topic::Objects | Topic::Social => true,
+            Topic::Direct | Topic::Control => false,
+        }
+    }
+
+    /// How many partitions it has, where blocks of regions map to so many.
+    #[must_use]
+    pub fn partitions(self, of_world: u16) -> u16 {
+        match self {
+            Topic::Motion | Topic::Events | Topic::Objects => of_world,
+            Topic::Social | Topic::Control => 1,
+            Topic::Direct => DIRECT_PARTITIONS,
         }
     }
 
@@ -47,6 +75,9 @@ impl Topic {
         match self {
             Topic::Motion => "motion",
             Topic::Events => "events",
+            Topic::Objects => "objects",
+            Topic::Social => "social",
+            Topic::Direct => "direct",
             Topic::Control => "control",
         }
     }

@@ -27,7 +27,7 @@ impl World {
                                 part.actions.start(bounds.end);
                             }
                         }
-                        Topic::Control => {}
+                        Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {}
                     }
                 }
             }
@@ -36,7 +36,7 @@ impl World {
                     match source.topic {
                         Topic::Motion => part.motion.on_offset(offset, log),
                         Topic::Events => part.events.on_offset(offset, log),
-                        Topic::Control => {}
+                        Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {}
                     }
                 }
             }
@@ -48,7 +48,9 @@ impl World {
             Polled::Fault(Fault::Unanswered(source)) => {
                 let follows = |part: &mut Part| match source.topic {
                     Topic::Motion => part.motion.is_following(),
-                    Topic::Events | Topic::Control => part.events.is_following(),
+                    Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
+                        part.events.is_following()
+                    }
                 };
                 if !self.part(source.partition).is_some_and(follows) {
                     self.read_again(source, log, now_us);
@@ -63,7 +65,7 @@ impl World {
             match source.topic {
                 Topic::Motion => part.motion = Reading::start(source, log, now_us),
                 Topic::Events => part.events = Reading::start(source, log, now_us),
-                Topic::Control => {}
+                Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {}
             }
         }
     }
@@ -73,7 +75,7 @@ impl World {
         let wanted = match source.topic {
             Topic::Motion => part.motion.on_record(offset),
             Topic::Events => part.events.on_record(offset),
-            Topic::Control => false,
+            Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => false,
         };
         if !wanted {
             return;

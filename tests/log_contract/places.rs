@@ -158,7 +158,7 @@ mod on_kafka {
 
     impl Drop for OnKafka {
         fn drop(&mut self) {
-            let names = [Topic::Motion, Topic::Events, Topic::Control].map(|topic| self.name(topic));
+            let names = Topic::ALL.map(|topic| self.name(topic));
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let deleted = self.admin(async |admin, options| admin.delete_topics(&names, options).await);
             if let Err(error) = deleted {

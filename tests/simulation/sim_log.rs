@@ -228,7 +228,7 @@ impl Broker {
                 }
                 (told, delay_us) = (true, delay_us * self.rng.between(1, 40));
             }
-            Topic::Motion | Topic::Events | Topic::Control => {}
+            Topic::Motion | Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {}
         }
         self.serial += 1;
         let serial = self.serial;

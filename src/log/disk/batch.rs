@@ -240,11 +240,14 @@ fn code(topic: Topic) -> u8 {
         Topic::Motion => 1,
         Topic::Events => 2,
         Topic::Control => 3,
+        Topic::Objects => 4,
+        Topic::Social => 5,
+        Topic::Direct => 6,
     }
 }
 
 fn topic_of(code: u8) -> Option<Topic> {
-    [Topic::Motion, Topic::Events, Topic::Control].into_iter().find(|topic| self::code(*topic) == code)
+    Topic::ALL.into_iter().find(|topic| self::code(*topic) == code)
 }
 
 #[cfg(test)]

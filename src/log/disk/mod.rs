@@ -122,7 +122,7 @@ impl Disk {
     /// when something has been published since.
     pub fn trim(&self, world: &str, source: Source, start: u64) {
         let world = self.worlds.get(world).copied().unwrap_or_default();
-        let world = if source.topic == Topic::Control { 0 } else { world };
+        let world = if source.topic.is_of_world() { world } else { 0 };
         self.shared.lock().requests.push((0, Request::Trim(Lane { world, source }, start)));
         self.shared.asked.notify_one();
     }
@@ -177,10 +177,7 @@ pub struct DiskLog {
 
 impl DiskLog {
     fn lane(&self, source: Source) -> Lane {
-        match source.topic {
-            Topic::Motion | Topic::Events => Lane { world: self.world, source },
-            Topic::Control => Lane { world: 0, source },
-        }
+        Lane { world: if source.topic.is_of_world() { self.world } else { 0 }, source }
     }
 
     fn ask(&self, request: Request) {
@@ -269,14 +266,18 @@ impl Log for DiskLog {
     fn bounds(&mut self, source: Source) {
         match source.topic {
             Topic::Motion => self.memory.bounds(source),
-            Topic::Events | Topic::Control => self.ask(Request::Bounds(self.lane(source))),
+            Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
+                self.ask(Request::Bounds(self.lane(source)));
+            }
         }
     }
 
     fn offset_at(&mut self, source: Source, append_ms: i64) {
         match source.topic {
             Topic::Motion => self.memory.offset_at(source, append_ms),
-            Topic::Events | Topic::Control => self.ask(Request::OffsetAt(self.lane(source), append_ms)),
+            Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
+                self.ask(Request::OffsetAt(self.lane(source), append_ms));
+            }
         }
     }
 }

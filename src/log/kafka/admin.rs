@@ -21,7 +21,7 @@ use crate::log::Topic;
 
 type Admin = AdminClient<DefaultClientContext>;
 
-const ALL: [Topic; 3] = [Topic::Motion, Topic::Events, Topic::Control];
+const ALL: [Topic; 6] = Topic::ALL;
 
 /// Makes the topics of the world and of the cluster where they are missing, and checks those there are. Blocks until the
 /// broker has answered, at most a few times `KAFKA_ADMIN_MS`.
@@ -51,35 +51,30 @@ pub fn ensure_topics(config: &KafkaConfig) -> Result<(), SetupError> {
 }
 
 fn partition_count(config: &KafkaConfig, topic: Topic) -> usize {
-    match topic {
-        Topic::Motion | Topic::Events => usize::from(config.partitions),
-        Topic::Control => 1,
-    }
+    usize::from(topic.partitions(config.partitions))
 }
 
 /// Settings that a topic is made with.
 fn settings(topic: Topic) -> Vec<(&'static str, String)> {
-    let days = (EVENTS_RETENTION_US / MILLI_US).to_string();
-    let mut settings = required(topic);
+    let ms = |us: u64| (us / MILLI_US).to_string();
+    let mut settings = required();
     match topic {
         Topic::Motion => {
-            settings.push(("retention.ms", (MOTION_RETENTION_US / MILLI_US).to_string()));
+            settings.push(("retention.ms", ms(MOTION_RETENTION_US)));
             settings.push(("segment.ms", KAFKA_MOTION_SEGMENT_MS.to_string()));
             settings.push(("segment.bytes", KAFKA_MOTION_SEGMENT_BYTES.to_string()));
         }
-        Topic::Events | Topic::Control => settings.push(("retention.ms", days)),
+        // Whoever writes a snapshot advances the log's start: time alone must not take what none has.
+        Topic::Events | Topic::Objects => settings.push(("retention.ms", "-1".to_owned())),
+        Topic::Social | Topic::Direct | Topic::Control => settings.push(("retention.ms", ms(EVENTS_RETENTION_US))),
     }
     settings
 }
 
 /// Settings without which the contract does not hold; an operator may turn the others.
-fn required(topic: Topic) -> Vec<(&'static str, String)> {
-    match topic {
-        // Records have no keys, and the log's clock counts, not the gateways'.
-        Topic::Motion | Topic::Events | Topic::Control => {
-            vec![("cleanup.policy", "delete".to_owned()), ("message.timestamp.type", "LogAppendTime".to_owned())]
-        }
-    }
+fn required() -> Vec<(&'static str, String)> {
+    // Records have no keys, and the log's clock counts, not the gateways'.
+    vec![("cleanup.policy", "delete".to_owned()), ("message.timestamp.type", "LogAppendTime".to_owned())]
 }
 
 fn partition_counts(admin: &Admin, config: &KafkaConfig) -> Result<Vec<(String, usize)>, SetupError> {
@@ -142,7 +137,7 @@ fn check_settings(admin: &Admin, config: &KafkaConfig, names: &Names) -> Result<
             problem: format!("its settings cannot be read: {code}; allow DescribeConfigs"),
         })?;
         let value = |key: &str| resource.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
-        for (key, wanted) in required(topic) {
+        for (key, wanted) in required() {
             let found = value(key);
             if found != wanted {
                 let problem = format!("{key} is {found:?} and must be {wanted:?}: change it with kafka-configs");

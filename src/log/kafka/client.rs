@@ -14,29 +14,21 @@ use crate::log::{Source, Topic};
 
 /// The topics' names on the broker.
 #[derive(Clone, Debug)]
-pub(super) struct Names {
-    motion: String,
-    events: String,
-    control: String,
-}
+pub(super) struct Names([(Topic, String); Topic::ALL.len()]);
 
 impl Names {
     pub(super) fn new(config: &KafkaConfig) -> Names {
-        let name = |topic: Topic| topic.name(&config.prefix, &config.world);
-        Names { motion: name(Topic::Motion), events: name(Topic::Events), control: name(Topic::Control) }
+        Names(Topic::ALL.map(|topic| (topic, topic.name(&config.prefix, &config.world))))
     }
 
     pub(super) fn of(&self, topic: Topic) -> &str {
-        match topic {
-            Topic::Motion => &self.motion,
-            Topic::Events => &self.events,
-            Topic::Control => &self.control,
-        }
+        let (_, name) = self.0.iter().find(|(of, _)| *of == topic).expect("all topics have names");
+        name
     }
 
     pub(super) fn source(&self, topic: &str, partition: i32) -> Option<Source> {
-        let topic = [Topic::Motion, Topic::Events, Topic::Control].into_iter().find(|&t| self.of(t) == topic)?;
-        Some(Source { topic, partition: u16::try_from(partition).ok()? })
+        let (topic, _) = self.0.iter().find(|(_, name)| name == topic)?;
+        Some(Source { topic: *topic, partition: u16::try_from(partition).ok()? })
     }
 }
 

@@ -86,7 +86,7 @@ impl Producers {
             .payload(bytes);
         let client = match source.topic {
             Topic::Motion => &self.motion,
-            Topic::Events | Topic::Control => &self.events,
+            Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => &self.events,
         };
         let Err((error, _)) = client.send(record) else { return Ok(()) };
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
