@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use nearcast::codec::command::{Command, Deed};
 use nearcast::codec::message::Scope;
-use nearcast::codec::record::{Action, Record, Stamp, encode};
+use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::log::disk::batch::Lane;
 use nearcast::log::disk::files::Folder;
 use nearcast::log::disk::store::{Sizes, Store};
@@ -25,9 +26,10 @@ const FILLED_BYTES: u64 = 100_000_000;
 
 /// A usual action: 16 bytes about it.
 fn action(n: u64) -> Bytes {
-    let (pos, name, data) = (Pos { x: 100, y: 0, z: -700 }, "wave".into(), "at the fountain.".into());
-    let action = Action { session: 1_000_000, n, entity: 2_000_000, scope: Scope::Nearby, pos, name, data };
-    encode(Stamp { gateway: 1, published_us: 1_790_000_000_000_000 }, &Record::Action(action))
+    let pos = Pos { x: 100, y: 0, z: -700 };
+    let deed = Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "at the fountain.".into() };
+    let action = Command { session: 1_000_000, n, entity: 2_000_000, trusted: false, pos, from: pos, deed };
+    encode(Stamp { gateway: 1, published_us: 1_790_000_000_000_000 }, &Record::Command(action))
 }
 
 fn group(records: usize, from: u64) -> Vec<(Lane, Bytes)> {

@@ -131,6 +131,40 @@ pub const PARTITION_ENTITIES_MAX: usize = 65_536;
 pub const EVENT_RING: usize = 1_024;
 /// Sessions whose dedupe window one partition keeps; the one longest silent goes first.
 pub const DEDUPE_SESSIONS_MAX: usize = 4_096;
+/// What became of a session's newest commands is remembered for so many of them, so that who asks again learns the version.
+pub const VERDICTS_MAX: usize = 16;
+/// Open commands of a game server, as [`OPEN_ACTS_MAX`]: it speaks for many.
+pub const OPEN_ACTS_MAX_SERVER: u64 = 1_024;
+/// Bytes of an object's kind.
+pub const KIND_BYTES_MAX: usize = 32;
+/// Fields of one object or environment.
+pub const FIELDS_MAX: usize = 32;
+/// Bytes of a field's name.
+pub const FIELD_NAME_BYTES_MAX: usize = 32;
+/// Bytes of a field's text.
+pub const FIELD_BYTES_MAX: usize = 1_024;
+/// Objects of one region: an object every 2 m in each direction.
+pub const REGION_OBJECTS_MAX: usize = 4_096;
+/// Bytes of the objects of one region.
+pub const REGION_OBJECT_BYTES_MAX: usize = 768 * 1024;
+/// Objects in one partition that one session has made, but a game server's; and those that it holds.
+pub const SESSION_OBJECTS_MAX: usize = 16;
+/// An avatar reaches an object so far off, metres: a step, an arm, and what it walks while its word is under way.
+pub const REACH_M: f64 = 5.0;
+/// Bytes of one piece of a snapshot before it is compressed: little beside a tick, well below what a broker takes.
+pub const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
+/// Pieces of one snapshot: 256 MiB, above what a partition of a hundred regions may hold.
+pub const SNAPSHOT_PIECES_MAX: u16 = 1_024;
+/// A snapshot is written after so many commands.
+pub const SNAPSHOT_COMMANDS: u64 = 1_000;
+/// Or after this long, if there was any; with as much again at random, so that not all gateways write at once.
+pub const SNAPSHOT_US: u64 = 300 * SECOND_US;
+/// Gateways compare what they have come to at every so many records of a partition: a few ms of work for a full one.
+pub const HASH_EVERY: u64 = 1_024;
+/// Hashes that are remembered until the other's comes: of eight thousand commands.
+pub const HASHES_MAX: usize = 8;
+/// Objects that passed through a partition, and of which a late record must not make a second one; the oldest goes first.
+pub const PASSED_MAX: usize = 4_096;
 /// No fold of an action for this long: the answer is `unknown`.
 pub const ANSWER_US: u64 = 10 * SECOND_US;
 /// After `unknown` an action is remembered this long; a later `ack` comes from the fold all the same.

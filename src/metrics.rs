@@ -152,6 +152,8 @@ struct Metrics {
     expired: IntCounter,
     forgotten: [IntCounter; 2],
     out_of_bounds: IntCounter,
+    /// Commands lost before a snapshot had them; states that differ; snapshots that are whole.
+    stories: [IntCounter; 3],
     unreachable: IntCounter,
     connections: IntGauge,
     clock_offset: GaugeVec,
@@ -243,6 +245,11 @@ impl Metrics {
             echo_mismatch: counter("nearcast_echo_mismatch_total", "Own samples that came back newer than written."),
             expired: counter("nearcast_expired_total", "Avatars of other gateways that expired."),
             forgotten: ["session", "leaver"].map(|what| forgotten.with_label_values(&[what])),
+            stories: [
+                counter("nearcast_commands_lost_total", "Partitions whose log begins behind the newest snapshot."),
+                counter("nearcast_states_differ_total", "Partitions that another gateway has folded to another state."),
+                counter("nearcast_snapshots_total", "Snapshots that are whole in the log, whoever wrote them."),
+            ],
             out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
             unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
             connections: gauge("nearcast_connections", "Open sockets."),
@@ -316,7 +323,8 @@ pub fn noted(note: &Note) {
 }
 
 fn refused(reason: Refusal) {
-    METRICS.refusals[reason as usize].inc();
+    let at = Refusal::ALL.iter().position(|known| *known == reason).expect("all are in the list");
+    METRICS.refusals[at].inc();
 }
 
 fn state_sent(state: &StateNote) {
@@ -356,6 +364,7 @@ pub fn world_facts(facts: &Facts) {
     m.lingers_cut.inc_by(facts.lingers_cut);
     m.forgotten.iter().zip([facts.sessions_forgotten, facts.leavers_forgotten]).for_each(|(c, n)| c.inc_by(n));
     m.out_of_bounds.inc_by(facts.out_of_bounds);
+    m.stories.iter().zip([facts.gaps, facts.diverged, facts.snapshots]).for_each(|(counter, n)| counter.inc_by(n));
     m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));
     if facts.full > 0 {
         m.dropped.with_label_values(&["partition_full"]).inc_by(facts.full);

@@ -160,7 +160,7 @@ impl Grid {
 #[derive(Clone, Debug, Default)]
 pub struct Around {
     corners: Option<(Region, Region)>,
-    partitions: Vec<u16>,
+    streams: Vec<u16>,
 }
 
 impl Around {
@@ -168,7 +168,9 @@ impl Around {
     pub fn go(&mut self, grid: Grid, pos: Pos, reach_m: f64) {
         let corners = Some(Region::corners(pos, reach_m));
         if self.corners != corners {
-            *self = Around { corners, partitions: grid.partitions_around(pos, reach_m) };
+            let mut streams = grid.partitions_around(pos, reach_m);
+            streams.push(grid.partitions());
+            *self = Around { corners, streams };
         }
     }
 
@@ -178,10 +180,11 @@ impl Around {
         self.corners
     }
 
-    /// As [`Grid::partitions_around`].
+    /// Whose commands are heard of here: the partitions of [`Grid::partitions_around`], and behind them the world as a
+    /// whole, whose number is that of all partitions. None before the first place.
     #[must_use]
-    pub fn partitions(&self) -> &[u16] {
-        &self.partitions
+    pub fn streams(&self) -> &[u16] {
+        &self.streams
     }
 }
 

@@ -63,18 +63,20 @@ fn a_log_that_is_not_there_is_named() {
 
 /// A folder as `serve --data` leaves it, with so many actions.
 fn data(actions: u64) -> tempfile::TempDir {
+    use nearcast::codec::command::{Command, Deed};
     use nearcast::codec::message::Scope;
-    use nearcast::codec::record::{Action, Record, Stamp, encode};
+    use nearcast::codec::record::{Record, Stamp, encode};
     use nearcast::log::disk::Disk;
     use nearcast::log::{Log, Source, Topic};
     let folder = tempfile::tempdir().expect("a folder");
     let (disk, thread, _) = Disk::open(folder.path(), &["plaza"], || 1_790_000_000_000, |_| ()).expect("an empty log");
     let mut log = disk.handle("plaza").expect("it was opened for it");
     for n in 1..=actions {
-        let (name, data, pos) = ("wave".into(), "".into(), Default::default());
-        let action = Action { session: 7, n, entity: 8, scope: Scope::Nearby, pos, name, data };
+        let deed = Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "".into() };
+        let (pos, from) = Default::default();
+        let action = Command { session: 7, n, entity: 8, trusted: false, pos, from, deed };
         let stamp = Stamp { gateway: 3, published_us: 1_790_000_000_000_000 };
-        log.publish(Source { topic: Topic::Events, partition: 5 }, encode(stamp, &Record::Action(action)));
+        log.publish(Source { topic: Topic::Events, partition: 5 }, encode(stamp, &Record::Command(action)));
     }
     disk.close();
     thread.join().expect("all is written");

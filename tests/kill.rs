@@ -1,5 +1,5 @@
-//! `kill -9` while clients act: what they were acknowledged is in the log, once, where they were told it is, and the gateway
-//! starts again on it. `KILLS=50` kills as often.
+//! `kill -9` while clients act and make things: what they were acknowledged is in the log, once, where they were told it is,
+//! and comes to what they were told; and the gateway starts again on it. `KILLS=50` kills as often.
 
 mod support;
 
@@ -11,11 +11,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nearcast::codec::Encoding;
+use nearcast::codec::command::Verdict;
 use nearcast::codec::message::{Id, Out, Scope};
 use nearcast::codec::record::{self, Record};
 use nearcast::log::Topic;
 use nearcast::log::disk::files::Folder;
 use nearcast::log::disk::store::{Sizes, Store};
+use nearcast::region::commands::Commands;
 use nearcast::settings::WorldSettings;
 use nearcast::space::{Pos, Region};
 use support::{Client, within};
@@ -26,9 +28,10 @@ const CLIENTS: usize = 16;
 /// What a session may do at once.
 const ACTS: u64 = 20;
 
-/// An action's id, and where it stands: partition and offset.
+/// A command's id, where it stands (partition and offset), and what it came to.
 type Key = (Id, u64);
 type At = (u16, u64);
+type Told = (At, Verdict);
 
 /// A gateway in a process of its own.
 struct Served {
@@ -62,33 +65,43 @@ impl Drop for Served {
 }
 
 /// Does all that it may at once, tells what is acknowledged, and ends with the gateway.
-async fn act(mut client: Client, session: Id, x: f64, told: Sender<(Key, At)>) {
+async fn act(mut client: Client, session: Id, x: f64, told: Sender<(Key, Told)>) {
     let region = Region::of(Pos::from_metres([x, 0.0, 0.0]).expect("in the world"));
     let partition = WorldSettings::plaza().grid.partition(region);
     client.walk(x, 0.0).await;
     for n in 1..=ACTS {
-        client.act(n, Scope::Nearby, x, 0.0).await;
+        if n % 3 == 0 {
+            client.create(n, x, 0.0).await;
+        } else {
+            client.act(n, Scope::Nearby, x, 0.0).await;
+        }
     }
     let mut from = 0;
     while let Some(Ok(())) = client.read().await {
         for out in &client.heard[from..] {
             assert!(!matches!(out, Out::Refuse(_)), "{out:?}");
             if let Out::Ack(ack) = out {
-                told.send(((session, ack.n), (partition, ack.offset))).await.expect("is listened to");
+                let verdict = Verdict::Done(ack.object.zip(ack.version));
+                told.send(((session, ack.n), ((partition, ack.offset), verdict))).await.expect("is listened to");
             }
         }
         from = client.heard.len();
     }
 }
 
-/// All actions in the log, and where.
-fn logged(folder: &Path) -> BTreeMap<Key, Vec<At>> {
+/// All commands in the log: where they stand, and what they come to.
+fn logged(folder: &Path) -> BTreeMap<Key, Vec<Told>> {
+    let grid = WorldSettings::plaza().grid;
     let (mut store, _) = Store::look(Folder::look(folder), Sizes::default()).expect("nothing safe is damaged");
-    let mut found: BTreeMap<Key, Vec<At>> = BTreeMap::new();
+    let mut found: BTreeMap<Key, Vec<Told>> = BTreeMap::new();
     for lane in store.lanes().into_iter().filter(|lane| lane.source.topic == Topic::Events) {
+        let partition = lane.source.partition;
+        let mut commands = Commands::new(grid, partition);
         for (offset, _, bytes) in store.read(lane, 0, usize::MAX, usize::MAX).expect("readable") {
-            let (_, Record::Action(action)) = record::decode(&bytes).expect("ours") else { continue };
-            found.entry((action.session, action.n)).or_default().push((lane.source.partition, offset));
+            let (_, Record::Command(command)) = record::decode(&bytes).expect("ours") else { continue };
+            let told = ((partition, offset), commands.fold(offset, &command));
+            commands.read(offset);
+            found.entry((command.session, command.n)).or_default().push(told);
         }
     }
     found
@@ -98,7 +111,7 @@ fn logged(folder: &Path) -> BTreeMap<Key, Vec<At>> {
 async fn what_was_acknowledged_is_in_the_log_after_kill_9() {
     let kills = env::var("KILLS").map_or(KILLS, |text| text.parse().expect("KILLS is a number"));
     let folder = tempfile::tempdir().expect("a folder");
-    let mut acknowledged: BTreeMap<Key, At> = BTreeMap::new();
+    let mut acknowledged: BTreeMap<Key, Told> = BTreeMap::new();
     for kill in 0..kills {
         let gateway = Served::start(folder.path());
         let mut clients = Vec::new();
@@ -127,10 +140,10 @@ async fn what_was_acknowledged_is_in_the_log_after_kill_9() {
             task.await.expect("no client fails");
         }
         let logged = logged(folder.path());
-        for (key, at) in &acknowledged {
+        for (key, told) in &acknowledged {
             let stands = logged.get(key).map(Vec::as_slice).unwrap_or_default();
-            assert_eq!(stands, [*at], "kill {kill}: {key:?} was acknowledged at {at:?}");
+            assert_eq!(stands, [*told], "kill {kill}: {key:?} was told {told:?}");
         }
     }
-    println!("{} actions were acknowledged in {kills} lives", acknowledged.len());
+    println!("{} commands were acknowledged in {kills} lives", acknowledged.len());
 }

@@ -14,8 +14,9 @@ use asyncapi::Direction;
 use examples::{all_in, all_out, example_states};
 use nearcast::admit::{Close, Refusal};
 use nearcast::client::Mirror;
+use nearcast::codec::command::{Aim, Command, Deed, Object};
 use nearcast::codec::message::*;
-use nearcast::codec::record::{self, Action, Note, Record, Sample, Stamp};
+use nearcast::codec::record::{self, Note, Piece, Record, Sample, Stamp};
 use nearcast::codec::state::{self, Context, ROW_BYTES, row_hash};
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits;
@@ -327,19 +328,35 @@ fn the_shown_bytes_of_records_are_those_written() {
         note,
     };
     let motion = Record::Motion(vec![sample(300, Note::None, None), sample(301, Note::Handover(4), Some("Ann"))]);
-    let action = Record::Action(Action {
-        session: 10_485_761,
-        n: 1,
-        entity: 10_485_762,
-        scope: Scope::Nearby,
-        pos: Pos { x: 3_150, y: 0, z: -225 },
-        name: "wave".into(),
-        data: "".into(),
-    });
+    let pos = Pos { x: 3_150, y: 0, z: -225 };
+    let command = |deed| {
+        let (session, n, entity) = (10_485_761, 1, 10_485_762);
+        Record::Command(Command { session, n, entity, trusted: false, pos, from: pos, deed })
+    };
+    let act = command(Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "".into() });
+    let fields = vec![("on".into(), Some("yes".into()))];
+    let aim = Aim { id: 44_032, expect: Some(1) };
+    let object = Object {
+        id: 44_032,
+        version: 2,
+        maker: 10_485_761,
+        kind: "lamp".into(),
+        pos,
+        yaw: 64,
+        holder: None,
+        fields: [("on".into(), "yes".into())].into(),
+    };
     for (label, record) in [
         ("hex motion", motion),
         ("hex beat", Record::Beat),
-        ("hex action", action),
+        ("hex act", act),
+        ("hex create", command(Deed::Create { kind: "lamp".into(), yaw: 64, fields: fields.clone() })),
+        ("hex change", command(Deed::Change { of: aim, to: None, fields })),
+        ("hex grab", command(Deed::Grab(aim))),
+        ("hex release", command(Deed::Release(aim, (pos, 64)))),
+        ("hex arrive", Record::Arrive { object, from: 3 }),
+        ("hex landed", Record::Landed { object: 44_032, version: 2 }),
+        ("hex piece", Record::Piece(Piece { offset: 300, index: 0, count: 1, bytes: vec![0, 0, 0, 0, 0].into() })),
         ("hex gateway", Record::Gateway("host-1".into())),
     ] {
         check_hex("records.md", label, &record::encode(stamp, &record));

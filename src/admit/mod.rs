@@ -4,6 +4,7 @@
 pub mod movement;
 pub mod rate;
 
+use crate::codec::command::Denial;
 use crate::codec::message::ByeOut;
 
 /// Why a message has no effect. The code is told to the client and counted.
@@ -37,11 +38,17 @@ pub enum Refusal {
     Busy,
     /// The log did not take the action.
     NotLogged,
+    /// A field lacks that this kind of message needs.
+    Lacks,
+    /// Only game servers may.
+    NotAllowed,
+    /// The log took it, and in its place there it has no effect.
+    Denied(Denial),
 }
 
 impl Refusal {
     /// All, for metrics.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 25] = [
         Refusal::Malformed,
         Refusal::UnknownType,
         Refusal::NotSupported,
@@ -56,6 +63,17 @@ impl Refusal {
         Refusal::Window,
         Refusal::Busy,
         Refusal::NotLogged,
+        Refusal::Lacks,
+        Refusal::NotAllowed,
+        Refusal::Denied(Denial::NoObject),
+        Refusal::Denied(Denial::Version),
+        Refusal::Denied(Denial::Held),
+        Refusal::Denied(Denial::NotHeld),
+        Refusal::Denied(Denial::NotYours),
+        Refusal::Denied(Denial::TooFar),
+        Refusal::Denied(Denial::RegionFull),
+        Refusal::Denied(Denial::TooMany),
+        Refusal::Denied(Denial::Fields),
     ];
 
     /// For programs and metrics.
@@ -76,6 +94,19 @@ impl Refusal {
             Refusal::Window => "window",
             Refusal::Busy => "busy",
             Refusal::NotLogged => "not_logged",
+            Refusal::Lacks => "lacks",
+            Refusal::NotAllowed => "not_allowed",
+            Refusal::Denied(denial) => match denial {
+                Denial::NoObject => "no_object",
+                Denial::Version => "version",
+                Denial::Held => "held",
+                Denial::NotHeld => "not_held",
+                Denial::NotYours => "not_yours",
+                Denial::TooFar => "out_of_reach",
+                Denial::RegionFull => "region_full",
+                Denial::TooMany => "too_many",
+                Denial::Fields => "fields",
+            },
         }
     }
 
@@ -99,6 +130,19 @@ impl Refusal {
             }
             Refusal::Busy => "the gateway is overloaded; try again later",
             Refusal::NotLogged => "the log did not take the action; send it again",
+            Refusal::Lacks => "a field lacks that this wish needs, or does not go with it; see schemas/protocol.md",
+            Refusal::NotAllowed => "only game servers may do this",
+            Refusal::Denied(denial) => match denial {
+                Denial::NoObject => "no such object at the place that pos names; look where it is now",
+                Denial::Version => "the object has another version by now; look at it and decide anew",
+                Denial::Held => "somebody else holds it",
+                Denial::NotHeld => "this session does not hold it",
+                Denial::NotYours => "only the session that made it may remove it",
+                Denial::TooFar => "out of reach: 5 m from where the avatar is",
+                Denial::RegionFull => "the region has no room for more objects; remove some",
+                Denial::TooMany => "this session has made, or holds, as many objects as it may: 16 in a partition",
+                Denial::Fields => "an object has 32 fields at most",
+            },
         }
     }
 }

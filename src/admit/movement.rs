@@ -56,7 +56,11 @@ const KEPT_S: f64 = 0.5;
 /// An action may be dated this much later than the move before it came: the time between two moves, and jitter.
 const SLACK_S: f64 = 0.3;
 
-fn place(metres: [f64; 3], world: &WorldSettings) -> Result<Pos, Refusal> {
+/// A place in the world.
+///
+/// # Errors
+/// `NotFinite`, `OutOfBounds`.
+pub fn place(metres: [f64; 3], world: &WorldSettings) -> Result<Pos, Refusal> {
     if metres.iter().any(|m| !m.is_finite()) {
         return Err(Refusal::NotFinite);
     }

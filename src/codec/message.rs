@@ -4,6 +4,7 @@
 //! To add one: a variant here, then follow the compiler (`CONTRIBUTING.md`).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,8 +29,8 @@ pub enum In {
     Pose(Reserved),
     /// Something done that others are told of.
     Act(Act),
-    /// Reserved: a property of an object.
-    Set(Reserved),
+    /// A wish about an object, or about what a place is like.
+    Set(Set),
     /// Who the avatar is: name, looks.
     Profile(Profile),
     /// How far to see, how many bytes to get.
@@ -68,8 +69,8 @@ pub enum Out {
     Refuse(Refuse),
     /// The action may or may not take effect: send it again with the same number.
     Unknown(Unknown),
-    /// Reserved: an object entered, changed or left.
-    Object(Reserved),
+    /// Objects that entered, changed or left, and what places are like.
+    Object(Objects),
     /// Reserved: a notice to the user.
     Notice(Reserved),
     /// Events of a stream were missed.
@@ -148,6 +149,56 @@ pub struct Act {
     pub pos: [f64; 3],
 }
 
+/// A wish about an object. It takes effect, or not, where and when the log says; of several at the same moment one wins.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Set {
+    /// The client's number for it, rising; the same count as in `act`. A resend is the same in everything.
+    pub n: u64,
+    /// What is to be done.
+    pub wish: Wish,
+    /// The object; not with `create` and `environment`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Id>,
+    /// The version that it must have; any, if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<u64>,
+    /// Of a new object: what it is; the application's word, 1 to 32 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// What is different: at most 32 fields, names of 1 to 32 bytes, texts of at most 1,024; null takes a field away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, Option<String>>,
+    /// Where the object is to be: with `release`, and with `change` if it is to be moved; within reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<[f64; 3]>,
+    /// How it is to face, degrees; with `create` and where `to` is.
+    #[serde(default)]
+    pub yaw: f64,
+    /// Where the object is, as the client was told last; where a new one is to be; or where the environment is meant.
+    pub pos: [f64; 3],
+    /// Of an environment: of the place's region, or of the world.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+}
+
+/// What is wished of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    /// A new one, of `kind`, at `pos`.
+    Create,
+    /// Other fields, another place.
+    Change,
+    /// Into the avatar's hands.
+    Grab,
+    /// Out of its hands, to a place.
+    Release,
+    /// It goes for good.
+    Remove,
+    /// What a region or the world is like; game servers only.
+    Environment,
+}
+
 /// Who is told of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -156,6 +207,8 @@ pub enum Scope {
     Nearby,
     /// Everybody in the place's region of 128 m.
     Region,
+    /// Everybody in the world.
+    World,
 }
 
 /// Who the avatar is.
@@ -287,6 +340,55 @@ pub struct EnterRow(
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ChangeRow(pub u16, pub u8, pub Option<String>, pub Option<AppState>);
 
+/// What is new of objects in sight.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Objects {
+    /// The list is anew: what is not in it or in a later one is not in sight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub begin: bool,
+    /// Who came into sight or changed, whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub put: Vec<ObjectRow>,
+    /// Who is out of sight, or gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Id>,
+    /// What places in sight are like.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlaceRow>,
+}
+
+/// An object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObjectRow {
+    /// Its number, for ever.
+    pub object: Id,
+    /// Counts its changes.
+    pub version: u64,
+    /// What it is.
+    pub kind: String,
+    /// Where it is, metres; while somebody holds it, where it was taken.
+    pub pos: [f64; 3],
+    /// How it faces, degrees.
+    pub yaw: f64,
+    /// Whose avatar holds it: draw it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Id>,
+    /// What it is like.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+}
+
+/// What a place is like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlaceRow {
+    /// `region/X/Z`, or `world`.
+    pub place: String,
+    /// Counts its changes.
+    pub version: u64,
+    /// All its fields.
+    pub fields: BTreeMap<String, String>,
+}
+
 /// Something done by somebody.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
@@ -314,6 +416,12 @@ pub struct Ack {
     pub n: u64,
     /// Where in its partition it was folded. A repeated action is acknowledged at the repetition's offset.
     pub offset: u64,
+    /// Of a `set`: which object, 0 for an environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<Id>,
+    /// Of a `set`: the version that it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 /// A message had no effect.

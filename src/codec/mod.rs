@@ -1,8 +1,10 @@
 //! Bytes ↔ messages: what clients say and hear (`message`, `wire`), the binary form of `state` (`state`; its rows are
-//! `row`, written in `bits`), and what the log carries (`record`). Pure; the two directions of each format stand side by
+//! `row`, written in `bits`), and what the log carries (`record`;
+//! commands and objects are `command`). Pure; the two directions of each format stand side by
 //! side. Knows no session.
 
 pub mod bits;
+pub mod command;
 pub mod message;
 mod quick;
 pub mod reader;

@@ -1,4 +1,4 @@
-//! What the log carries: a header, then samples, a beat, an action or a gateway's opening.
+//! What the log carries: a header, then samples, a beat, a command or a gateway's opening.
 //!
 //! ```text
 //! magic "NC" · version u8 · kind u8 · crc32c u32 (of everything but itself) · gateway u32 · published_us u64 · body
@@ -6,17 +6,22 @@
 //! motion:  samples until the end
 //! sample:  entity u64 · incarnation varint · sequence varint · age varint (0.1 ms before published)
 //!          · x y z 3 × i32 cm · yaw u8 · flags u8 · state short · [profile short] if KEYFRAME · [to u16] if HANDOVER
-//! action:  session u64 · n varint · entity u64 · scope u8 · x y z 3 × i32 cm · name short · data (u16, bytes)
-//! gateway: name short        beat: nothing
+//! command: session u64 · n varint · entity u64 · aimed at and from: each x y z 3 × i32 cm
+//!          · deed (see `command`)
+//! arrive:  from u16 · object       landed: object u64 · version varint
+//! piece:   offset varint · index u16 · count u16 · compressed, until the end
+//! hash:    offset varint · u32
+//! gateway: name short              beat: nothing
 //! ```
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::message::{AppState, Id, Scope};
+use super::command::{Command, Object, command, object, pos, put_command, put_object, put_pos};
+use super::message::{AppState, Id};
 use super::reader::{Malformed, Reader, put_short, put_varint};
-use crate::limits::{ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, APP_STATE_BYTES_MAX, PROFILE_BYTES_MAX};
+use crate::limits::{APP_STATE_BYTES_MAX, PROFILE_BYTES_MAX};
 use crate::space::Pos;
 
 const MAGIC: [u8; 2] = *b"NC";
@@ -27,8 +32,12 @@ const CRC_AT: usize = 4;
 
 const KIND_MOTION: u8 = 1;
 const KIND_BEAT: u8 = 2;
-const KIND_ACTION: u8 = 3;
 const KIND_GATEWAY: u8 = 4;
+const KIND_COMMAND: u8 = 5;
+const KIND_ARRIVE: u8 = 6;
+const KIND_LANDED: u8 = 7;
+const KIND_PIECE: u8 = 8;
+const KIND_HASH: u8 = 9;
 
 const KEYFRAME: u8 = 1;
 const HANDOVER: u8 = 2;
@@ -84,23 +93,17 @@ pub enum Note {
     Leave,
 }
 
-/// An action as it stands in the log.
+/// A piece of a snapshot of a partition's commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Action {
-    /// The session that did it; with `n` its id.
-    pub session: Id,
-    /// The session's number for it.
-    pub n: u64,
-    /// The session's avatar.
-    pub entity: Id,
-    /// Who is told.
-    pub scope: Scope,
-    /// Where it was done.
-    pub pos: Pos,
-    /// What was done.
-    pub name: Arc<str>,
-    /// More about it.
-    pub data: Arc<str>,
+pub struct Piece {
+    /// The snapshot is of all commands below this offset.
+    pub offset: u64,
+    /// Which piece this is, from 0.
+    pub index: u16,
+    /// Of how many.
+    pub count: u16,
+    /// Things one after the other, see `region::commands`; compressed (LZ4, size first).
+    pub bytes: Bytes,
 }
 
 /// A record, read.
@@ -110,8 +113,31 @@ pub enum Record {
     Motion(Vec<Sample>),
     /// The partition lives.
     Beat,
-    /// Something done.
-    Action(Action),
+    /// Something done, or to be done with an object.
+    Command(Command),
+    /// An object comes from another partition of `events`, which it has left.
+    Arrive {
+        /// The object.
+        object: Object,
+        /// The partition that it left.
+        from: u16,
+    },
+    /// An object has arrived elsewhere: the partition that it left need not remember it any more.
+    Landed {
+        /// Which.
+        object: Id,
+        /// At which version it left.
+        version: u64,
+    },
+    /// A piece of a snapshot.
+    Piece(Piece),
+    /// What a partition's commands have come to, so that gateways notice when they differ.
+    Hash {
+        /// After all commands below this offset.
+        offset: u64,
+        /// See `region::snapshot::hash`.
+        hash: u32,
+    },
     /// A gateway starts; the record's offset is its number.
     Gateway(String),
 }
@@ -156,19 +182,35 @@ pub fn encode(stamp: Stamp, record: &Record) -> Bytes {
             put_short(&mut out, name.as_bytes());
             seal(out)
         }
-        Record::Action(action) => {
-            let mut out = begin(stamp, KIND_ACTION);
-            out.extend_from_slice(&action.session.to_le_bytes());
-            put_varint(&mut out, action.n);
-            out.extend_from_slice(&action.entity.to_le_bytes());
-            out.push(match action.scope {
-                Scope::Nearby => 0,
-                Scope::Region => 1,
-            });
-            put_pos(&mut out, action.pos);
-            put_short(&mut out, action.name.as_bytes());
-            out.extend_from_slice(&(action.data.len() as u16).to_le_bytes());
-            out.extend_from_slice(action.data.as_bytes());
+        Record::Command(command) => {
+            let mut out = begin(stamp, KIND_COMMAND);
+            put_command(&mut out, command);
+            seal(out)
+        }
+        Record::Arrive { object, from } => {
+            let mut out = begin(stamp, KIND_ARRIVE);
+            out.extend_from_slice(&from.to_le_bytes());
+            put_object(&mut out, object);
+            seal(out)
+        }
+        Record::Piece(Piece { offset, index, count, bytes }) => {
+            let mut out = begin(stamp, KIND_PIECE);
+            put_varint(&mut out, *offset);
+            out.extend_from_slice(&index.to_le_bytes());
+            out.extend_from_slice(&count.to_le_bytes());
+            out.extend_from_slice(bytes);
+            seal(out)
+        }
+        Record::Hash { offset, hash } => {
+            let mut out = begin(stamp, KIND_HASH);
+            put_varint(&mut out, *offset);
+            out.extend_from_slice(&hash.to_le_bytes());
+            seal(out)
+        }
+        Record::Landed { object, version } => {
+            let mut out = begin(stamp, KIND_LANDED);
+            out.extend_from_slice(&object.to_le_bytes());
+            put_varint(&mut out, *version);
             seal(out)
         }
     }
@@ -197,7 +239,18 @@ pub fn decode(bytes: &[u8]) -> Result<(Stamp, Record), Foreign> {
             Record::Motion(samples)
         }
         (RECORD_VERSION, KIND_BEAT) => Record::Beat,
-        (RECORD_VERSION, KIND_ACTION) => Record::Action(action(&mut reader)?),
+        (RECORD_VERSION, KIND_COMMAND) => Record::Command(command(&mut reader)?),
+        (RECORD_VERSION, KIND_ARRIVE) => Record::Arrive { from: reader.u16()?, object: object(&mut reader)? },
+        (RECORD_VERSION, KIND_LANDED) => Record::Landed { object: reader.u64()?, version: reader.varint()? },
+        (RECORD_VERSION, KIND_PIECE) => {
+            let (offset, index, count) = (reader.varint()?, reader.u16()?, reader.u16()?);
+            if index >= count {
+                return Err(Foreign::Damaged(Malformed::Bad("piece")));
+            }
+            let bytes = Bytes::copy_from_slice(reader.take(reader.left())?);
+            Record::Piece(Piece { offset, index, count, bytes })
+        }
+        (RECORD_VERSION, KIND_HASH) => Record::Hash { offset: reader.varint()?, hash: reader.u32()? },
         (RECORD_VERSION, KIND_GATEWAY) => Record::Gateway(reader.short_str(255, "gateway name")?.to_owned()),
         (version, kind) => return Err(Foreign::Unknown { version, kind }),
     };
@@ -282,23 +335,6 @@ fn sample(reader: &mut Reader<'_>, stamp: Stamp) -> Result<Sample, Malformed> {
     Ok(Sample { entity, incarnation, sequence, time_us, pos, yaw, state, profile, note })
 }
 
-fn action(reader: &mut Reader<'_>) -> Result<Action, Malformed> {
-    let (session, n, entity) = (reader.u64()?, reader.varint()?, reader.u64()?);
-    let scope = match reader.u8()? {
-        0 => Scope::Nearby,
-        1 => Scope::Region,
-        _ => return Err(Malformed::Bad("scope")),
-    };
-    let pos = pos(reader)?;
-    let name = reader.short_str(ACT_NAME_BYTES_MAX, "action name")?.into();
-    let len = usize::from(reader.u16()?);
-    if len > ACT_DATA_BYTES_MAX {
-        return Err(Malformed::Bad("action data"));
-    }
-    let data = std::str::from_utf8(reader.take(len)?).map_err(|_| Malformed::Bad("action data"))?.into();
-    Ok(Action { session, n, entity, scope, pos, name, data })
-}
-
 fn begin(stamp: Stamp, kind: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(&MAGIC);
@@ -319,26 +355,22 @@ fn checksum(record: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&record[..CRC_AT]), &record[CRC_AT + 4..])
 }
 
-fn put_pos(out: &mut Vec<u8>, pos: Pos) {
-    for axis in [pos.x, pos.y, pos.z] {
-        out.extend_from_slice(&axis.to_le_bytes());
-    }
-}
-
-fn pos(reader: &mut Reader<'_>) -> Result<Pos, Malformed> {
-    let mut axis = || {
-        let cm = reader.i32()?;
-        if cm.unsigned_abs() <= i32::MAX as u32 / 4 { Ok(cm) } else { Err(Malformed::Bad("position")) }
-    };
-    Ok(Pos { x: axis()?, y: axis()?, z: axis()? })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::command::{Aim, Deed, Holder};
+    use crate::codec::message::Scope;
     use proptest::prelude::*;
 
     const STAMP: Stamp = Stamp { gateway: 7, published_us: 1_790_000_000_000_000 };
+
+    const AIM: Aim = Aim { id: 1 << 50, expect: Some(12) };
+
+    fn command(deed: Deed) -> Record {
+        let (session, n, entity, trusted) = (5, 300, 6, matches!(deed, Deed::Create { .. }));
+        let (pos, from) = (Pos { x: 1, y: 2, z: 3 }, Pos { x: -4, y: 5, z: -6 });
+        Record::Command(Command { session, n, entity, trusted, pos, from, deed })
+    }
 
     fn records() -> Vec<Record> {
         let sample = |sequence, note, profile: Option<&str>| Sample {
@@ -361,15 +393,38 @@ mod tests {
             ]),
             Record::Beat,
             Record::Gateway("host-1".into()),
-            Record::Action(Action {
-                session: 5,
-                n: 300,
-                entity: 6,
-                scope: Scope::Region,
-                pos: Pos { x: 1, y: 2, z: 3 },
-                name: "wave".into(),
-                data: "x".repeat(ACT_DATA_BYTES_MAX).into(),
+            command(Deed::Act { scope: Scope::Region, name: "wave".into(), data: "x".repeat(300).into() }),
+            command(Deed::Create { kind: "lamp".into(), yaw: 7, fields: vec![("on".into(), Some("1".into()))] }),
+            command(Deed::Change {
+                of: AIM,
+                to: Some((Pos { x: 4, y: 5, z: 6 }, 8)),
+                fields: vec![("on".into(), None)],
             }),
+            command(Deed::Change { of: Aim { expect: None, ..AIM }, to: None, fields: Vec::new() }),
+            command(Deed::Grab(AIM)),
+            command(Deed::Release(AIM, (Pos::default(), 9))),
+            command(Deed::Remove(AIM)),
+            command(Deed::Environment {
+                of_world: true,
+                expect: Some(0),
+                fields: vec![("weather".into(), Some("rain".into()))],
+            }),
+            Record::Arrive {
+                from: 3,
+                object: Object {
+                    id: 1 << 50,
+                    version: 300,
+                    maker: 5,
+                    kind: "ball".into(),
+                    pos: Pos { x: -1, y: 2, z: 3 },
+                    yaw: 255,
+                    holder: Some(Holder { session: 5, entity: 6 }),
+                    fields: [("colour".into(), "red".into())].into(),
+                },
+            },
+            Record::Landed { object: 1 << 50, version: 300 },
+            Record::Hash { offset: 300, hash: 0xdead_beef },
+            Record::Piece(Piece { offset: 300, index: 1, count: 2, bytes: Bytes::from_static(b"compressed") }),
         ]
     }
 
@@ -412,7 +467,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sealed_nonsense_never_panics(kind in 0_u8..6, body in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn sealed_nonsense_never_panics(kind in 0_u8..11, body in prop::collection::vec(any::<u8>(), 0..120)) {
             let mut out = begin(STAMP, kind);
             out.extend_from_slice(&body);
             let _ = decode(&seal(out));

@@ -63,7 +63,9 @@ impl Topic {
     #[must_use]
     pub fn partitions(self, of_world: u16) -> u16 {
         match self {
-            Topic::Motion | Topic::Events | Topic::Objects => of_world,
+            Topic::Motion | Topic::Events => of_world,
+            // The last has the snapshots of `social`.
+            Topic::Objects => of_world + 1,
             Topic::Social | Topic::Control => 1,
             Topic::Direct => DIRECT_PARTITIONS,
         }

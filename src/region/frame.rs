@@ -24,9 +24,9 @@ pub struct Tick {
     pub shared: Vec<Shared>,
     /// The same for stride 2, 4 … of each entity, as far as the tick is an anchor.
     pub strided: Vec<Shared>,
-    /// By partition.
+    /// By partition; behind them the world as a whole.
     pub partitions: Vec<PartitionStatus>,
-    /// Events by partition, the newest last; `None` while they are not read, so that nobody takes offsets for missed.
+    /// Events by partition, the newest last, and behind them those of the world as a whole; `None` while they are not read, so that nobody takes offsets for missed.
     pub events: Vec<Option<Arc<Ring>>>,
 }
 

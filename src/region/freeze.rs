@@ -21,8 +21,8 @@ impl World {
             spots: Vec::with_capacity(here.len()),
             entities: Vec::with_capacity(here.len()),
             shared: Vec::with_capacity(here.len()),
-            partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).collect(),
-            events: self.parts.iter().map(|part| part.as_ref()?.actions.ring()).collect(),
+            partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).chain([WHOLE]).collect(),
+            events: self.stories().map(|story| story?.commands.ring()).collect(),
             ..Tick::empty(number, self.grid)
         };
         for (region, handle, held) in here {
@@ -43,6 +43,9 @@ impl World {
         tick
     }
 }
+
+/// The world as a whole has no avatars: nothing of it is missing, or old.
+const WHOLE: PartitionStatus = PartitionStatus { complete: true, stale: false, altered: 0 };
 
 /// Who is shown, by region and handle: partitions united by entity, the newest version of each.
 fn newest<'a>(parts: &'a [Option<Part>], handles: &Handles) -> Vec<(Region, u32, &'a Held)> {

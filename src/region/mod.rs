@@ -1,15 +1,17 @@
 //! From records to frames. `submit` is what sessions ask; `owned` speaks for this gateway's avatars and `batch` puts
-//! their samples into records; `reading` decides from where a partition is read, `fold` and `actions` make its state,
-//! `pending` knows which actions wait for an answer, `peers` the other gateways' clocks; `world` holds all of them for
+//! their samples into records; `reading` decides from where a partition is read, `fold` makes the state of its
+//! motion and `commands` that of its commands, with `dedupe` and `objects`, which `story` reads and keeps by `snapshot`s; `pending` knows which commands wait for an answer, `peers` the other gateways' clocks; `world` holds all of them for
 //! one world and writes to the log, `polled` takes what comes from there, `upkeep` is what is due now and then, `freeze`
 //! makes its ticks, as `frame` has them. Pure: time comes in as an argument, the log as a polled contract.
 
-pub mod actions;
 pub mod batch;
+pub mod commands;
+pub mod dedupe;
 pub mod fold;
 pub mod frame;
 mod freeze;
 pub mod handles;
+pub mod objects;
 pub mod owned;
 pub mod peers;
 pub mod pending;
@@ -17,6 +19,8 @@ mod polled;
 pub mod reading;
 #[cfg(test)]
 mod script;
+pub mod snapshot;
+pub mod story;
 pub mod submit;
 mod upkeep;
 pub mod world;

@@ -7,7 +7,7 @@ use super::fold::Map;
 use super::submit::{Answer, Answered};
 use crate::codec::message::Id;
 use crate::limits::{ANSWER_US, REMEMBERED_US};
-use crate::log::{Outcome, Ticket};
+use crate::log::{Outcome, Source, Ticket};
 
 /// An action's id: its session, and the session's number for it.
 pub type Key = (Id, u64);
@@ -22,7 +22,7 @@ struct Open {
     /// A sending is in the log, or may be: then no other one's end is the action's.
     maybe_logged: bool,
     /// Where it was published.
-    partition: u16,
+    source: Option<Source>,
 }
 
 /// The actions of one gateway without an answer.
@@ -52,10 +52,10 @@ impl Pending {
     }
 
     /// An action was published, for the first time or again.
-    pub fn sent(&mut self, ticket: Ticket, key: Key, partition: u16, now_us: u64) {
+    pub fn sent(&mut self, ticket: Ticket, key: Key, source: Source, now_us: u64) {
         self.tickets.insert(ticket, key);
         let open = self.open.entry(key).or_default();
-        (open.deadline_us, open.told, open.partition) = (now_us + ANSWER_US, false, partition);
+        (open.deadline_us, open.told, open.source) = (now_us + ANSWER_US, false, Some(source));
         open.sendings += 1;
     }
 
@@ -65,7 +65,7 @@ impl Pending {
     }
 
     /// A publish ended; `knows` says whether a partition has folded an action. Returns the answer, if that is one.
-    pub fn ended(&mut self, ticket: Ticket, outcome: Outcome, knows: impl Fn(u16, Key) -> bool) -> Option<Answered> {
+    pub fn ended(&mut self, ticket: Ticket, outcome: Outcome, knows: impl Fn(Source, Key) -> bool) -> Option<Answered> {
         let key = self.tickets.remove(&ticket)?;
         let open = self.open.get_mut(&key)?;
         // A sending from before the answer to an earlier one is not counted here; then the fold knows the action.
@@ -75,7 +75,7 @@ impl Pending {
             // The fold answers.
             Outcome::At(_) => return None,
             // A resend that crossed the answer to an earlier sending.
-            Outcome::NeverEntered if knows(open.partition, key) => {
+            Outcome::NeverEntered if open.source.is_some_and(|source| knows(source, key)) => {
                 self.open.swap_remove(&key);
                 return None;
             }

@@ -2,10 +2,12 @@
 //! and what went wrong.
 
 use super::fold::Folded;
-use super::reading::Reading;
+use super::reading::{From, Reading};
+use super::story::Story;
 use super::submit::{Answer, Answered};
 use super::world::{Part, World};
-use crate::codec::record::{self, Foreign, Record, Sample, Stamp};
+use crate::codec::record::{self, Record, Sample, Stamp};
+use crate::limits::READ_BACK_US;
 use crate::log::{Fault, Log, Outcome, Polled, Source, Ticket, Topic};
 
 impl World {
@@ -17,42 +19,28 @@ impl World {
             }
             Polled::Outcome(ticket, outcome) => self.on_outcome(ticket, outcome),
             Polled::Bounds(source, bounds) => {
-                if let Some(part) = self.part(source.partition) {
-                    match source.topic {
-                        Topic::Motion => {
-                            part.motion.on_bounds(bounds, log, now_us);
-                        }
-                        Topic::Events => {
-                            if part.events.on_bounds(bounds, log, now_us) {
-                                part.actions.start(bounds.end);
-                            }
-                        }
-                        Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {}
-                    }
+                if let Some(story) = story(&mut self.parts, &mut self.social, source) {
+                    story.on_bounds(source, bounds, log, now_us);
+                    self.facts.gaps += u64::from(std::mem::take(&mut story.gap));
+                } else if let Some(part) = self.part(source) {
+                    part.motion.on_bounds(bounds, log, now_us);
                 }
             }
-            Polled::OffsetAt(source, offset) => {
-                if let Some(part) = self.part(source.partition) {
-                    match source.topic {
-                        Topic::Motion => part.motion.on_offset(offset, log),
-                        Topic::Events => part.events.on_offset(offset, log),
-                        Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {}
-                    }
-                }
-            }
+            Polled::OffsetAt(source, offset) => match self.part(source) {
+                Some(part) => part.motion.on_offset(offset, log),
+                None => self.trim_week(source, offset),
+            },
             Polled::Fault(Fault::OutOfBounds(source)) => {
                 self.facts.out_of_bounds += 1;
                 self.read_again(source, log, now_us);
             }
             // Nothing to do for a second question, asked because the first was late.
             Polled::Fault(Fault::Unanswered(source)) => {
-                let follows = |part: &mut Part| match source.topic {
-                    Topic::Motion => part.motion.is_following(),
-                    Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
-                        part.events.is_following()
-                    }
+                let follows = match story(&mut self.parts, &mut self.social, source) {
+                    Some(story) => story.is_following(),
+                    None => self.part(source).is_some_and(|part| part.motion.is_following()),
                 };
-                if !self.part(source.partition).is_some_and(follows) {
+                if !follows {
                     self.read_again(source, log, now_us);
                 }
             }
@@ -61,48 +49,77 @@ impl World {
     }
 
     fn read_again(&mut self, source: Source, log: &mut impl Log, now_us: u64) {
-        if let Some(part) = self.part(source.partition) {
-            match source.topic {
-                Topic::Motion => part.motion = Reading::start(source, log, now_us),
-                Topic::Events => part.events = Reading::start(source, log, now_us),
-                Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {}
-            }
+        if let Some(story) = story(&mut self.parts, &mut self.social, source) {
+            story.restart(log, now_us);
+        } else if let Some(part) = self.part(source) {
+            part.motion = Reading::start(source, From::Back(READ_BACK_US), log, now_us);
         }
     }
 
     fn on_record(&mut self, source: Source, offset: u64, append_ms: i64, bytes: &[u8], now_us: u64) {
-        let Some(part) = self.parts.get_mut(usize::from(source.partition)).and_then(Option::as_mut) else { return };
-        let wanted = match source.topic {
-            Topic::Motion => part.motion.on_record(offset),
-            Topic::Events => part.events.on_record(offset),
-            Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => false,
-        };
-        if !wanted {
+        match source.topic {
+            Topic::Motion => self.on_motion_record(source, offset, append_ms, bytes, now_us),
+            Topic::Events | Topic::Social => self.on_story_record(source, offset, bytes),
+            Topic::Objects => self.on_shelf_record(source, offset, bytes, now_us),
+            Topic::Direct | Topic::Control => {}
+        }
+    }
+
+    fn on_motion_record(&mut self, source: Source, offset: u64, append_ms: i64, bytes: &[u8], now_us: u64) {
+        let Some(part) = self.part(source) else { return };
+        if !part.motion.on_record(offset) {
             return;
         }
-        if source.topic == Topic::Motion {
-            // Also a damaged record shows that time passes.
-            part.fold.advance(append_ms);
-            part.heard_us = now_us;
-        }
+        // Also a damaged record shows that time passes.
+        part.fold.advance(append_ms);
+        part.heard_us = now_us;
         match record::decode(bytes) {
-            Ok((stamp, Record::Motion(samples))) if source.topic == Topic::Motion => {
-                self.on_motion(source.partition, stamp, &samples, now_us);
-            }
+            Ok((stamp, Record::Motion(samples))) => self.on_motion(source.partition, stamp, &samples, now_us),
             Ok((stamp, Record::Beat)) => self.on_stamp(stamp, now_us),
-            Ok((stamp, Record::Action(action))) if source.topic == Topic::Events => {
-                part.actions.fold(offset, &action);
-                self.facts.sessions_forgotten += std::mem::take(&mut part.actions.forgotten);
-                let is_news = part.events.is_news(offset);
-                // A repetition is acknowledged too: sessions hand on no number so low that the fold only takes it for one.
+            Ok(_) | Err(_) => self.facts.foreign += 1,
+        }
+    }
+
+    fn on_story_record(&mut self, source: Source, offset: u64, bytes: &[u8]) {
+        let Some(story) = story(&mut self.parts, &mut self.social, source) else { return };
+        if !story.on_command(offset) {
+            return;
+        }
+        let is_news = story.is_news(offset);
+        let decoded = record::decode(bytes);
+        let verdict = story.fold(offset, decoded.as_ref().ok().map(|(_, record)| record));
+        self.facts.sessions_forgotten += std::mem::take(&mut story.commands.forgotten);
+        match (decoded, verdict) {
+            (Ok((stamp, Record::Command(command))), Some(verdict)) => {
+                // A repetition is answered too: sessions hand on no number so low that the fold only takes it for one.
                 // What was folded before, and is read back, is not.
-                if stamp.gateway == self.gateway && (self.pending.folded((action.session, action.n)) || is_news) {
-                    let answer = Answer::Ack(offset);
-                    self.answers.push(Answered { session: action.session, n: action.n, answer });
+                if stamp.gateway == self.gateway && (self.pending.folded((command.session, command.n)) || is_news) {
+                    let answer = Answer::Folded(offset, verdict);
+                    self.answers.push(Answered { session: command.session, n: command.n, answer });
                 }
             }
-            Ok((_, Record::Motion(_) | Record::Action(_) | Record::Gateway(_)))
-            | Err(Foreign::Damaged(_) | Foreign::Checksum | Foreign::Unknown { .. }) => self.facts.foreign += 1,
+            (Ok((_, Record::Arrive { .. } | Record::Landed { .. })), _) => {}
+            (Ok(_) | Err(_), _) => self.facts.foreign += 1,
+        }
+    }
+
+    fn on_shelf_record(&mut self, source: Source, offset: u64, bytes: &[u8], now_us: u64) {
+        let Some(story) = story(&mut self.parts, &mut self.social, source) else { return };
+        if !story.on_shelf(offset) {
+            return;
+        }
+        match record::decode(bytes) {
+            Ok((_, Record::Piece(piece))) => {
+                let known = story.snapshots();
+                let keep_from = story.on_piece(offset, piece, now_us);
+                self.facts.snapshots += u64::from(story.snapshots() > known);
+                if let Some((shelf, commands)) = keep_from {
+                    self.facts.trims.push((source, shelf));
+                    self.weeks.insert(story.source(), commands);
+                }
+            }
+            Ok((_, Record::Hash { offset, hash })) => story.on_hash(offset, hash),
+            Ok(_) | Err(_) => self.facts.foreign += 1,
         }
     }
 
@@ -147,21 +164,49 @@ impl World {
             self.facts.number = outcome.number();
             return;
         }
-        let parts = &self.parts;
-        let knows = |partition: u16, key| parts[usize::from(partition)].as_ref().is_some_and(|p| p.actions.knows(key));
+        let (parts, social) = (&self.parts, &self.social);
+        let knows = |source: Source, key| match source.topic {
+            Topic::Social => social.as_ref().is_some_and(|story| story.knows(key)),
+            Topic::Events => {
+                parts.get(usize::from(source.partition)).and_then(Option::as_ref).is_some_and(|p| p.story.knows(key))
+            }
+            Topic::Motion | Topic::Objects | Topic::Direct | Topic::Control => false,
+        };
         self.answers.extend(self.pending.ended(ticket, outcome, knows));
     }
 
-    fn part(&mut self, partition: u16) -> Option<&mut Part> {
-        self.parts.get_mut(usize::from(partition))?.as_mut()
+    /// The followed partition that a source of motion is of.
+    fn part(&mut self, source: Source) -> Option<&mut Part> {
+        if source.topic != Topic::Motion {
+            return None;
+        }
+        self.parts.get_mut(usize::from(source.partition))?.as_mut()
+    }
+
+    /// It is known which commands are of the last days: those before, that a snapshot has, need not be kept.
+    fn trim_week(&mut self, source: Source, week: u64) {
+        if let Some(commands) = self.weeks.swap_remove(&source) {
+            self.facts.trims.push((source, commands.min(week)));
+        }
+    }
+}
+
+/// The commands that a source is of, or whose snapshots it has.
+fn story<'a>(parts: &'a mut [Option<Part>], social: &'a mut Option<Story>, source: Source) -> Option<&'a mut Story> {
+    let partition = usize::from(source.partition);
+    match source.topic {
+        Topic::Social => social.as_mut(),
+        Topic::Objects if partition == parts.len() => social.as_mut(),
+        Topic::Events | Topic::Objects => Some(&mut parts.get_mut(partition)?.as_mut()?.story),
+        Topic::Motion | Topic::Direct | Topic::Control => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::command::{Command, Deed, Verdict};
     use crate::codec::message::Scope;
-    use crate::codec::record::Action;
     use crate::log::Bounds;
     use crate::region::script::{GRID, NOW_US, Script};
     use crate::region::submit::Submit;
@@ -169,10 +214,22 @@ mod tests {
     use crate::space::Pos;
 
     fn act(world: &mut World, log: &mut Script) -> Ticket {
-        let (name, data) = ("wave".into(), "".into());
-        let action = Action { session: 1, n: 5, entity: 2, scope: Scope::Nearby, pos: Pos::default(), name, data };
-        world.submit(Submit::Act(action), log, NOW_US);
+        let deed = Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "".into() };
+        let (pos, from) = (Pos::default(), Pos::default());
+        let command = Command { session: 1, n: 5, entity: 2, trusted: false, pos, from, deed };
+        world.submit(Submit::Command(command), log, NOW_US);
         log.published.iter().rev().find(|(_, s, _)| s.topic == Topic::Events).expect("just published").0
+    }
+
+    fn done(offset: u64) -> Answer {
+        Answer::Folded(offset, Verdict::Done(None))
+    }
+
+    /// The log says how far a partition of `events` reaches, and that there is no snapshot of it.
+    fn reaches(log: &mut Script, source: Source, end: u64) {
+        let bounds = |end| Bounds { start: 0, end, last_append_ms: (end > 0).then_some(0) };
+        let shelf = Source { topic: Topic::Objects, ..source };
+        log.next.extend([Polled::Bounds(shelf, bounds(0)), Polled::Bounds(source, bounds(end))]);
     }
 
     fn answers(world: &mut World, log: &mut Script, outcomes: &[(Ticket, Outcome)]) -> Vec<Answer> {
@@ -213,9 +270,9 @@ mod tests {
         let first = act(&mut world, &mut log);
         let source = Source { topic: Topic::Events, partition: 0 };
         let bytes = log.published.iter().rev().find(|(_, s, _)| *s == source).expect("published").2.clone();
-        log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 0, last_append_ms: None }));
+        reaches(&mut log, source, 0);
         log.next.push(Polled::Record { source, offset: 0, append_ms: 0, bytes });
-        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(0)]);
+        assert_eq!(answers(&mut world, &mut log, &[]), [done(0)]);
         let second = act(&mut world, &mut log);
         let outcomes = [(first, Outcome::At(Some(0))), (second, Outcome::NeverEntered)];
         assert_eq!(answers(&mut world, &mut log, &outcomes), [], "it has been answered");
@@ -225,16 +282,18 @@ mod tests {
     fn a_late_question_without_an_answer_does_not_start_the_reading_anew() {
         let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         act(&mut world, &mut log);
+        answers(&mut world, &mut log, &[]);
         let source = Source { topic: Topic::Events, partition: 0 };
         let asked = log.asked;
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
         assert_eq!(log.asked, asked + 1, "asked again");
-        log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 9, last_append_ms: Some(0) }));
-        log.next.push(Polled::OffsetAt(source, 4));
+        reaches(&mut log, source, 9);
+        answers(&mut world, &mut log, &[]);
+        assert_eq!(log.asked, asked + 2, "there is no snapshot: how far do the commands reach?");
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
-        assert_eq!(log.asked, asked + 1, "nothing is open any more");
+        assert_eq!(log.asked, asked + 2, "nothing is open any more");
     }
 
     #[test]
@@ -245,18 +304,16 @@ mod tests {
         let bytes = log.published.last().expect("published").2.clone();
         let record = |offset| Polled::Record { source, offset, append_ms: 0, bytes: bytes.clone() };
         // It entered before the bounds were asked for.
-        log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 5, last_append_ms: Some(0) }));
-        log.next.push(Polled::OffsetAt(source, 0));
+        reaches(&mut log, source, 5);
         log.next.extend([record(4)]);
-        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(4)]);
+        assert_eq!(answers(&mut world, &mut log, &[]), [done(4)]);
         // The partition is read anew.
         log.next.push(Polled::Fault(Fault::OutOfBounds(source)));
-        log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 5, last_append_ms: Some(0) }));
-        log.next.push(Polled::OffsetAt(source, 0));
+        reaches(&mut log, source, 5);
         log.next.extend([record(4)]);
         assert_eq!(answers(&mut world, &mut log, &[]), [], "it was answered before");
         log.next.extend([record(5)]);
-        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(5)], "sent again");
+        assert_eq!(answers(&mut world, &mut log, &[]), [done(5)], "sent again");
     }
 
     #[test]
@@ -281,9 +338,9 @@ mod tests {
             answers(&mut world, &mut log, &[]);
             assert_eq!(std::mem::take(&mut world.facts).number, number, "{outcome:?}");
         }
-        log.next.push(Polled::Bounds(source, Bounds { start: 0, end: 0, last_append_ms: None }));
+        reaches(&mut log, source, 0);
         world.claim(&mut log, NOW_US);
         log.next.push(Polled::Record { source, offset: 0, append_ms: 0, bytes });
-        assert_eq!(answers(&mut world, &mut log, &[]), [Answer::Ack(0)], "records are folded meanwhile");
+        assert_eq!(answers(&mut world, &mut log, &[]), [done(0)], "records are folded meanwhile");
     }
 }

@@ -1,9 +1,18 @@
-//! From where a partition is read, and when it is complete: motion from 8 s before its last record (or from the log's
+//! From where a partition is read, and when it is complete. Motion: from 8 s before its last record (or from the log's
 //! start), until the watermark of the beginning is passed and, unless the log's start was reached, 6 s of partition time have
-//! been folded, which hold at least one keyframe of everybody. Events from 10 min before the last one.
+//! been folded, which hold at least one keyframe of everybody. Snapshots: all there are. Commands: from the newest snapshot.
 
-use crate::limits::{ASK_AGAIN_US, COMPLETE_US, EVENTS_READ_BACK_US, MILLI_US, READ_BACK_US};
-use crate::log::{Bounds, Follow, Log, Source, Topic};
+use crate::limits::{ASK_AGAIN_US, COMPLETE_US, MILLI_US};
+use crate::log::{Bounds, Follow, Log, Source};
+
+/// Where a reading begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// So long before the last record, µs.
+    Back(u64),
+    /// At an offset, or at the log's start if that is later.
+    Offset(u64),
+}
 
 /// How far the reading of one partition has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +23,8 @@ enum Phase {
     Offset(u64, Bounds),
     /// Records come.
     Following {
+        /// The first record.
+        first: u64,
         /// The next record.
         next: u64,
         /// The watermark of the beginning.
@@ -27,30 +38,32 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     source: Source,
+    from: From,
     phase: Phase,
 }
 
 impl Reading {
     /// Starts by asking for the bounds.
-    pub fn start(source: Source, log: &mut impl Log, now_us: u64) -> Reading {
+    pub fn start(source: Source, from: From, log: &mut impl Log, now_us: u64) -> Reading {
         log.bounds(source);
-        Reading { source, phase: Phase::Bounds(now_us) }
+        Reading { source, from, phase: Phase::Bounds(now_us) }
     }
 
-    /// The bounds are known: it is read from some time before the end. False if they were not asked for.
-    pub fn on_bounds(&mut self, bounds: Bounds, log: &mut impl Log, now_us: u64) -> bool {
+    /// The bounds are known: then it is known from where to read, or what to ask next.
+    pub fn on_bounds(&mut self, bounds: Bounds, log: &mut impl Log, now_us: u64) {
         if !matches!(self.phase, Phase::Bounds(_)) {
-            return false;
+            return;
         }
-        let back_us = if self.source.topic == Topic::Motion { READ_BACK_US } else { EVENTS_READ_BACK_US };
-        match bounds.last_append_ms {
-            Some(last_ms) if bounds.end > bounds.start => {
+        match (self.from, bounds.last_append_ms) {
+            (From::Back(back_us), Some(last_ms)) if bounds.end > bounds.start => {
                 log.offset_at(self.source, last_ms - (back_us / MILLI_US) as i64);
                 self.phase = Phase::Offset(now_us, bounds);
             }
-            _ => self.follow(bounds.start, bounds, log),
+            (From::Back(_), _) => self.follow(bounds.start, bounds, log),
+            // Beyond the end: the topic was made anew.
+            (From::Offset(offset), _) if offset > bounds.end => self.follow(bounds.start, bounds, log),
+            (From::Offset(offset), _) => self.follow(offset.max(bounds.start), bounds, log),
         }
-        true
     }
 
     /// The offset to start from is known.
@@ -62,7 +75,8 @@ impl Reading {
 
     fn follow(&mut self, offset: u64, bounds: Bounds, log: &mut impl Log) {
         log.follow(Follow::From(self.source, offset));
-        self.phase = Phase::Following { next: offset, end: bounds.end, from_start: offset <= bounds.start };
+        let from_start = offset <= bounds.start;
+        self.phase = Phase::Following { first: offset, next: offset, end: bounds.end, from_start };
     }
 
     /// A record was read. False if it is none that was asked for.
@@ -81,7 +95,16 @@ impl Reading {
         if let Phase::Bounds(since) | Phase::Offset(since, _) = self.phase
             && now_us.saturating_sub(since) >= ASK_AGAIN_US
         {
-            *self = Reading::start(self.source, log, now_us);
+            *self = Reading::start(self.source, self.from, log, now_us);
+        }
+    }
+
+    /// The first record read, and where the log ended when the reading began; once that is known.
+    #[must_use]
+    pub fn span(&self) -> Option<(u64, u64)> {
+        match self.phase {
+            Phase::Following { first, end, .. } => Some((first, end)),
+            Phase::Bounds(_) | Phase::Offset(..) => None,
         }
     }
 
@@ -97,13 +120,17 @@ impl Reading {
         matches!(self.phase, Phase::Following { .. })
     }
 
+    /// Whether all that was there at the beginning has been read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        matches!(self.phase, Phase::Following { next, end, .. } if next >= end)
+    }
+
     /// Whether all that was there at the beginning is known, at this partition time since the reading began.
     #[must_use]
     pub fn is_complete(&self, partition_time_us: u64) -> bool {
         match self.phase {
-            Phase::Following { next, end, from_start } => {
-                next >= end && (from_start || partition_time_us >= COMPLETE_US)
-            }
+            Phase::Following { from_start, .. } => self.is_read() && (from_start || partition_time_us >= COMPLETE_US),
             Phase::Bounds(_) | Phase::Offset(..) => false,
         }
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::owned::Place;
+use crate::codec::command::{Command, Verdict};
 use crate::codec::message::Id;
-use crate::codec::record::Action;
+use crate::log::Source;
 
 /// What a session asks of its world.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +43,7 @@ pub enum Submit {
         radius_m: f64,
     },
     /// The avatar does something.
-    Act(Action),
+    Command(Command),
     /// The socket is gone without a `bye`; the avatar stays for 15 s.
     Gone {
         /// The avatar.
@@ -55,11 +56,11 @@ pub enum Submit {
     },
 }
 
-/// What became of an action.
+/// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Folded at this offset.
-    Ack(u64),
+    /// Folded at this offset, with this outcome.
+    Folded(u64, Verdict),
     /// It certainly never entered the log.
     NotLogged,
     /// Nobody knows; send it again.
@@ -71,7 +72,7 @@ pub enum Answer {
 pub struct Answered {
     /// The session.
     pub session: Id,
-    /// Its number for the action.
+    /// Its number for the command.
     pub n: u64,
     /// What became of it.
     pub answer: Answer,
@@ -106,6 +107,14 @@ pub struct Facts {
     pub leavers_forgotten: u64,
     /// Partitions whose reading began anew because their offset was out of bounds.
     pub out_of_bounds: u64,
+    /// What need not be kept: of these partitions all below these offsets. An operator's act, beside the contract.
+    pub trims: Vec<(Source, u64)>,
+    /// Partitions of which commands were lost between the newest snapshot and the log's start.
+    pub gaps: u64,
+    /// Snapshots that are whole now, whoever wrote them.
+    pub snapshots: u64,
+    /// Partitions that another gateway has folded to another state; they are read anew.
+    pub diverged: u64,
     /// Another number of this gateway, see [`super::World::claim`].
     pub number: Option<u32>,
     /// The last reason for which the log could not be reached.

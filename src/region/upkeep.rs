@@ -1,13 +1,16 @@
 //! What a world looks after now and then: who has lingered long enough leaves, who says nothing is repeated, what
 //! somebody sees is followed and what nobody sees is dropped, and a quiet partition is told that time passes.
 
-use super::actions::Actions;
 use super::fold::Fold;
-use super::reading::Reading;
+use super::reading::{From, Reading};
+use super::story::Story;
 use super::world::{Part, World};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record, Stamp};
-use crate::limits::{BEAT_JITTER_US, BEAT_US, FOLLOW_MARGIN_M, HYSTERESIS, MILLI_US, SECOND_US, UNFOLLOW_US};
+use crate::limits::{
+    BEAT_JITTER_US, BEAT_US, EVENTS_RETENTION_US, FOLLOW_MARGIN_M, HYSTERESIS, MILLI_US, READ_BACK_US, SECOND_US,
+    UNFOLLOW_US,
+};
 use crate::log::{Follow, Log, Source, Topic};
 
 /// What is not urgent is looked after this often, µs.
@@ -30,7 +33,12 @@ impl World {
             self.want(entity, log, now_us);
         }
         self.pending.overdue(now_us, &mut self.answers);
+        let week_ago_ms = now_us.saturating_sub(EVENTS_RETENTION_US) / MILLI_US;
+        self.weeks.keys().for_each(|source| log.offset_at(*source, week_ago_ms as i64));
         self.peers.forget_silent(now_us);
+        if let Some(social) = &mut self.social {
+            self.facts.diverged += u64::from(social.upkeep(self.gateway, self.snapshot_after, log, now_us));
+        }
         for partition in 0..self.grid.partitions() {
             self.upkeep_part(partition, log, now_us);
         }
@@ -41,7 +49,8 @@ impl World {
         let Some(part) = self.parts[index].as_mut() else { return };
         if now_us.saturating_sub(part.wanted_us) >= UNFOLLOW_US {
             log.follow(Follow::Drop(Source { topic: Topic::Motion, partition }));
-            log.follow(Follow::Drop(Source { topic: Topic::Events, partition }));
+            log.follow(Follow::Drop(part.story.source()));
+            log.follow(Follow::Drop(part.story.shelf()));
             part.fold.clear(&mut self.handles);
             self.parts[index] = None;
             return;
@@ -50,7 +59,7 @@ impl World {
         self.facts.expired += part.fold.expire(|id| owned.contains_key(&id), &mut self.handles) as u64;
         self.facts.leavers_forgotten += std::mem::take(&mut part.fold.forgotten);
         part.motion.ask_again(log, now_us);
-        part.events.ask_again(log, now_us);
+        self.facts.diverged += u64::from(part.story.upkeep(self.gateway, self.snapshot_after, log, now_us));
         let jitter_us = jitter(u64::from(self.gateway), u64::from(partition), now_us) % BEAT_JITTER_US;
         let quiet_us = now_us.saturating_sub(part.heard_us.max(part.beat_us));
         if part.motion.is_following() && quiet_us >= BEAT_US + jitter_us {
@@ -83,11 +92,11 @@ impl World {
             return;
         }
         let source = |topic| Source { topic, partition };
+        let jitter = jitter(u64::from(self.gateway), u64::from(partition), now_us);
         self.parts[index] = Some(Part {
-            motion: Reading::start(source(Topic::Motion), log, now_us),
-            events: Reading::start(source(Topic::Events), log, now_us),
+            motion: Reading::start(source(Topic::Motion), From::Back(READ_BACK_US), log, now_us),
             fold: Fold::default(),
-            actions: Actions::default(),
+            story: Story::start(self.grid, source(Topic::Events), jitter, log, now_us),
             heard_us: now_us,
             beat_us: now_us,
             wanted_us: now_us,

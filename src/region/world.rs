@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::actions::Actions;
 use super::batch;
 use super::fold::{Fold, Folded, Held, Map};
 use super::frame::Tick;
@@ -15,20 +14,22 @@ use super::owned::Owned;
 use super::peers::Peers;
 use super::pending::Pending;
 use super::reading::Reading;
+use super::story::Story;
 use super::submit::{Answered, Facts, Submit};
 use super::upkeep::UPKEEP_US;
+use crate::codec::command::Command;
 use crate::codec::message::Id;
-use crate::codec::record::{self, Action, Record, Sample, Stamp};
-use crate::limits::{FLUSH_US, OWNED_MAX};
+use crate::codec::record::{self, Record, Sample, Stamp};
+use crate::limits::{FLUSH_US, OWNED_MAX, SNAPSHOT_COMMANDS};
 use crate::log::{Log, Polled, Source, Ticket, Topic};
 use crate::space::{Grid, Region};
 
 /// One followed partition.
 pub(super) struct Part {
     pub(super) motion: Reading,
-    pub(super) events: Reading,
     pub(super) fold: Fold,
-    pub(super) actions: Actions,
+    /// What its commands have come to.
+    pub(super) story: Story,
     /// When a record of it was last polled, µs on our clock.
     pub(super) heard_us: u64,
     pub(super) beat_us: u64,
@@ -41,6 +42,12 @@ pub struct World {
     pub(super) grid: Grid,
     pub(super) gateway: u32,
     pub(super) parts: Vec<Option<Part>>,
+    /// Commands of which a snapshot is whole, up to these offsets: they go when they are a week old.
+    pub(super) weeks: Map<Source, u64>,
+    /// A partition's snapshot is due after so many commands.
+    pub snapshot_after: u64,
+    /// World-wide commands, from the first step on.
+    pub(super) social: Option<Story>,
     pub(super) handles: Handles,
     pub(super) owned: Map<Id, Owned>,
     queued: Vec<Id>,
@@ -67,7 +74,10 @@ pub struct World {
 /// Where gateways are numbered.
 pub const CONTROL: Source = Source { topic: Topic::Control, partition: 0 };
 
-/// What a gateway writes there to get a number: the record's offset.
+/// Where commands stand that concern the whole world.
+pub const SOCIAL: Source = Source { topic: Topic::Social, partition: 0 };
+
+/// What a gateway writes to [`CONTROL`] to get a number: the record's offset.
 #[must_use]
 pub fn claim_record(now_us: u64) -> Bytes {
     record::encode(Stamp { gateway: 0, published_us: now_us }, &Record::Gateway("gateway".to_owned()))
@@ -101,6 +111,9 @@ impl World {
             grid,
             gateway,
             parts: std::iter::repeat_with(|| None).take(partitions).collect(),
+            weeks: Map::default(),
+            snapshot_after: SNAPSHOT_COMMANDS,
+            social: None,
             handles: Handles::default(),
             owned: Map::default(),
             queued: Vec::new(),
@@ -159,7 +172,7 @@ impl World {
                     owned.radius_m = radius_m;
                 }
             }
-            Submit::Act(action) => self.act(&action, log, now_us),
+            Submit::Command(command) => self.command(command, log, now_us),
             Submit::Gone { entity } if self.owned.len() > OWNED_MAX => {
                 self.facts.lingers_cut += 1;
                 self.leave(entity, log, now_us);
@@ -175,6 +188,9 @@ impl World {
 
     /// Folds what the log brings, and writes what is due. Answers go to `answers`.
     pub fn step(&mut self, log: &mut impl Log, now_us: u64, answers: &mut Vec<Answered>) {
+        if self.social.is_none() {
+            self.social = Some(Story::start(self.grid, SOCIAL, u64::from(self.gateway), log, now_us));
+        }
         let mut polled = std::mem::take(&mut self.polled);
         log.poll(&mut polled);
         for item in polled.drain(..) {
@@ -242,13 +258,18 @@ impl World {
         });
     }
 
-    fn act(&mut self, action: &Action, log: &mut impl Log, now_us: u64) {
-        let partition = self.grid.partition(Region::of(action.pos));
-        self.follow(partition, log, now_us);
+    fn command(&mut self, command: Command, log: &mut impl Log, now_us: u64) {
+        let source = if command.is_of_world() {
+            SOCIAL
+        } else {
+            let partition = self.grid.partition(Region::of(command.pos));
+            self.follow(partition, log, now_us);
+            Source { topic: Topic::Events, partition }
+        };
+        let key = (command.session, command.n);
         let stamp = Stamp { gateway: self.gateway, published_us: now_us };
-        let bytes = record::encode(stamp, &Record::Action(action.clone()));
-        let ticket = log.publish(Source { topic: Topic::Events, partition }, bytes);
-        self.pending.sent(ticket, (action.session, action.n), partition, now_us);
+        let ticket = log.publish(source, record::encode(stamp, &Record::Command(command)));
+        self.pending.sent(ticket, key, source, now_us);
     }
 
     pub(super) fn leave(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
@@ -263,6 +284,11 @@ impl World {
     pub fn close(&mut self, log: &mut impl Log, now_us: u64) {
         let all: Vec<Id> = self.owned.keys().copied().collect();
         all.into_iter().for_each(|entity| self.leave(entity, log, now_us));
+    }
+
+    /// The commands of all partitions, and behind them of the world as a whole.
+    pub(super) fn stories(&self) -> impl Iterator<Item = Option<&Story>> {
+        self.parts.iter().map(|part| part.as_ref().map(|part| &part.story)).chain([self.social.as_ref()])
     }
 
     // --- for the caller -------------------------------------------------------------------------------------------
@@ -301,9 +327,19 @@ impl World {
             handles: self.handles.len(),
             free_handles: self.handles.shown.len() - self.handles.len(),
             tombstones: parts().map(|part| part.fold.tombstones()).max().unwrap_or(0),
-            windows: parts().map(|part| part.actions.kept().0).max().unwrap_or(0),
-            events: parts().map(|part| part.actions.kept().1).max().unwrap_or(0),
+            windows: parts().map(|part| part.story.commands.kept().0).max().unwrap_or(0),
+            events: parts().map(|part| part.story.commands.kept().1).max().unwrap_or(0),
         }
+    }
+
+    /// What the commands that are read have come to, for the simulation's checker: by stream the offset after the last, and
+    /// the hash of the state.
+    pub fn states(&self) -> impl Iterator<Item = (u16, u64, u32)> {
+        let known = |(stream, story): (u16, Option<&Story>)| {
+            let commands = &story.filter(|story| story.commands.is_read())?.commands;
+            Some((stream, commands.next(), super::snapshot::hash(commands)))
+        };
+        (0..).zip(self.stories()).filter_map(known)
     }
 
     /// Folded entities of a partition, for the simulation's checker.

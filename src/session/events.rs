@@ -74,12 +74,17 @@ fn reaches(event: &Event, at: Pos, radius_m: f64) -> bool {
     match event.scope {
         Scope::Nearby => event.pos.distance_m(at) <= radius_m,
         Scope::Region => Region::of(event.pos) == Region::of(at),
+        Scope::World => true,
     }
 }
 
 fn told(event: &Event) -> Told {
+    let stream = match event.scope {
+        Scope::Nearby | Scope::Region => Region::of(event.pos).stream(),
+        Scope::World => "world".to_owned(),
+    };
     Told {
-        stream: Region::of(event.pos).stream(),
+        stream,
         offset: event.offset,
         from: event.from,
         scope: event.scope,

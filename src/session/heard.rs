@@ -4,14 +4,12 @@ use super::gate::Strike;
 use super::{Effect, Note, Phase, Session};
 use crate::admit::{Close, Refusal};
 use crate::codec::Unreadable;
-use crate::codec::message::{Ack, Act, Hello, In, Move, Out, Pong, Refuse, Report, Unknown, View as ViewWish, Welcome};
-use crate::codec::record::Action;
+use crate::codec::message::{Hello, In, Move, Out, Pong, Refuse, Report, View as ViewWish, Welcome};
 use crate::limits::{
-    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FLOW_SILENT_US, OPEN_ACTS_MAX, PROFILE_BYTES_MAX,
-    RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US, TICK_US, TOKEN_BYTES_MAX,
+    FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US, TICK_US, TOKEN_BYTES_MAX,
 };
+use crate::region::Submit;
 use crate::region::owned::Place;
-use crate::region::{Answer, Submit};
 use crate::space::yaw_from_degrees;
 
 impl Session {
@@ -37,6 +35,7 @@ impl Session {
             In::Move(step) => self.step(&step, now_us, out),
             In::Seen(seen) => self.seen(seen.seen, seen.held_ms, now_us, out),
             In::Act(act) => self.act(&act, now_us, out),
+            In::Set(set) => self.set(&set, now_us, out),
             In::Profile(profile) => {
                 if !self.gate.change(now_us) {
                     return self.refuse_rate(name, now_us, out);
@@ -67,13 +66,9 @@ impl Session {
                 self.close(Close::Bye, out);
             }
             In::Hello(_) => self.refuse(None, name, Refusal::Again, out),
-            In::Auth(_)
-            | In::Pose(_)
-            | In::Set(_)
-            | In::Read(_)
-            | In::GroupJoin(_)
-            | In::GroupLeave(_)
-            | In::Ignore(_) => self.refuse(None, name, Refusal::NotSupported, out),
+            In::Auth(_) | In::Pose(_) | In::Read(_) | In::GroupJoin(_) | In::GroupLeave(_) | In::Ignore(_) => {
+                self.refuse(None, name, Refusal::NotSupported, out)
+            }
         }
     }
 
@@ -148,59 +143,6 @@ impl Session {
         let time_us = self.clock.map(step.time, now_us).ok_or(Refusal::NotFinite)?;
         let (pos, jumped) = self.movement.admit(step.pos, &self.world, now_us)?;
         Ok(Place { time_us, pos, yaw, state: step.state, jumped })
-    }
-
-    fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
-        let n = act.n;
-        let lowest = self.open_acts.first_key_value().map_or(n, |(lowest, _)| *lowest);
-        // The log takes a number far below others for one that has taken effect: it would be acknowledged without any.
-        let is_past = self.highest_act.saturating_sub(n) >= OPEN_ACTS_MAX;
-        let judged = if !self.gate.act(now_us) {
-            Err(Refusal::Rate)
-        } else if is_past || n.abs_diff(lowest) >= OPEN_ACTS_MAX {
-            Err(Refusal::Window)
-        } else if act.name.is_empty() || act.name.len() > ACT_NAME_BYTES_MAX || act.data.len() > ACT_DATA_BYTES_MAX {
-            Err(Refusal::Length)
-        } else {
-            let time_us = self.clock.earlier(act.time, now_us);
-            time_us.ok_or(Refusal::NotFinite).and_then(|time_us| {
-                let age_us = now_us.saturating_sub(time_us).min(ACT_AGE_MAX_US);
-                self.movement.reaches(act.pos, age_us, &self.world)
-            })
-        };
-        match judged {
-            Ok(pos) => {
-                let again = self.open_acts.contains_key(&n);
-                self.open_acts.insert(n, again);
-                self.highest_act = self.highest_act.max(n);
-                out.push(Effect::Submit(Submit::Act(Action {
-                    session: self.id,
-                    n,
-                    entity: self.entity,
-                    scope: act.scope,
-                    pos,
-                    name: act.name.as_str().into(),
-                    data: act.data.as_str().into(),
-                })));
-            }
-            // An open number is not refused: its first sending may yet take effect.
-            Err(_) if self.open_acts.contains_key(&n) => self.send(&Out::Unknown(Unknown { n }), out),
-            Err(reason) => self.refuse(Some(n), "act", reason, out),
-        }
-    }
-
-    pub(super) fn on_answer(&mut self, n: u64, answer: Answer, out: &mut Vec<Effect>) {
-        match answer {
-            Answer::Ack(offset) => {
-                self.open_acts.remove(&n);
-                self.send(&Out::Ack(Ack { n, offset }), out);
-            }
-            Answer::NotLogged => {
-                self.open_acts.remove(&n);
-                self.refuse(Some(n), "act", Refusal::NotLogged, out);
-            }
-            Answer::Unknown => self.send(&Out::Unknown(Unknown { n }), out),
-        }
     }
 
     fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {

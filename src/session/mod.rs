@@ -1,6 +1,7 @@
 //! One client's session as a pure state machine: `on(input, now) → effects`. It decodes, admits, keeps the client's
 //! view and decides what is sent; it knows no socket, clock or log. Driven by `edge`, and by the simulation.
 
+mod command;
 pub mod effect;
 pub mod events;
 pub mod flow;
@@ -9,14 +10,14 @@ mod heard;
 pub mod rest;
 mod tick;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::admit::movement::Movement;
 use crate::admit::{Close, Refusal};
 use crate::clock::ClientClock;
 use crate::codec::Encoding;
-use crate::codec::message::{Id, Out, Refuse, Unknown};
+use crate::codec::message::{Id, Out, Refuse};
 use crate::codec::state::Context;
 use crate::region::frame::Tick;
 use crate::region::owned::Place;
@@ -26,6 +27,7 @@ use crate::space::Around;
 use crate::view::View;
 use crate::view::budget::Budget;
 
+use command::Open;
 pub use effect::{Effect, Note, StateNote};
 use events::Cursors;
 use flow::Flow;
@@ -43,9 +45,9 @@ pub enum Input<'a> {
     Pong(&'a [u8]),
     /// The world shows a new tick; a state may have so many rows.
     Tick(&'a Tick, usize),
-    /// An action has its answer.
+    /// A command has its answer.
     Answered(u64, Answer),
-    /// An action could not be handed on: the world has too much to do.
+    /// A command could not be handed on: the world has too much to do.
     Busy(u64),
     /// The gateway is going; the client is to come back, spread over so many ms.
     Drain(u32),
@@ -74,10 +76,10 @@ pub struct Session {
     movement: Movement,
     merged: Option<Place>,
     radius_m: f64,
-    /// Actions without an answer; true if sent more than once.
-    open_acts: BTreeMap<u64, bool>,
-    /// The highest number of an action handed on.
-    highest_act: u64,
+    /// Commands without an answer.
+    open: Open,
+    /// It is a game server: it reaches everything, and says what places are like.
+    trusted: bool,
     view: View,
     budget: Budget,
     flow: Flow,
@@ -123,8 +125,8 @@ impl Session {
             movement: Movement::default(),
             merged: None,
             radius_m: world.radius,
-            open_acts: BTreeMap::new(),
-            highest_act: 0,
+            open: Open::default(),
+            trusted: false,
             view: View::new(encoding),
             budget: Budget::new(now_us),
             flow: Flow::default(),
@@ -172,12 +174,7 @@ impl Session {
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
             Input::Tick(tick, rows_max) => self.on_tick(tick, rows_max, now_us, out),
             Input::Answered(n, answer) => self.on_answer(n, answer, out),
-            // Its first sending may yet take effect.
-            Input::Busy(n) if self.open_acts.get(&n) == Some(&true) => self.send(&Out::Unknown(Unknown { n }), out),
-            Input::Busy(n) => {
-                self.open_acts.remove(&n);
-                self.refuse(Some(n), "act", Refusal::Busy, out);
-            }
+            Input::Busy(n) => self.busy(n, out),
             Input::Drain(after_ms) => self.close(Close::Drain(after_ms), out),
             Input::Broken(close) => self.close(close, out),
             Input::Gone => self.end(Submit::Gone { entity: self.entity }, out),
@@ -296,7 +293,7 @@ mod tests {
     }
 
     fn submits(effects: &[Effect]) -> bool {
-        effects.iter().any(|effect| matches!(effect, Effect::Submit(Submit::Act(_))))
+        effects.iter().any(|effect| matches!(effect, Effect::Submit(Submit::Command(_))))
     }
 
     #[test]
@@ -325,8 +322,8 @@ mod tests {
         let event = |offset| Event { offset, from: 9, scope, pos, name: "x".into(), data: data.as_str().into() };
         let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
         let tick = Tick {
-            partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }],
-            events: vec![Some(Arc::new(Ring { start: 0, end: n, events }))],
+            partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }; 2],
+            events: vec![Some(Arc::new(Ring { start: 0, end: n, events })), None],
             ..Tick::empty(number, Grid { w: 1, h: 1 })
         };
         tick.with(vec![(spot, avatar)])

@@ -8,8 +8,8 @@ use crate::region::frame::{Scene, Tick};
 use crate::space::{Around, Region};
 use crate::view::Summary;
 
-/// Partitions that a reach touches at most: it is shorter than a block is long.
-const PARTITIONS: usize = 4;
+/// Partitions that a reach touches at most, as it is shorter than a block is long; and the world as a whole.
+const STREAMS: usize = 4 + 1;
 
 /// What must stay as it is for a session to stay at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Rest {
     /// The tick that it is to meet whatever happens.
     until: u64,
     corners: (Region, Region),
-    partitions: [u16; PARTITIONS],
+    streams: [u16; STREAMS],
     scene: Scene,
 }
 
@@ -25,21 +25,21 @@ impl Rest {
     /// Whether the session need not meet this tick, one of its world.
     #[must_use]
     pub fn lasts(&self, tick: &Tick) -> bool {
-        tick.number < self.until && self.scene == tick.scene(Region::between(self.corners), &self.partitions)
+        tick.number < self.until && self.scene == tick.scene(Region::between(self.corners), &self.streams)
     }
 
     /// A rest with what a tick shows around a place; `None` if that changed so lately that not everybody need have
     /// been told of it.
     fn at(around: &Around, tick: &Tick, until: u64) -> Option<Rest> {
         let corners = around.corners()?;
-        let touched = around.partitions();
-        if touched.len() > PARTITIONS {
+        let touched = around.streams();
+        if touched.len() > STREAMS {
             return None;
         }
-        let partitions = std::array::from_fn(|at| touched.get(at).copied().unwrap_or(touched[0]));
-        let scene = tick.scene(Region::between(corners), &partitions);
+        let streams = std::array::from_fn(|at| touched.get(at).copied().unwrap_or(touched[0]));
+        let scene = tick.scene(Region::between(corners), &streams);
         let is_calm = scene.altered + STRIDE_MAX < tick.number;
-        is_calm.then_some(Rest { until, corners, partitions, scene })
+        is_calm.then_some(Rest { until, corners, streams, scene })
     }
 }
 

@@ -48,17 +48,17 @@ impl Session {
             Some(Verdict::Stay) | None => {}
         }
         self.around.go(tick.grid, at, self.radius_m * HYSTERESIS);
-        let around = self.around.partitions();
-        let status = |partition: &u16| tick.partitions[usize::from(*partition)];
-        let stale = around.iter().any(|partition| status(partition).stale);
-        let complete = around.iter().all(|partition| status(partition).complete);
+        let around = self.around.streams();
+        let status = |stream: &u16| tick.partitions[usize::from(*stream)];
+        let stale = around.iter().any(|stream| status(stream).stale);
+        let complete = around.iter().all(|stream| status(stream).complete);
         self.tell_stale(stale, out);
         let mut told = Vec::new();
         // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
         let turn_of_events = (tick.number / TURN_TICKS).is_multiple_of(2);
         let room = if self.events_wait && !turn_of_events { 0 } else { self.budget.room(now_us) };
         let room = (room, self.budget.depth_bytes());
-        self.events_wait = self.cursors.pull(tick, self.around.partitions(), (at, self.radius_m), room, &mut told);
+        self.events_wait = self.cursors.pull(tick, self.around.streams(), (at, self.radius_m), room, &mut told);
         told.iter().for_each(|message| self.send(message, out));
         let share = if self.events_wait && turn_of_events { 0 } else { STATE_BYTES_MAX };
         let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());

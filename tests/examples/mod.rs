@@ -19,6 +19,19 @@ pub fn all_in() -> Vec<In> {
     let state = AppState::new(&[1, 2, 255]).expect("short");
     let step = Move { time: 12.5, pos: [1.0, 0.0, -3.25], yaw: 90.0, state, seen: Some(7), held_ms: Some(3.5) };
     let act = Act { n: 1, scope: Scope::Nearby, name: "wave".into(), data: "hi".into(), time: 13.0, pos: [1.0; 3] };
+    let fields = [("on".to_owned(), Some("yes".to_owned())), ("colour".to_owned(), None)].into();
+    let set = Set {
+        n: 2,
+        wish: Wish::Create,
+        object: None,
+        expect: None,
+        kind: Some("lamp".into()),
+        fields,
+        to: None,
+        yaw: 90.0,
+        pos: [1.0, 0.0, -2.5],
+        scope: None,
+    };
     vec![
         In::Hello(hello),
         In::Hello(Hello { world: "plaza".into(), ..Hello::default() }),
@@ -28,7 +41,8 @@ pub fn all_in() -> Vec<In> {
         In::Pose(Reserved {}),
         In::Act(Act { scope: Scope::Region, data: String::new(), ..act.clone() }),
         In::Act(act),
-        In::Set(Reserved {}),
+        In::Set(set.clone()),
+        In::Set(Set { wish: Wish::Change, object: Some(1_024), expect: Some(3), kind: None, ..set }),
         In::Profile(Profile { profile: "Ann".into() }),
         In::View(view),
         In::View(View::default()),
@@ -70,11 +84,29 @@ pub fn all_out() -> Vec<Out> {
             data: String::new(),
             pos: [31.5, 0.0, -2.25],
         }),
-        Out::Ack(Ack { n: 1, offset: 41 }),
+        Out::Ack(Ack { n: 1, offset: 41, object: None, version: None }),
+        Out::Ack(Ack { n: 2, offset: 42, object: Some(43 * 1_024), version: Some(1) }),
         Out::Refuse(Refuse { n: Some(1), of: "act".into(), code: "rate".into(), text: "slow down".into() }),
         Out::Refuse(Refuse { n: None, of: "pose".into(), code: "not_supported".into(), text: "later".into() }),
         Out::Unknown(Unknown { n: 1 }),
-        Out::Object(Reserved {}),
+        Out::Object(Objects {
+            begin: true,
+            put: vec![ObjectRow {
+                object: 43 * 1_024,
+                version: 1,
+                kind: "lamp".into(),
+                pos: [1.0, 0.0, -2.5],
+                yaw: 90.0,
+                holder: Some(10_485_763),
+                fields: [("on".to_owned(), "yes".to_owned())].into(),
+            }],
+            gone: vec![1_024],
+            places: vec![PlaceRow {
+                place: "region/0/-1".into(),
+                version: 7,
+                fields: [("weather".to_owned(), "rain".to_owned())].into(),
+            }],
+        }),
         Out::Notice(Reserved {}),
         Out::Reset(Reset { partition: 3, offset: 2_000 }),
         Out::Correct(Reserved {}),

@@ -4,10 +4,14 @@
 use std::collections::BTreeMap;
 
 use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, AppState, ByeIn, Hello, Id, Move, Out, Profile, Report, Scope, Seen, View};
+use nearcast::codec::command::Object;
+use nearcast::codec::message::{
+    Act, AppState, ByeIn, Hello, Id, Move, Out, Profile, Report, Scope, Seen, Set, View, Wish as Of,
+};
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard, In};
-use nearcast::limits::{MILLI_US, SECOND_US};
+use nearcast::limits::{MILLI_US, REACH_M, SECOND_US};
+use nearcast::space::Pos;
 
 use crate::checker::Checker;
 use crate::link::{Down, Link, Quality, Up};
@@ -86,9 +90,9 @@ pub struct Conn {
     acts: BTreeMap<u64, Open>,
 }
 
-/// An action without an answer.
+/// A command without an answer.
 struct Open {
-    act: Act,
+    said: In,
     send_us: Option<u64>,
     sent_us: u64,
 }
@@ -371,10 +375,9 @@ impl Bot {
         for open in conn.acts.values_mut() {
             if open.send_us.is_some_and(|at| now_us >= at) {
                 (open.send_us, open.sent_us) = (None, now_us);
-                let act = In::Act(open.act.clone());
-                conn.link.send_up(Up::Message(self.encoding.encode_in(&act).bytes().to_vec()), now_us);
+                conn.link.send_up(Up::Message(self.encoding.encode_in(&open.said).bytes().to_vec()), now_us);
             } else if open.send_us.is_none() && now_us > open.sent_us + 14 * SECOND_US {
-                return checker.fail(format!("bot {}: action {} has no answer after 14 s", self.number, open.act.n));
+                return checker.fail(format!("bot {}: {:?} has no answer after 14 s", self.number, open.said));
             }
         }
         if self.quiet || now_us < conn.act_us {
@@ -393,26 +396,74 @@ impl Bot {
             _ if conn.acts.len() < ACTS_OPEN
                 && conn.acts.first_key_value().is_none_or(|(n, _)| conn.next_n < n + 30) =>
             {
-                self.act(conn, now_us);
+                self.act(conn, checker, now_us);
             }
             _ => {}
         }
     }
 
-    fn act(&mut self, conn: &mut Conn, now_us: u64) {
+    fn act(&mut self, conn: &mut Conn, checker: &Checker, now_us: u64) {
         let n = conn.next_n;
         conn.next_n += 1;
+        let said = if self.rng.one_in(2) { In::Set(self.set(n, conn.session, checker)) } else { self.wave(n, now_us) };
+        conn.say(self.encoding, said.clone(), now_us);
+        conn.acts.insert(n, Open { said, send_us: None, sent_us: now_us });
+    }
+
+    fn wave(&mut self, n: u64, now_us: u64) -> In {
         let data = if self.rng.one_in(16) { "\"long\"".repeat(300) } else { format!("{n}") };
-        let act = Act {
+        In::Act(Act {
             n,
-            scope: if self.rng.one_in(3) { Scope::Region } else { Scope::Nearby },
+            scope: [Scope::Nearby, Scope::Nearby, Scope::Region, Scope::World][self.rng.below(4) as usize],
             name: "wave".into(),
             data,
             time: now_us as f64 / 1e3 + self.number as f64 * 1e6,
             pos: self.pos,
+        })
+    }
+
+    /// A wish about something near, as it is now: others may be faster.
+    fn set(&mut self, n: u64, session: Id, checker: &Checker) -> Set {
+        let at = Pos::from_metres(self.pos).expect("finite");
+        let near = checker.history.ledger.near(at, REACH_M + 1.0);
+        let held = checker.history.ledger.near(at, f64::MAX);
+        let held = held.into_iter().find(|object| object.holder.is_some_and(|holder| holder.session == session));
+        let set = Set {
+            n,
+            wish: Of::Create,
+            object: None,
+            expect: None,
+            kind: Some("cup".into()),
+            fields: [("n".to_owned(), Some(n.to_string()))].into(),
+            to: None,
+            yaw: 0.0,
+            pos: self.pos,
+            scope: None,
         };
-        conn.say(self.encoding, In::Act(act.clone()), now_us);
-        conn.acts.insert(n, Open { act, send_us: None, sent_us: now_us });
+        let of = |object: &Object, wish| Set {
+            wish,
+            object: Some(object.id),
+            kind: None,
+            pos: object.pos.metres(),
+            ..set.clone()
+        };
+        if let Some(object) = held {
+            let to = Some(self.pos);
+            return if self.rng.one_in(3) {
+                Set { to, ..of(&object, Of::Release) }
+            } else {
+                of(&object, Of::Change)
+            };
+        }
+        let Some(object) = near.get(self.rng.below(near.len().max(1) as u64) as usize) else { return set };
+        let expect = self.rng.one_in(3).then_some(object.version);
+        match self.rng.below(8) {
+            0 if near.len() < 4 => set,
+            1 => Set { expect, ..of(object, Of::Remove) },
+            2 => Set { expect, to: Some(self.pos), ..of(object, Of::Change) },
+            3 => of(object, Of::Change),
+            _ => Set { expect, ..of(object, Of::Grab) },
+        }
     }
 
     /// Says bye.

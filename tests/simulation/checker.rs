@@ -169,7 +169,7 @@ impl Checker {
             Submit::Radius { radius_m, .. } => self.see(who, *radius_m),
             Submit::Gone { entity } => self.ended(*entity, Phase::Lingering(now_us)),
             Submit::Leave { entity } => self.ended(*entity, Phase::Left(now_us)),
-            Submit::Act(_) => {}
+            Submit::Command(_) => {}
         }
     }
 
@@ -208,6 +208,12 @@ impl Checker {
         let now_us = self.now_us;
         let Checker { history, viewers, lives, delay_us, .. } = self;
         let result = history.entered(source, offset, bytes, viewers, lives, (now_us, *delay_us));
+        result.unwrap_or_else(|what| self.fail(what));
+    }
+
+    /// What a gateway has come to is what the log comes to.
+    pub fn compare(&mut self, world: &World) {
+        let result = self.history.ledger.compare(world);
         result.unwrap_or_else(|what| self.fail(what));
     }
 

@@ -9,7 +9,7 @@ use nearcast::codec::message::Id;
 use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic};
-use nearcast::region::{Answered, Submit, Tick, World};
+use nearcast::region::{Answered, Facts, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
 
@@ -25,6 +25,10 @@ use crate::sim_log::{Broker, SimLog};
 pub const START_US: u64 = 1_790_000_000 * SECOND_US;
 /// Gateways that run at the same time.
 const GATEWAYS: usize = 2;
+/// A snapshot is written after so many commands of a partition.
+const SNAPSHOT_AFTER: u64 = 24;
+/// What a gateway has come to is compared every so many ticks.
+const COMPARE_TICKS: u64 = 10;
 /// How long it goes wild, and how long it is quiet then: whoever is gone has expired.
 const WILD_US: u64 = 34 * SECOND_US;
 const QUIET_US: u64 = 26 * SECOND_US;
@@ -221,7 +225,10 @@ impl Cluster {
             for item in polled {
                 if let Polled::Outcome(_, Outcome::At(Some(offset))) = item {
                     gateway.number = Some(offset as u32);
-                    gateway.world = Some(World::new(self.settings.grid, offset as u32));
+                    let mut world = World::new(self.settings.grid, offset as u32);
+                    // So that those who start read snapshots, and not all that there ever was.
+                    world.snapshot_after = SNAPSHOT_AFTER;
+                    gateway.world = Some(world);
                 }
             }
             return;
@@ -231,15 +238,23 @@ impl Cluster {
             gateway.tick = clock_us / TICK_US;
             world.freeze(gateway.tick, clock_us)
         });
-        if world.facts.echo_mismatch > 0 || world.facts.foreign > 0 {
+        let Facts { echo_mismatch, foreign, diverged, gaps, .. } = world.facts;
+        if echo_mismatch > 0 || foreign > 0 || diverged > 0 || gaps > 0 {
             self.checker.fail(format!("gateway {} counted {:?}", gateway.incarnation, world.facts));
         }
+        let mut broker = self.broker.borrow_mut();
+        world.facts.trims.iter().for_each(|(source, start)| broker.trim(*source, *start));
+        drop(broker);
         world.facts = Default::default();
         self.checker.bounded(gateway.incarnation, world, gateway.sessions.values().map(|seat| seat.session.unseen()));
         for Answered { session, n, answer } in std::mem::take(&mut self.answers) {
             self.input(place, session, Input::Answered(n, answer));
         }
         if let Some(tick) = tick {
+            if tick.number.is_multiple_of(COMPARE_TICKS) {
+                let world = self.gateways[place].as_ref().and_then(|gateway| gateway.world.as_ref());
+                world.into_iter().for_each(|world| self.checker.compare(world));
+            }
             self.checker.ticked(place_name(&self.gateways, place), tick.number);
             for session in self.sessions(place) {
                 if !self.rests(place, session, &tick) {
@@ -294,7 +309,7 @@ impl Cluster {
                     self.bots[bot].connect_us = self.now_us + SECOND_US;
                 }
             }
-            Effect::Submit(Submit::Act(action)) if self.rng.one_in(40) => {
+            Effect::Submit(Submit::Command(action)) if self.rng.one_in(40) => {
                 self.input(place, id, Input::Busy(action.n));
             }
             Effect::Submit(submit) => {

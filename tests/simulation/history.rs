@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use nearcast::codec::command::{Command, Deed};
 use nearcast::codec::message::{Event, Id, Out, Scope};
-use nearcast::codec::record::{Action, Record, decode};
+use nearcast::codec::record::{Record, decode};
 use nearcast::limits::{EVENT_RING, MILLI_US, REGION_M, SECOND_US};
 use nearcast::log::{Source, Topic};
 use nearcast::space::{Grid, Pos, Region};
 
+use crate::ledger::Ledger;
 use crate::sight::Viewer;
 use crate::truth::Life;
 
@@ -21,8 +23,10 @@ type Lives = BTreeMap<Id, Life>;
 /// What is known of actions and events.
 pub struct History {
     grid: Grid,
+    /// What the commands come to.
+    pub ledger: Ledger,
     /// By partition and offset, as they entered.
-    events: BTreeMap<(u16, u64), Action>,
+    events: BTreeMap<(u16, u64), Command>,
     /// Actions that entered.
     entered: BTreeSet<(Id, u64)>,
     /// Actions whose session was told that they never will.
@@ -49,6 +53,7 @@ impl History {
     pub fn new(grid: Grid) -> History {
         History {
             grid,
+            ledger: Ledger::new(grid),
             events: BTreeMap::new(),
             entered: BTreeSet::new(),
             refused: BTreeSet::new(),
@@ -64,7 +69,8 @@ impl History {
     /// For the report.
     pub fn counts(&self) -> String {
         let History { entered, told, met, resets, .. } = self;
-        format!("{} actions, {told} events told, {met} of them owed, {resets} resets", entered.len())
+        let (commands, ledger) = (entered.len(), self.ledger.counts());
+        format!("{commands} commands, {told} events told, {met} of them owed, {resets} resets, {ledger}")
     }
 
     /// A connection is over: nothing is owed to it any more.
@@ -83,8 +89,13 @@ impl History {
         (now_us, delay_us): (u64, u64),
     ) -> Result<(), String> {
         let (_, record) = decode(bytes).map_err(|e| format!("a gateway wrote a {e}"))?;
-        let Record::Action(action) = record else { return Ok(()) };
-        assert_eq!(source.topic, Topic::Events);
+        if !matches!(source.topic, Topic::Events | Topic::Social) {
+            return Ok(());
+        }
+        self.ledger.entered(source, offset, &record)?;
+        let stream = self.ledger.stream(source);
+        let Record::Command(action) = record else { return Ok(()) };
+        assert_eq!(action.is_of_world(), source.topic == Topic::Social);
         let key = (action.session, action.n);
         if self.refused.contains(&key) {
             return Err(format!("action {key:x?} enters the log and was refused"));
@@ -96,11 +107,11 @@ impl History {
                 if established && settled && is_entitled(viewer, lives, &action, now_us) {
                     let slow_us = if viewer.well_served { 1 } else { 40 } * SECOND_US;
                     let by_us = now_us + 2 * delay_us + 500 * MILLI_US + slow_us;
-                    self.expected.insert((*conn, (source.partition, offset)), by_us);
+                    self.expected.insert((*conn, (stream, offset)), by_us);
                 }
             }
         }
-        self.events.insert((source.partition, offset), action);
+        self.events.insert((stream, offset), action);
         Ok(())
     }
 
@@ -125,6 +136,7 @@ impl History {
                 self.answered.insert(key);
                 let at_offset =
                     self.events.iter().any(|((_, offset), a)| *offset == ack.offset && key == (a.session, a.n));
+                self.ledger.acknowledged(key, ack).map_err(|why| format!("bot {bot}: {why}"))?;
                 if !at_offset {
                     return Err(format!(
                         "bot {bot}: action {key:x?} is acknowledged at {}, it is not there",
@@ -138,12 +150,10 @@ impl History {
                     if self.answered.contains(&key) {
                         return Ok(());
                     }
-                    self.refused.insert(key);
-                    if self.entered.contains(&key) {
-                        return Err(format!(
-                            "bot {bot}: action {key:x?} is refused ({}), it is in the log",
-                            refuse.code
-                        ));
+                    self.ledger.refused(key, refuse).map_err(|why| format!("bot {bot}: {why}"))?;
+                    // What the fold denies stands in the log.
+                    if !self.entered.contains(&key) {
+                        self.refused.insert(key);
                     }
                 }
             }
@@ -164,13 +174,19 @@ impl History {
     fn event(&mut self, viewer: &Viewer, event: &Event) -> Result<(), String> {
         let bot = viewer.who.bot;
         let pos = Pos::from_metres(event.pos).ok_or("an event is nowhere")?;
-        let place = (self.grid.partition(Region::of(pos)), event.offset);
+        let of_world = event.scope == Scope::World;
+        let stream = if of_world { self.grid.partitions() } else { self.grid.partition(Region::of(pos)) };
+        let place = (stream, event.offset);
         let Some(action) = self.events.get(&place) else {
             return Err(format!("bot {bot} is told of {place:?}, which is not in the log"));
         };
-        let same = (action.entity, action.scope, &*action.name, &*action.data, action.pos)
+        let Deed::Act { scope, name, data } = &action.deed else {
+            return Err(format!("bot {bot} is told {event:?} as an event, the log says {action:?}"));
+        };
+        let same = (action.entity, *scope, &**name, &**data, action.pos)
             == (event.from, event.scope, event.name.as_str(), event.data.as_str(), pos);
-        if !same || event.stream != Region::of(pos).stream() {
+        let name = if of_world { "world".to_owned() } else { Region::of(pos).stream() };
+        if !same || event.stream != name {
             return Err(format!("bot {bot} is told {event:?}, the log says {action:?}"));
         }
         let key = (action.session, action.n);
@@ -203,9 +219,8 @@ impl History {
                 return false;
             }
             if now_us > *by_us && now_us > bad_us + 10 * SECOND_US {
-                let Action { scope, pos, data, .. } = &events[place];
-                let (bot, bytes, served) = (viewer.who.bot, data.len(), viewer.well_served);
-                faults.push(format!("bot {bot} ({served}) was not told of {place:?}: {scope:?} {pos:?} {bytes} bytes"));
+                let (bot, served) = (viewer.who.bot, viewer.well_served);
+                faults.push(format!("bot {bot} ({served}) was not told of {place:?}: {:?}", events[place]));
             }
             true
         });
@@ -213,9 +228,11 @@ impl History {
     }
 }
 
-fn is_entitled(viewer: &Viewer, lives: &Lives, action: &Action, now_us: u64) -> bool {
+fn is_entitled(viewer: &Viewer, lives: &Lives, action: &Command, now_us: u64) -> bool {
     let Some(me) = lives.get(&viewer.entity).and_then(|life| life.at(now_us)) else { return false };
-    match action.scope {
+    let Deed::Act { scope, .. } = action.deed else { return false };
+    match scope {
+        Scope::World => true,
         Scope::Nearby => action.pos.distance_m(me.pos) < viewer.radius.0 - MARGIN_M,
         Scope::Region => {
             let well_inside = |metres: f64| {

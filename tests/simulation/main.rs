@@ -11,6 +11,7 @@ mod bytes;
 mod checker;
 mod cluster;
 mod history;
+mod ledger;
 mod link;
 mod quiet;
 mod rng;

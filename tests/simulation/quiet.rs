@@ -23,6 +23,7 @@ impl Checker {
     /// All gateways hold the same of each partition, and that is the truth.
     pub fn agree(&mut self, worlds: &[&World]) {
         let mut faults = Vec::new();
+        faults.extend(worlds.iter().filter_map(|world| self.history.ledger.compare(world).err()));
         for tickets in worlds.iter().map(|world| world.kept().tickets).filter(|tickets| *tickets > 0) {
             faults.push(format!("in the end a gateway still waits for the ends of {tickets} sendings"));
         }

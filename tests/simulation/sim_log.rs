@@ -131,6 +131,15 @@ impl Broker {
         self.bad_us = self.now_us;
     }
 
+    /// An operator's wish: what stands below an offset is no longer kept.
+    pub fn trim(&mut self, source: Source, start: u64) {
+        if let Some(part) = self.parts.get_mut(&source) {
+            while part.start < start && part.records.pop_front().is_some() {
+                part.start += 1;
+            }
+        }
+    }
+
     /// A gateway died: what it had not handed over is lost; some of it was on its way.
     pub fn producer_died(&mut self, producer: usize) {
         let rng = &mut self.rng;
@@ -214,14 +223,14 @@ impl Broker {
                 let outcome = if self.rng.one_in(2) { Outcome::NeverEntered } else { Outcome::Unknown };
                 return self.tell(producer, ticket, outcome);
             }
-            Topic::Events if !self.honest && self.rng.one_in(12) => {
+            Topic::Events | Topic::Social | Topic::Objects if !self.honest && self.rng.one_in(12) => {
                 return self.answer(
                     producer,
                     delay_us * 20,
                     Late::Ready(Polled::Outcome(ticket, Outcome::NeverEntered)),
                 );
             }
-            Topic::Events if !self.honest && self.rng.one_in(12) => {
+            Topic::Events | Topic::Social | Topic::Objects if !self.honest && self.rng.one_in(12) => {
                 self.tell(producer, ticket, Outcome::Unknown);
                 if self.rng.one_in(2) {
                     return;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, ByeOut, Hello, In, Move, Out, Report, Scope, Seen, Welcome};
+use nearcast::codec::message::{Act, ByeOut, Hello, In, Move, Out, Report, Scope, Seen, Set, Welcome, Wish};
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard, Payload};
 use nearcast::config::{Config, Flags};
@@ -73,6 +73,22 @@ pub struct Client {
     pub heard: Vec<Out>,
     /// Says `seen` for each state.
     pub says_seen: bool,
+}
+
+/// A wish with one field and nothing else.
+pub fn lamp_wish() -> Set {
+    Set {
+        n: 0,
+        wish: Wish::Change,
+        object: None,
+        expect: None,
+        kind: None,
+        fields: [("on".to_owned(), Some("yes".to_owned()))].into(),
+        to: None,
+        yaw: 0.0,
+        pos: [0.0; 3],
+        scope: None,
+    }
 }
 
 impl Client {
@@ -151,6 +167,12 @@ impl Client {
         let (seen, held_ms) = (Some(self.mirror.number()), Some(0.0));
         let step = Move { time, pos: [x, 0.0, z], yaw: 90.0, state: Default::default(), seen, held_ms };
         self.say(&In::Move(step)).await;
+    }
+
+    /// Makes a lamp where it stands.
+    pub async fn create(&mut self, n: u64, x: f64, z: f64) {
+        let set = Set { n, wish: Wish::Create, kind: Some("lamp".into()), pos: [x, 0.0, z], ..lamp_wish() };
+        self.say(&In::Set(set)).await;
     }
 
     /// Does something.

@@ -138,7 +138,7 @@ impl Driver {
         }
     }
 
-    /// Hands a submission to the world. When its inbox is full, samples are dropped, actions refused, the rest waits.
+    /// Hands a submission to the world. When its inbox is full, samples are dropped, commands refused, the rest waits.
     fn submit(&mut self, hall: usize, submit: Submit, busy: &mut Vec<u64>) {
         let inbox = &self.halls[hall].inbox;
         match submit {
@@ -147,9 +147,9 @@ impl Driver {
                     metrics::sample_dropped();
                 }
             }
-            Submit::Act(action) => {
-                let n = action.n;
-                if inbox.try_send(Submit::Act(action)).is_err() {
+            Submit::Command(command) => {
+                let n = command.n;
+                if inbox.try_send(Submit::Command(command)).is_err() {
                     busy.push(n);
                 }
                 self.halls[hall].hurry();

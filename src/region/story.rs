@@ -1,0 +1,420 @@
+//! The commands of one partition of `events`, or of `social`, as a gateway knows them: the newest snapshot and what came
+//! after it, read from the log; and snapshots written back when much has come since.
+
+use super::commands::Commands;
+use super::fold::Map;
+use super::reading::{From, Reading};
+use super::snapshot::{self, Snapshots, Writing};
+use crate::codec::command::Verdict;
+use crate::codec::message::Id;
+use crate::codec::record::{self, Piece, Record, Stamp};
+use crate::limits::{HASH_EVERY, HASHES_MAX, SNAPSHOT_US};
+use crate::log::{Bounds, Log, Source, Topic};
+use crate::space::Grid;
+
+/// The commands of one partition.
+pub struct Story {
+    grid: Grid,
+    /// `events` of a block, or `social`.
+    source: Source,
+    /// Its partition of `objects`.
+    shelf: Source,
+    /// Of the snapshots, which goes on: others write some as well.
+    shelf_reading: Reading,
+    snapshots: Snapshots,
+    /// Of the commands, once the newest snapshot is known.
+    reading: Option<Reading>,
+    /// What they have come to.
+    pub commands: Commands,
+    writing: Option<Writing>,
+    /// When the next snapshot is due, if there was a command since the last.
+    due_us: u64,
+    jitter_us: u64,
+    /// Hashes of this state at some offsets, and of others' that are ahead of it.
+    hashes: Hashes,
+    /// One of ours that others have yet to be told.
+    hash_due: Option<(u64, u32)>,
+    /// Commands lack between the newest snapshot and the log's start: what they did is not known. The caller empties it.
+    pub gap: bool,
+    /// Another gateway has come to another state. The caller empties it.
+    pub differs: bool,
+}
+
+/// Hashes of states by the offset that they are of, the newest last.
+#[derive(Clone, Debug, Default)]
+struct Hashes {
+    own: Map<u64, u32>,
+    others: Map<u64, u32>,
+}
+
+impl Hashes {
+    /// One of ours. Whether nobody is known to have another.
+    fn own(&mut self, offset: u64, hash: u32) -> bool {
+        keep(&mut self.own, offset, hash);
+        self.others.get(&offset).is_none_or(|other| *other == hash)
+    }
+
+    /// Somebody's. Whether ours, if it is known, is the same.
+    fn other(&mut self, offset: u64, hash: u32) -> bool {
+        keep(&mut self.others, offset, hash);
+        self.own.get(&offset).is_none_or(|own| *own == hash)
+    }
+}
+
+fn keep(hashes: &mut Map<u64, u32>, offset: u64, hash: u32) {
+    if hashes.len() >= HASHES_MAX {
+        hashes.shift_remove_index(0);
+    }
+    hashes.insert(offset, hash);
+}
+
+impl Story {
+    /// Starts to read a partition. `jitter` differs from gateway to gateway.
+    pub fn start(grid: Grid, source: Source, jitter: u64, log: &mut impl Log, now_us: u64) -> Story {
+        let shelf = shelf_of(grid, source);
+        let jitter_us = jitter % SNAPSHOT_US;
+        Story {
+            grid,
+            source,
+            shelf,
+            shelf_reading: Reading::start(shelf, From::Offset(0), log, now_us),
+            snapshots: Snapshots::default(),
+            reading: None,
+            commands: Commands::new(grid, source.partition),
+            writing: None,
+            due_us: now_us + SNAPSHOT_US + jitter_us,
+            jitter_us,
+            hashes: Hashes::default(),
+            hash_due: None,
+            gap: false,
+            differs: false,
+        }
+    }
+
+    /// Where its commands stand.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Where its snapshots stand.
+    #[must_use]
+    pub fn shelf(&self) -> Source {
+        self.shelf
+    }
+
+    /// Whether the log goes to and fro no more about where to read.
+    #[must_use]
+    pub fn is_following(&self) -> bool {
+        self.reading.is_some_and(|reading| reading.is_following())
+    }
+
+    /// Whether a command's record came after the reading began.
+    #[must_use]
+    pub fn is_news(&self, offset: u64) -> bool {
+        self.reading.is_some_and(|reading| reading.is_news(offset))
+    }
+
+    /// The bounds of one of its two partitions are known.
+    pub fn on_bounds(&mut self, source: Source, bounds: Bounds, log: &mut impl Log, now_us: u64) {
+        if source == self.shelf {
+            self.shelf_reading.on_bounds(bounds, log, now_us);
+            self.begin(log, now_us);
+        } else if let Some(reading) = &mut self.reading {
+            let is_first = !reading.is_following();
+            reading.on_bounds(bounds, log, now_us);
+            if let (true, Some((from, end))) = (is_first, reading.span()) {
+                self.gap = from > self.commands.next();
+                self.commands.start(from, end);
+            }
+        }
+    }
+
+    /// A record of `objects` came. False if it is none that was asked for.
+    pub fn on_shelf(&mut self, offset: u64) -> bool {
+        self.shelf_reading.on_record(offset)
+    }
+
+    /// A piece of a snapshot came, at this offset of `objects`. Where a snapshot is whole by it, tells what need not be kept:
+    /// of `objects` and of the commands, what stands below these offsets.
+    pub fn on_piece(&mut self, at: u64, piece: Piece, now_us: u64) -> Option<(u64, u64)> {
+        if !self.snapshots.take(at, piece) {
+            return None;
+        }
+        if self.reading.is_some() {
+            // It is only to be known that there is one.
+            self.snapshots.forget_pieces();
+            self.due_us = now_us + SNAPSHOT_US + self.jitter_us;
+        }
+        self.snapshots.keep_from()
+    }
+
+    /// Somebody's hash of the state at an offset came.
+    pub fn on_hash(&mut self, offset: u64, hash: u32) {
+        self.differs |= !self.hashes.other(offset, hash);
+    }
+
+    /// A record of the commands came. False if it is none that was asked for.
+    pub fn on_command(&mut self, offset: u64) -> bool {
+        self.reading.as_mut().is_some_and(|reading| reading.on_record(offset))
+    }
+
+    /// Folds what stands at an offset: `None` if it is nothing that is folded here. Tells what became of a command.
+    pub fn fold(&mut self, offset: u64, record: Option<&Record>) -> Option<Verdict> {
+        let commands = &mut self.commands;
+        let verdict = match record {
+            Some(Record::Command(command)) => Some(commands.fold(offset, command)),
+            Some(Record::Arrive { object, .. }) => {
+                commands.objects.arrive(object);
+                None
+            }
+            Some(Record::Landed { object, version }) => {
+                commands.objects.landed(*object, *version);
+                None
+            }
+            Some(Record::Motion(_) | Record::Beat | Record::Piece(_) | Record::Hash { .. } | Record::Gateway(_))
+            | None => None,
+        };
+        commands.read(offset);
+        if commands.next().is_multiple_of(HASH_EVERY) {
+            let (next, hash) = (commands.next(), snapshot::hash(commands));
+            self.differs |= !self.hashes.own(next, hash);
+            self.hash_due = Some((next, hash));
+        }
+        verdict
+    }
+
+    /// Once all snapshots are read, the commands are read from the newest on.
+    pub fn begin(&mut self, log: &mut impl Log, now_us: u64) {
+        if self.reading.is_some() || !self.shelf_reading.is_read() {
+            return;
+        }
+        let from = match self.snapshots.state(self.grid, self.source.partition) {
+            Some((of, commands)) => {
+                self.commands = commands;
+                of
+            }
+            None => 0,
+        };
+        self.commands.skip_to(from);
+        self.snapshots.forget_pieces();
+        self.reading = Some(Reading::start(self.source, From::Offset(from), log, now_us));
+    }
+
+    /// Begins anew: the log has lost where it stood, or the state is in doubt.
+    pub fn restart(&mut self, log: &mut impl Log, now_us: u64) {
+        *self = Story::start(self.grid, self.source, self.jitter_us, log, now_us);
+    }
+
+    /// Asks again what was not answered, and writes what is due of a snapshot, after so many commands: one piece. True if the state was in doubt,
+    /// and is read anew.
+    pub fn upkeep(&mut self, gateway: u32, after: u64, log: &mut impl Log, now_us: u64) -> bool {
+        if self.differs {
+            self.restart(log, now_us);
+            return true;
+        }
+        self.shelf_reading.ask_again(log, now_us);
+        if let Some(reading) = &mut self.reading {
+            reading.ask_again(log, now_us);
+        }
+        self.begin(log, now_us);
+        let stamp = Stamp { gateway, published_us: now_us };
+        if let Some((offset, hash)) = self.hash_due.take().filter(|_| self.commands.is_read()) {
+            log.publish(self.shelf, record::encode(stamp, &Record::Hash { offset, hash }));
+        }
+        if self.writing.is_none() && self.is_due(after, now_us) {
+            self.due_us = now_us + SNAPSHOT_US + self.jitter_us;
+            self.writing = Writing::of(&self.commands);
+        }
+        let Some(writing) = &mut self.writing else { return false };
+        // Somebody else was faster.
+        let is_old = self.snapshots.newest().is_some_and(|newest| newest >= writing.offset);
+        match writing.next().filter(|_| !is_old) {
+            Some(piece) => {
+                log.publish(self.shelf, record::encode(stamp, &Record::Piece(piece)));
+            }
+            None => self.writing = None,
+        }
+        false
+    }
+
+    /// The offset that the newest snapshot is of; 0 if there is none.
+    #[must_use]
+    pub fn snapshots(&self) -> u64 {
+        self.snapshots.newest().unwrap_or(0)
+    }
+
+    fn is_due(&self, after: u64, now_us: u64) -> bool {
+        let since = self.commands.next().saturating_sub(self.snapshots());
+        self.commands.is_read() && (since >= after || (since > 0 && now_us >= self.due_us))
+    }
+
+    /// Whether a command has been folded.
+    #[must_use]
+    pub fn knows(&self, key: (Id, u64)) -> bool {
+        self.commands.knows(key)
+    }
+}
+
+/// Where the snapshots of a partition stand.
+#[must_use]
+pub fn shelf_of(grid: Grid, source: Source) -> Source {
+    let partition = if source.topic == Topic::Social { grid.partitions() } else { source.partition };
+    Source { topic: Topic::Objects, partition }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::command::{Command, Deed};
+    use crate::codec::message::Scope;
+    use crate::limits::SECOND_US;
+    use crate::log::memory::{Memory, MemoryLog};
+    use crate::log::{Follow, Polled};
+    use crate::region::{Submit, World};
+    use crate::space::Pos;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    const GRID: Grid = Grid { w: 2, h: 1 };
+    const START_US: u64 = 1_700_000_000 * SECOND_US;
+
+    /// A log, its clock, and what is done with it.
+    struct Scene {
+        memory: Memory,
+        now_ms: Arc<AtomicI64>,
+        now_us: u64,
+    }
+
+    struct Gateway {
+        world: World,
+        log: MemoryLog,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let now_ms = Arc::new(AtomicI64::new((START_US / 1_000) as i64));
+            let at = now_ms.clone();
+            Scene { memory: Memory::new(1, move || at.load(Ordering::Relaxed)), now_ms, now_us: START_US }
+        }
+
+        fn gateway(&self, number: u32) -> Gateway {
+            Gateway { world: World::new(GRID, number), log: self.memory.open() }
+        }
+
+        /// Lets so many seconds pass on the gateways.
+        fn run(&mut self, gateways: &mut [&mut Gateway], seconds: u64) {
+            for _ in 0..seconds * 4 {
+                self.now_us += SECOND_US / 4;
+                self.now_ms.store((self.now_us / 1_000) as i64, Ordering::Relaxed);
+                for gateway in &mut *gateways {
+                    gateway.world.follow(0, &mut gateway.log, self.now_us);
+                    gateway.world.step(&mut gateway.log, self.now_us, &mut Vec::new());
+                }
+            }
+        }
+
+        /// Gives commands, a thousand a second.
+        fn give(&mut self, gateway: &mut Gateway, numbers: std::ops::Range<u64>) {
+            for n in numbers {
+                let of_world = n % 10 == 0;
+                let fields = vec![("n".into(), Some(n.to_string().into()))];
+                let deed = match n % 3 {
+                    0 if of_world => Deed::Environment { of_world, expect: None, fields },
+                    0 => Deed::Create { kind: "board".into(), yaw: 0, fields },
+                    _ => {
+                        let scope = if of_world { Scope::World } else { Scope::Nearby };
+                        Deed::Act { scope, name: "wave".into(), data: "".into() }
+                    }
+                };
+                let pos = Pos { x: (n as i32 % 5) * 1_000, y: 0, z: 0 };
+                let command = Command { session: n % 7 + 1, n, entity: 2, trusted: true, pos, from: pos, deed };
+                gateway.world.submit(Submit::Command(command), &mut gateway.log, self.now_us);
+                if n % 250 == 249 {
+                    self.run(&mut [gateway], 1);
+                }
+            }
+            self.run(&mut [gateway], 2);
+        }
+    }
+
+    impl Gateway {
+        fn stories(&self) -> Vec<(u64, u32, usize)> {
+            let of = |story: &Story| {
+                (story.commands.next(), snapshot::hash(&story.commands), story.commands.objects.iter().count())
+            };
+            self.world.stories().flatten().map(of).collect()
+        }
+    }
+
+    #[test]
+    fn who_starts_later_comes_to_the_same_state_by_a_snapshot_and_what_came_after() {
+        let mut scene = Scene::new();
+        let mut first = scene.gateway(1);
+        scene.run(&mut [&mut first], 1);
+        scene.give(&mut first, 0..2_500);
+        scene.run(&mut [&mut first], 20);
+        assert!(first.world.facts.trims.iter().any(|(source, _)| source.topic == Topic::Objects), "two are whole");
+        scene.give(&mut first, 2_500..2_600);
+        let mut second = scene.gateway(2);
+        scene.run(&mut [&mut second], 2);
+        assert_eq!(second.stories(), first.stories());
+        let [(next, ..), (social, ..)] = first.stories()[..] else { panic!("one partition and the world") };
+        assert_eq!((next, social), (2_340, 260));
+        // They have not read all of it.
+        let read = |gateway: &Gateway| {
+            let story = gateway.world.stories().next().flatten().expect("it follows partition 0");
+            story.reading.and_then(|reading| reading.span()).expect("it is read").0
+        };
+        assert_eq!(read(&first), 0);
+        assert!(read(&second) >= 2_000, "{}", read(&second));
+        // What was done before is known to have been done.
+        assert!(second.world.stories().flatten().any(|story| story.knows((2_599 % 7 + 1, 2_599))));
+    }
+
+    #[test]
+    fn a_quiet_partition_is_snapshot_after_a_while_and_once() {
+        let mut scene = Scene::new();
+        let mut gateway = scene.gateway(1);
+        scene.run(&mut [&mut gateway], 1);
+        scene.give(&mut gateway, 0..20);
+        let pieces = |scene: &Scene| {
+            let mut log = scene.memory.open();
+            let source = Source { topic: Topic::Objects, partition: 0 };
+            let mut out = Vec::new();
+            log.follow(Follow::From(source, 0));
+            log.poll(&mut out);
+            out.iter().filter(|polled| matches!(polled, Polled::Record { .. })).count()
+        };
+        scene.run(&mut [&mut gateway], 60);
+        assert_eq!(pieces(&scene), 0);
+        scene.run(&mut [&mut gateway], 600);
+        assert_eq!(pieces(&scene), 1);
+        scene.run(&mut [&mut gateway], 1_200);
+        assert_eq!(pieces(&scene), 1, "nothing has come since");
+    }
+
+    #[test]
+    fn gateways_that_come_to_other_states_notice() {
+        let mut scene = Scene::new();
+        let (mut first, mut second) = (scene.gateway(1), scene.gateway(2));
+        scene.run(&mut [&mut first, &mut second], 1);
+        // One of them has something that the log has not.
+        let story = &mut second.world.parts[0].as_mut().expect("followed").story;
+        story.commands.objects.arrive(&crate::codec::command::Object {
+            id: 9,
+            version: 1,
+            maker: 0,
+            kind: "ghost".into(),
+            pos: Pos::default(),
+            yaw: 0,
+            holder: None,
+            fields: crate::codec::command::Fields::new(),
+        });
+        scene.give(&mut first, 0..1_200);
+        scene.run(&mut [&mut first, &mut second], 3);
+        assert!(second.world.facts.diverged > 0, "it was told");
+        scene.run(&mut [&mut first, &mut second], 3);
+        assert_eq!(second.stories(), first.stories(), "it has begun anew");
+    }
+}

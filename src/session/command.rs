@@ -1,0 +1,188 @@
+//! What a client does and wishes: numbered, judged, handed to the log, and answered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Effect, Session};
+use crate::admit::Refusal;
+use crate::codec::command::{Aim, Changes, Command, Deed, Verdict};
+use crate::codec::message::{Ack, Act, Out, Scope, Set, Unknown, Wish};
+use crate::limits::{
+    ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX,
+    KIND_BYTES_MAX, OPEN_ACTS_MAX, REACH_M,
+};
+use crate::region::{Answer, Submit};
+use crate::space::{Pos, yaw_from_degrees};
+
+/// Commands of a session that have no answer yet.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    numbers: BTreeMap<u64, Sent>,
+    /// The highest number handed on.
+    highest: u64,
+}
+
+/// A command without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sent {
+    /// The message's name.
+    name: &'static str,
+    /// It was sent more than once.
+    again: bool,
+}
+
+impl Open {
+    /// Whether a number is one that may be used: not far above the lowest that has no answer, nor far below the highest.
+    fn admits(&self, n: u64) -> bool {
+        let lowest = self.numbers.first_key_value().map_or(n, |(lowest, _)| *lowest);
+        // The log takes a number far below others for one that has taken effect: it would be acknowledged without any.
+        self.highest.saturating_sub(n) < OPEN_ACTS_MAX && n.abs_diff(lowest) < OPEN_ACTS_MAX
+    }
+
+    fn sent(&mut self, n: u64, name: &'static str) {
+        let again = self.numbers.contains_key(&n);
+        self.numbers.insert(n, Sent { name, again });
+        self.highest = self.highest.max(n);
+    }
+}
+
+impl Session {
+    pub(super) fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
+        let judged = self.numbered(act.n, now_us).and_then(|()| {
+            if act.name.is_empty() || act.name.len() > ACT_NAME_BYTES_MAX || act.data.len() > ACT_DATA_BYTES_MAX {
+                return Err(Refusal::Length);
+            }
+            let time_us = self.clock.earlier(act.time, now_us).ok_or(Refusal::NotFinite)?;
+            let age_us = now_us.saturating_sub(time_us).min(ACT_AGE_MAX_US);
+            let pos = self.movement.reaches(act.pos, age_us, &self.world)?;
+            let deed = Deed::Act { scope: act.scope, name: act.name.as_str().into(), data: act.data.as_str().into() };
+            Ok((pos, pos, deed))
+        });
+        self.command(act.n, "act", judged, out);
+    }
+
+    pub(super) fn set(&mut self, set: &Set, now_us: u64, out: &mut Vec<Effect>) {
+        let judged = self.numbered(set.n, now_us).and_then(|()| self.wished(set));
+        self.command(set.n, "set", judged, out);
+    }
+
+    fn numbered(&mut self, n: u64, now_us: u64) -> Result<(), Refusal> {
+        if !self.gate.act(now_us) {
+            Err(Refusal::Rate)
+        } else if !self.open.admits(n) {
+            Err(Refusal::Window)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Where a wish is aimed, from where, and what it comes to. Whether the object is within reach is the fold's to say,
+    /// which knows where it is.
+    fn wished(&self, set: &Set) -> Result<(Pos, Pos, Deed), Refusal> {
+        let from = self.movement.pos().ok_or(Refusal::NoPlace)?;
+        let place = |metres: [f64; 3]| crate::admit::movement::place(metres, &self.world);
+        let near = |metres: [f64; 3]| {
+            let pos = place(metres)?;
+            if self.trusted || pos.distance_m(from) <= REACH_M { Ok(pos) } else { Err(Refusal::TooFar) }
+        };
+        let pos = place(set.pos)?;
+        let yaw = yaw_from_degrees(set.yaw).ok_or(Refusal::NotFinite)?;
+        let fields = changes(&set.fields)?;
+        let aim = || Ok(Aim { id: set.object.ok_or(Refusal::Lacks)?, expect: set.expect });
+        let deed = match set.wish {
+            Wish::Create => {
+                near(set.pos)?;
+                let kind = set.kind.as_deref().ok_or(Refusal::Lacks)?;
+                if kind.is_empty() || kind.len() > KIND_BYTES_MAX {
+                    return Err(Refusal::Length);
+                }
+                Deed::Create { kind: kind.into(), yaw, fields }
+            }
+            Wish::Change => {
+                let to = set.to.map(|to| Ok((near(to)?, yaw))).transpose()?;
+                Deed::Change { of: aim()?, to, fields }
+            }
+            Wish::Grab => Deed::Grab(aim()?),
+            Wish::Release => Deed::Release(aim()?, (near(set.to.ok_or(Refusal::Lacks)?)?, yaw)),
+            Wish::Remove => Deed::Remove(aim()?),
+            Wish::Environment if !self.trusted => return Err(Refusal::NotAllowed),
+            Wish::Environment => Deed::Environment {
+                of_world: match set.scope {
+                    Some(Scope::World) => true,
+                    Some(Scope::Region) | None => false,
+                    Some(Scope::Nearby) => return Err(Refusal::Lacks),
+                },
+                expect: set.expect,
+                fields,
+            },
+        };
+        Ok((pos, from, deed))
+    }
+
+    fn command(
+        &mut self,
+        n: u64,
+        name: &'static str,
+        judged: Result<(Pos, Pos, Deed), Refusal>,
+        out: &mut Vec<Effect>,
+    ) {
+        match judged {
+            Ok((pos, from, deed)) => {
+                self.open.sent(n, name);
+                let (session, entity, trusted) = (self.id, self.entity, self.trusted);
+                out.push(Effect::Submit(Submit::Command(Command { session, n, entity, trusted, pos, from, deed })));
+            }
+            // An open number is not refused: its first sending may yet take effect.
+            Err(_) if self.open.numbers.contains_key(&n) => self.send(&Out::Unknown(Unknown { n }), out),
+            Err(reason) => self.refuse(Some(n), name, reason, out),
+        }
+    }
+
+    /// A command could not be handed on.
+    pub(super) fn busy(&mut self, n: u64, out: &mut Vec<Effect>) {
+        match self.open.numbers.get(&n).copied() {
+            // Its first sending may yet take effect.
+            Some(Sent { again: true, .. }) => self.send(&Out::Unknown(Unknown { n }), out),
+            Some(Sent { name, .. }) => {
+                self.open.numbers.remove(&n);
+                self.refuse(Some(n), name, Refusal::Busy, out);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, n: u64, answer: Answer, out: &mut Vec<Effect>) {
+        let name = |sent: Option<Sent>| sent.map_or("act", |sent| sent.name);
+        match answer {
+            Answer::Folded(offset, verdict) => {
+                let sent = self.open.numbers.remove(&n);
+                match verdict {
+                    Verdict::Done(made) => {
+                        let (object, version) = made.unzip();
+                        self.send(&Out::Ack(Ack { n, offset, object, version }), out);
+                    }
+                    Verdict::Denied(denial) => self.refuse(Some(n), name(sent), Refusal::Denied(denial), out),
+                }
+            }
+            Answer::NotLogged => {
+                let sent = self.open.numbers.remove(&n);
+                self.refuse(Some(n), name(sent), Refusal::NotLogged, out);
+            }
+            Answer::Unknown => self.send(&Out::Unknown(Unknown { n }), out),
+        }
+    }
+}
+
+fn changes(fields: &BTreeMap<String, Option<String>>) -> Result<Changes, Refusal> {
+    let fits = |(name, text): (&String, &Option<String>)| {
+        let is_name = !name.is_empty() && name.len() <= FIELD_NAME_BYTES_MAX;
+        is_name && text.as_ref().is_none_or(|text| text.len() <= FIELD_BYTES_MAX)
+    };
+    if fields.len() > FIELDS_MAX || !fields.iter().all(fits) {
+        return Err(Refusal::Length);
+    }
+    let change = |(name, text): (&String, &Option<String>)| -> (Arc<str>, Option<Arc<str>>) {
+        (name.as_str().into(), text.as_deref().map(Into::into))
+    };
+    Ok(fields.iter().map(change).collect())
+}

@@ -1,0 +1,148 @@
+//! What the commands in the log come to, folded here once more in the order in which they entered; and rules that hold of
+//! objects whoever folds them: versions rise by one, an object is in one partition, in one pair of hands.
+
+use std::collections::BTreeMap;
+
+use nearcast::codec::command::{Command, Object, Verdict};
+use nearcast::codec::message::{Ack, Id, Refuse};
+use nearcast::codec::record::Record;
+use nearcast::log::{Source, Topic};
+use nearcast::region::World;
+use nearcast::region::commands::Commands;
+use nearcast::region::snapshot;
+use nearcast::space::{Grid, Pos};
+
+/// Partitions by the number of their stream: the world as a whole is behind all others.
+type Stream = u16;
+
+/// The commands of all partitions.
+pub struct Ledger {
+    grid: Grid,
+    stories: BTreeMap<Stream, Commands>,
+    /// What became of each command where it stood first.
+    verdicts: BTreeMap<(Id, u64), Verdict>,
+    /// Hashes of what the commands came to, by stream and offset.
+    hashes: BTreeMap<(Stream, u64), u32>,
+    /// By object, the newest version that any command made.
+    versions: BTreeMap<Id, u64>,
+    compared: u64,
+}
+
+impl Ledger {
+    /// Empty.
+    pub fn new(grid: Grid) -> Ledger {
+        let (stories, verdicts, hashes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Ledger { grid, stories, verdicts, hashes, versions: BTreeMap::new(), compared: 0 }
+    }
+
+    /// For the report.
+    pub fn counts(&self) -> String {
+        let objects: usize = self.stories.values().map(|story| story.objects.iter().count()).sum();
+        let denied = self.verdicts.values().filter(|verdict| matches!(verdict, Verdict::Denied(_))).count();
+        format!(
+            "{objects} objects, {} changes, {denied} denied, {} states compared",
+            self.versions.values().sum::<u64>(),
+            self.compared
+        )
+    }
+
+    /// The number of a stream.
+    pub fn stream(&self, source: Source) -> Stream {
+        if source.topic == Topic::Social { self.grid.partitions() } else { source.partition }
+    }
+
+    /// A record entered the log.
+    pub fn entered(&mut self, source: Source, offset: u64, record: &Record) -> Result<(), String> {
+        let stream = self.stream(source);
+        let grid = self.grid;
+        let story = self.stories.entry(stream).or_insert_with(|| Commands::new(grid, source.partition));
+        match record {
+            Record::Command(command) => {
+                let verdict = story.fold(offset, command);
+                self.judge(command, verdict)?;
+            }
+            Record::Arrive { object, .. } => {
+                if story.objects.arrive(object) {
+                    self.alone(object.id)?;
+                }
+            }
+            Record::Landed { object, version } => self.landed(stream, *object, *version)?,
+            Record::Motion(_) | Record::Beat | Record::Piece(_) | Record::Hash { .. } | Record::Gateway(_) => {}
+        }
+        let story = self.stories.get_mut(&stream).expect("just used");
+        story.read(offset);
+        self.hashes.insert((stream, story.next()), snapshot::hash(story));
+        Ok(())
+    }
+
+    fn judge(&mut self, command: &Command, verdict: Verdict) -> Result<(), String> {
+        let key = (command.session, command.n);
+        let first = command.session == 0 || self.verdicts.insert(key, verdict).is_none();
+        if let (true, Verdict::Done(Some((object, version)))) = (first, verdict)
+            && object != 0
+        {
+            let before = self.versions.insert(object, version).unwrap_or(0);
+            // To take what is in one's hands already changes nothing.
+            if version != before + 1 && version != before {
+                return Err(format!("object {object:x} goes from version {before} to {version} by {command:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn landed(&mut self, stream: Stream, object: Id, version: u64) -> Result<(), String> {
+        let elsewhere = |(other, story): (&Stream, &Commands)| *other != stream && story.objects.knows(object, version);
+        if !self.stories.iter().any(elsewhere) {
+            return Err(format!("object {object:x} is said to have landed and is nowhere"));
+        }
+        let story = self.stories.get_mut(&stream).expect("just used");
+        story.objects.landed(object, version);
+        Ok(())
+    }
+
+    /// Nowhere else is this object.
+    fn alone(&self, id: Id) -> Result<(), String> {
+        let places: Vec<Stream> = self
+            .stories
+            .iter()
+            .filter(|(_, story)| story.objects.get(id).is_some())
+            .map(|(stream, _)| *stream)
+            .collect();
+        if places.len() > 1 { Err(format!("object {id:x} is in partitions {places:?}")) } else { Ok(()) }
+    }
+
+    /// A client was told that a command took effect.
+    pub fn acknowledged(&self, key: (Id, u64), ack: &Ack) -> Result<(), String> {
+        let verdict = self.verdicts.get(&key).ok_or_else(|| format!("{key:x?} is acknowledged and not in the log"))?;
+        let told = Verdict::Done(ack.object.zip(ack.version));
+        if told == *verdict { Ok(()) } else { Err(format!("{key:x?} is told {told:?}, it came to {verdict:?}")) }
+    }
+
+    /// A client was told that a command has no effect.
+    pub fn refused(&self, key: (Id, u64), refuse: &Refuse) -> Result<(), String> {
+        match self.verdicts.get(&key) {
+            Some(verdict @ Verdict::Done(_)) => {
+                Err(format!("{key:x?} is refused ({}), it came to {verdict:?}", refuse.code))
+            }
+            Some(Verdict::Denied(_)) | None => Ok(()),
+        }
+    }
+
+    /// Objects around a place, as they are now.
+    pub fn near(&self, pos: Pos, reach_m: f64) -> Vec<Object> {
+        let all = self.stories.values().flat_map(|story| story.objects.iter());
+        all.filter(|object| object.pos.distance_m(pos) <= reach_m).map(|object| (**object).clone()).collect()
+    }
+
+    /// What a gateway has come to is what the log comes to.
+    pub fn compare(&mut self, world: &World) -> Result<(), String> {
+        for (stream, next, hash) in world.states() {
+            let Some(truth) = self.hashes.get(&(stream, next)) else { continue };
+            self.compared += 1;
+            if *truth != hash {
+                return Err(format!("after {next} records of stream {stream} a gateway has come to another state"));
+            }
+        }
+        Ok(())
+    }
+}
