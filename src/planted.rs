@@ -37,6 +37,12 @@ mod switch {
         SlotReused,
         /// Partition time follows append time without a clamp.
         StallRemovesAll,
+        /// A snapshot lacks which commands took effect.
+        ForgottenWindow,
+        /// A snapshot is older than the offset says that it is of.
+        OlderSnapshot,
+        /// A command sent again takes effect again.
+        DoneTwice,
     }
 
     thread_local! {

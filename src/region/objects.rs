@@ -146,6 +146,7 @@ impl Objects {
         yaw: u8,
         changes: &Changes,
     ) -> Result<(Id, u64), Denial> {
+        reaches(command, command.pos)?;
         let maker = command.session;
         if !command.trusted && self.made.get(&maker).is_some_and(|made| *made >= SESSION_OBJECTS_MAX) {
             return Err(Denial::TooMany);
@@ -167,6 +168,7 @@ impl Objects {
         changes: &Changes,
     ) -> Result<(Id, u64), Denial> {
         let before = self.aim(command, of)?;
+        to.map_or(Ok(()), |(pos, _)| reaches(command, pos))?;
         let is_other = |holder: Holder| holder.session != command.session && command.session != 0;
         if before.holder.is_some_and(is_other) && !command.trusted {
             return Err(Denial::Held);
@@ -198,6 +200,7 @@ impl Objects {
         if !before.holder.is_some_and(may) {
             return Err(Denial::NotHeld);
         }
+        reaches(command, pos)?;
         self.replace(&before, Object { version: before.version + 1, holder: None, pos, yaw, ..(*before).clone() })
     }
 
@@ -256,13 +259,10 @@ impl Objects {
         if of.expect.is_some_and(|version| version != object.version) {
             return Err(Denial::Version);
         }
-        let is_in_hands = object.holder.is_some_and(|holder| holder.session == command.session);
-        let reaches = object.pos.distance_m(command.from) <= REACH_M;
-        if reaches || is_in_hands || command.trusted || command.session == 0 {
-            Ok(object.clone())
-        } else {
-            Err(Denial::TooFar)
+        if object.holder.is_none_or(|holder| holder.session != command.session) {
+            reaches(command, object.pos)?;
         }
+        Ok(object.clone())
     }
 
     /// Puts an object in the place of what it was; where that is in another partition, it departs.
@@ -394,6 +394,12 @@ const ENVIRONMENT: u8 = 2;
 const DEPARTED: u8 = 3;
 const PASSED: u8 = 4;
 
+/// Whether a place is within reach of who gives a command.
+fn reaches(command: &Command, place: Pos) -> Result<(), Denial> {
+    let is_far = place.distance_m(command.from) > REACH_M;
+    if is_far && !command.trusted && command.session != 0 { Err(Denial::TooFar) } else { Ok(()) }
+}
+
 fn less(counts: &mut BTreeMap<Id, usize>, of: Id) {
     if let Some(count) = counts.get_mut(&of) {
         *count -= 1;
@@ -425,6 +431,10 @@ mod tests {
     fn command(session: Id, deed: Deed) -> Command {
         let (pos, from) = (Pos::default(), Pos::default());
         Command { session, n: 0, entity: session + 100, trusted: false, pos, from, deed }
+    }
+
+    fn server(session: Id, deed: Deed) -> Command {
+        Command { trusted: true, ..command(session, deed) }
     }
 
     fn create(fields: Changes) -> Deed {
@@ -496,7 +506,11 @@ mod tests {
         assert_eq!(objects.fold(2, &from(2, cm, Deed::Grab(at(LAMP, None)))), Verdict::Done(Some((LAMP, 2))));
         let to = (Pos { x: 9 * cm, y: 0, z: 0 }, 0);
         let release = from(2, 9 * cm, Deed::Release(at(LAMP, None), to));
+        let thrown = from(2, 8 * cm - 1, Deed::Release(at(LAMP, None), to));
+        assert_eq!(objects.fold(3, &thrown), Verdict::Denied(Denial::TooFar));
         assert_eq!(objects.fold(3, &release), Verdict::Done(Some((LAMP, 3))), "it was carried there");
+        let beside = Command { pos: Pos { x: cm + 1, y: 0, z: 0 }, ..command(4, create(Vec::new())) };
+        assert_eq!(objects.fold(4, &beside), Verdict::Denied(Denial::TooFar), "made elsewhere");
         let remove = Command { trusted: true, ..from(3, 0, Deed::Remove(at(LAMP, None))) };
         assert_eq!(objects.fold(4, &remove), Verdict::Done(Some((LAMP, 4))), "a game server reaches everything");
     }
@@ -557,7 +571,7 @@ mod tests {
         let (mut here, mut there) = (lamp(), Objects::new(GRID, 4));
         let to = (Pos { x: 60_000, y: 0, z: 0 }, 0);
         let away = Deed::Change { of: at(LAMP, None), to: Some(to), fields: Vec::new() };
-        assert_eq!(here.fold(1, &command(2, away)), Verdict::Done(Some((LAMP, 2))));
+        assert_eq!(here.fold(1, &server(2, away)), Verdict::Done(Some((LAMP, 2))));
         assert_eq!((here.iter().count(), here.departed().count()), (0, 1));
         check(&here);
         let departed = here.departed().next().expect("just left").clone();
@@ -577,9 +591,9 @@ mod tests {
     fn an_object_may_be_back_before_it_was_known_to_have_landed() {
         let (mut here, mut there) = (lamp(), Objects::new(GRID, 4));
         let go = |x| Deed::Change { of: at(LAMP, None), to: Some((Pos { x, y: 0, z: 0 }, 0)), fields: Vec::new() };
-        here.fold(1, &command(2, go(60_000)));
+        here.fold(1, &server(2, go(60_000)));
         there.arrive(&here.departed().next().expect("just left").object.clone());
-        there.fold(1, &Command { from: Pos { x: 60_000, y: 0, z: 0 }, ..command(2, go(0)) });
+        there.fold(1, &server(2, go(0)));
         assert!(here.arrive(&there.departed().next().expect("just left").object.clone()));
         assert_eq!((here.iter().count(), here.departed().count(), here.get(LAMP).map(|o| o.version)), (1, 0, Some(3)));
         here.landed(LAMP, 2);

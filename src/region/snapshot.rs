@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::commands::Commands;
+use super::commands::{Commands, WINDOW};
 use crate::codec::record::Piece;
 use crate::limits::{SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECES_MAX};
 use crate::space::Grid;
@@ -16,6 +16,9 @@ use crate::space::Grid;
 pub fn pieces(commands: &Commands) -> Vec<Vec<u8>> {
     let mut pieces = vec![Vec::new()];
     commands.write(|thing| {
+        if crate::planted!(ForgottenWindow) && thing[0] == WINDOW {
+            return;
+        }
         let last = pieces.last_mut().expect("at least one");
         if last.is_empty() || last.len() + thing.len() <= SNAPSHOT_PIECE_BYTES {
             last.extend_from_slice(thing);
@@ -137,7 +140,8 @@ impl Writing {
         let mut left = pieces(commands);
         left.reverse();
         let count = u16::try_from(left.len()).ok().filter(|count| *count <= SNAPSHOT_PIECES_MAX)?;
-        Some(Writing { offset: commands.next(), left, count })
+        let offset = commands.next() + u64::from(crate::planted!(OlderSnapshot));
+        Some(Writing { offset, left, count })
     }
 
     /// The next piece.

@@ -9,7 +9,7 @@ use crate::codec::command::{Aim, Changes, Command, Deed, Verdict};
 use crate::codec::message::{Ack, Act, Out, Scope, Set, Unknown, Wish};
 use crate::limits::{
     ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX,
-    KIND_BYTES_MAX, OPEN_ACTS_MAX, REACH_M,
+    KIND_BYTES_MAX, OPEN_ACTS_MAX,
 };
 use crate::region::{Answer, Submit};
 use crate::space::{Pos, yaw_from_degrees};
@@ -76,34 +76,28 @@ impl Session {
         }
     }
 
-    /// Where a wish is aimed, from where, and what it comes to. Whether the object is within reach is the fold's to say,
-    /// which knows where it is.
+    /// Where a wish is aimed, from where, and what it comes to. What is within reach is the fold's to say, which knows where
+    /// the object is; and a wish that is sent again from elsewhere must not be judged anew here, as its first sending may be
+    /// in the log.
     fn wished(&self, set: &Set) -> Result<(Pos, Pos, Deed), Refusal> {
         let from = self.movement.pos().ok_or(Refusal::NoPlace)?;
         let place = |metres: [f64; 3]| crate::admit::movement::place(metres, &self.world);
-        let near = |metres: [f64; 3]| {
-            let pos = place(metres)?;
-            if self.trusted || pos.distance_m(from) <= REACH_M { Ok(pos) } else { Err(Refusal::TooFar) }
-        };
         let pos = place(set.pos)?;
         let yaw = yaw_from_degrees(set.yaw).ok_or(Refusal::NotFinite)?;
         let fields = changes(&set.fields)?;
         let aim = || Ok(Aim { id: set.object.ok_or(Refusal::Lacks)?, expect: set.expect });
+        let to = set.to.map(|to| Ok((place(to)?, yaw))).transpose()?;
         let deed = match set.wish {
             Wish::Create => {
-                near(set.pos)?;
                 let kind = set.kind.as_deref().ok_or(Refusal::Lacks)?;
                 if kind.is_empty() || kind.len() > KIND_BYTES_MAX {
                     return Err(Refusal::Length);
                 }
                 Deed::Create { kind: kind.into(), yaw, fields }
             }
-            Wish::Change => {
-                let to = set.to.map(|to| Ok((near(to)?, yaw))).transpose()?;
-                Deed::Change { of: aim()?, to, fields }
-            }
+            Wish::Change => Deed::Change { of: aim()?, to, fields },
             Wish::Grab => Deed::Grab(aim()?),
-            Wish::Release => Deed::Release(aim()?, (near(set.to.ok_or(Refusal::Lacks)?)?, yaw)),
+            Wish::Release => Deed::Release(aim()?, to.ok_or(Refusal::Lacks)?),
             Wish::Remove => Deed::Remove(aim()?),
             Wish::Environment if !self.trusted => return Err(Refusal::NotAllowed),
             Wish::Environment => Deed::Environment {

@@ -449,11 +449,7 @@ impl Bot {
         };
         if let Some(object) = held {
             let to = Some(self.pos);
-            return if self.rng.one_in(3) {
-                Set { to, ..of(&object, Of::Release) }
-            } else {
-                of(&object, Of::Change)
-            };
+            return if self.rng.one_in(3) { Set { to, ..of(&object, Of::Release) } } else { of(&object, Of::Change) };
         }
         let Some(object) = near.get(self.rng.below(near.len().max(1) as u64) as usize) else { return set };
         let expect = self.rng.one_in(3).then_some(object.version);
@@ -474,9 +470,9 @@ impl Bot {
         }
     }
 
-    /// Actions without an answer.
-    pub fn open_acts(&self) -> usize {
-        self.conn.as_ref().map_or(0, |conn| conn.acts.len())
+    /// Commands without an answer.
+    pub fn open_acts(&self) -> Vec<&In> {
+        self.conn.iter().flat_map(|conn| conn.acts.values().map(|open| &open.said)).collect()
     }
 
     /// Where it is.

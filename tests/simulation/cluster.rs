@@ -416,8 +416,8 @@ impl Cluster {
 
     fn at_the_end(&mut self) {
         for bot in &self.bots {
-            if bot.open_acts() > 0 {
-                self.checker.fail(format!("bot {} still waits for {} answers", bot.number, bot.open_acts()));
+            if !bot.open_acts().is_empty() {
+                self.checker.fail(format!("bot {} still waits for an answer to {:?}", bot.number, bot.open_acts()));
             }
             let Some(conn) = bot.conn.as_ref().filter(|conn| !conn.mute) else { continue };
             let gateway = self.gateways[conn.gateway].as_ref().expect("else the connection is gone");

@@ -77,7 +77,14 @@ impl Ledger {
 
     fn judge(&mut self, command: &Command, verdict: Verdict) -> Result<(), String> {
         let key = (command.session, command.n);
-        let first = command.session == 0 || self.verdicts.insert(key, verdict).is_none();
+        let before = self.verdicts.get(&key).copied().filter(|_| command.session != 0);
+        if let Some(before) = before.filter(|before| verdict != *before && verdict != Verdict::Done(None)) {
+            return Err(format!("{key:x?} came to {before:?}, and sent again to {verdict:?}"));
+        }
+        let first = before.is_none();
+        if first {
+            self.verdicts.insert(key, verdict);
+        }
         if let (true, Verdict::Done(Some((object, version)))) = (first, verdict)
             && object != 0
         {

@@ -115,6 +115,9 @@ fn every_planted_bug_is_found() {
         Bug::Ghost,
         Bug::SlotReused,
         Bug::StallRemovesAll,
+        Bug::ForgottenWindow,
+        Bug::OlderSnapshot,
+        Bug::DoneTwice,
     ];
     for bug in bugs {
         let found = found(bug);
