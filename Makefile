@@ -1,6 +1,6 @@
 # Tasks of a developer. `make demo` runs the main job, `make test` passes every test; both install or name what they
 # lack. Recipes are short; what takes more is a script.
-.PHONY: help demo demo-kafka test test-all bench bench-peers bench-kafka counts profile peers kafka kafka-stop setup setup-test build lint clean
+.PHONY: help demo demo-kafka test test-all bench bench-peers bench-kafka counts counts-growth profile peers kafka kafka-stop setup setup-test build lint clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
@@ -25,7 +25,7 @@ test: ## Everything that CI runs
 test-all: ## The above, and what takes longer
 	deploy/test.sh all
 
-bench: build peers ## The figures of the README, peers included, medians of three runs; and on Kafka; a page with plots [RUNS=n ONLY=scenario]
+bench: build $(if $(filter-out peers%,$(ONLY)),,peers) ## The figures of the README, peers included, medians of three runs; and on Kafka; a page with plots [RUNS=n ONLY=scenario]
 	deploy/bench.sh $(ONLY)
 
 bench-peers: build peers ## nearcast, the floor and other servers side by side, as loadtest/README.md says [RUNS=n]
@@ -41,6 +41,10 @@ bench-kafka: build ## What a second gateway costs in age [RUNS=n]
 counts: ## Instructions of each step of a client-tick, against those checked in [STEPS="fold freeze" UPDATE_COUNTS=1]
 	deploy/setup.sh build counts
 	$(CARGO) bench --locked --workspace --bench counted -- $(STEPS)
+
+counts-growth: ## Instructions of a client-tick as the crowd grows from 100 to 5,000, some minutes [SCENARIOS="grow100 grow5000"]
+	deploy/setup.sh build counts
+	deploy/growth-counts.sh $(SCENARIOS)
 
 profile: build ## Where the CPU goes under the main load: flame graph and shares, in target/profile (needs perf)
 	$(CARGO) build --release --locked --workspace --example flames

@@ -1,7 +1,7 @@
 //! What a client costs as the crowd grows, at constant density and in one spot, but for sockets: the crowds of `grow100` to
 //! `grow5000` and of `spot100` to `spot3000` live through ticks, from the bytes of their moves to the frames of their states.
 //! `cargo bench --bench growth --workspace` takes two minutes. Sizes take turns, so that the machine's other load falls on
-//! all.
+//! all. With the name of a scenario and a number of ticks it plays that alone, for `make counts-growth`.
 
 mod pure;
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nearcast::codec::Payload;
 use nearcast::edge::framing::{self, Opcode};
-use nearcast::limits::{BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, READ_AHEAD_US, ROWS_MAX, ROWS_MIN, TICK_US};
+use nearcast::limits::{BUDGET_BYTES_PER_S, FOLD_AHEAD_US, READ_AHEAD_US, READ_EVERY_US, ROWS_MAX, ROWS_MIN, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::region::World;
 use nearcast::session::{Effect, Input, Note, Session};
@@ -35,7 +35,7 @@ const WARM_TICKS: u64 = 60;
 const TURN: usize = 10_000;
 const TURNS: usize = 8;
 /// Sockets are read so many times a tick, each time those of as many clients.
-const READINGS: u64 = TICK_US / FLUSH_US;
+const READINGS: u64 = TICK_US / READ_EVERY_US;
 
 /// One gateway without sockets.
 struct Gateway {
@@ -82,7 +82,7 @@ impl Gateway {
     /// What everybody says before the next tick, with when it is read, in that order.
     fn said(&self) -> Vec<(usize, u64, Payload)> {
         let reading = |reading: u64| {
-            let before_us = (READINGS - 1 - reading) * FLUSH_US + READ_AHEAD_US;
+            let before_us = (READINGS - 1 - reading) * READ_EVERY_US + READ_AHEAD_US;
             let now_us = (self.number + 1) * TICK_US - before_us;
             let speakers = (reading as usize..self.sessions.len()).step_by(READINGS as usize);
             speakers.map(move |i| {
@@ -151,6 +151,10 @@ impl Gateway {
 }
 
 fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    if let [scenario, ticks] = &words[..] {
+        return alone(scenario, ticks.parse().with_context(|| format!("{ticks:?} is no number of ticks"))?);
+    }
     println!(
         "µs per client-tick, medians of {TURNS} turns; ratios are of the same turn. ticks/s: of one core that did nothing else"
     );
@@ -158,6 +162,16 @@ fn main() -> Result<()> {
         println!("at most {rows_max} rows a state");
         compare(scenarios, rows_max)?;
     }
+    Ok(())
+}
+
+/// One crowd through so many ticks after it has settled, and nothing else: to be counted, see `deploy/growth-counts.sh`.
+fn alone(scenario: &str, ticks: u64) -> Result<()> {
+    let mut gateway = Gateway::open(&Scenario::named(scenario)?, ROWS_MAX)?;
+    for _ in 0..WARM_TICKS + ticks {
+        gateway.tick()?;
+    }
+    println!("{}", gateway.sessions.len());
     Ok(())
 }
 

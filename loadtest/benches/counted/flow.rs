@@ -10,8 +10,8 @@ use nearcast::codec::state::{Context, Delta, Known};
 use nearcast::codec::{Heard, Payload};
 use nearcast::edge::framing::{self, Bounds, Framing, Opcode};
 use nearcast::limits::{
-    BUDGET_BYTES_PER_S, FLUSH_US, FOLD_AHEAD_US, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, RADIUS_M, READ_AHEAD_US, ROWS_MAX,
-    STATE_BYTES_MAX, TICK_US,
+    BUDGET_BYTES_PER_S, FOLD_AHEAD_US, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, RADIUS_M, READ_AHEAD_US, READ_EVERY_US,
+    ROWS_MAX, STATE_BYTES_MAX, TICK_US,
 };
 use nearcast::log::memory::Memory;
 use nearcast::region::{Tick, World};
@@ -79,7 +79,7 @@ const SPOT_M: f64 = 20.0;
 /// So many of the crowd have a view: enough for a mean, few enough to be quick.
 const VIEWERS: usize = 8;
 /// Sockets are read so many times a tick, each time those of as many clients.
-const TURNS: u64 = TICK_US / FLUSH_US;
+const TURNS: u64 = TICK_US / READ_EVERY_US;
 const BOUNDS: Bounds = Bounds { bytes: MESSAGE_BYTES_MAX, fragments: FRAGMENTS_MAX };
 const MASK: [u8; 4] = [0x3a, 0xc5, 0x71, 0x0e];
 
@@ -148,7 +148,7 @@ struct Told {
 /// Recorded people, who stand close together, as bytes: text would take long to read under valgrind.
 pub fn said(size: &Size) -> Result<Vec<u8>> {
     let crowd = Crowd::one_spot(&Scene::plaza(), size.near + 1, SPOT_M)?;
-    let step_ms = FLUSH_US as f64 / 1e3;
+    let step_ms = READ_EVERY_US as f64 / 1e3;
     let tick = |tick: u64| -> Vec<[f64; 4]> {
         let at_ms = |i: usize| (tick * TURNS + turn_of(i)) as f64 * step_ms;
         let said = crowd.agents.iter().enumerate().map(|(i, agent)| agent.at(at_ms(i)));
@@ -187,7 +187,7 @@ pub fn run(step: &str, size: &Size, said: &Said) -> Result<u64> {
         count.warm = number > START_US / TICK_US + warm_ticks;
         let tick_us = number * TICK_US;
         for turn in 0..TURNS {
-            let now_us = tick_us - TICK_US + (turn + 1) * FLUSH_US - READ_AHEAD_US;
+            let now_us = tick_us - TICK_US + (turn + 1) * READ_EVERY_US - READ_AHEAD_US;
             let speakers = (0..crowd).filter(|i| turn_of(*i) == turn);
             let frames = speakers.map(|i| (i, frame_of_client(&say(said[i], clients[i].seen, now_us)))).collect();
             hear(frames, &mut clients, now_us, &mut effects, &mut count);

@@ -226,6 +226,7 @@ impl Trial {
             let began = Instant::now();
             while began.elapsed() < lasts {
                 let (sheet, is_void) = self.window(scenario.seconds, &mut each_second).await?;
+                println!("{}", course(sheets.len() + 1, &sheet));
                 sheets.push(sheet);
                 void += usize::from(is_void);
             }
@@ -259,6 +260,13 @@ impl Drop for Trial {
         // Before the gateways end, so that they have nobody to wait for.
         self.swarm.close();
     }
+}
+
+/// One of many windows in a line: what the allocator holds, and how old what clients see is.
+fn course(window: usize, sheet: &Sheet) -> String {
+    let of = |name: &str| sheet.get(name).unwrap_or(f64::NAN);
+    let [rss, p50, p99] = ["rss_per_client_kib", "age_p50_ms", "age_p99_ms"].map(of);
+    format!("  window {window:>3}: {rss:.3} KiB a client, ages {p50:.1} ms (p50) and {p99:.1} ms (p99)")
 }
 
 /// Several windows as one sheet: the last, what went wrong in any of them, and how the last third of them stands to the first,

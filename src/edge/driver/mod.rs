@@ -29,7 +29,7 @@ use super::pace::Pace;
 use super::world::{Hall, Mail};
 use crate::codec::Encoding;
 use crate::codec::message::Id;
-use crate::limits::{FLUSH_US, HELLO_WITHIN_US, MILLI_US, READ_AHEAD_US, READ_BYTES_MAX};
+use crate::limits::{HELLO_WITHIN_US, MILLI_US, READ_AHEAD_US, READ_BYTES_MAX, READ_EVERY_US};
 use crate::metrics::{self, Hop};
 use crate::region::{Submit, Tick};
 use crate::session::rest::Rest;
@@ -42,7 +42,7 @@ const CARE_US: u64 = 250 * MILLI_US;
 /// So many views are computed before their sockets are written.
 const BATCH: usize = 64;
 /// So many commands are done in one turn of the loop. A turn may have a whole tick's work in it: if each command took
-/// one, those who join a crowd would wait for seconds. 64 joins take less than the 5 ms between two readings.
+/// one, those who join a crowd would wait for seconds. 64 joins take less than the 10 ms between two readings.
 const COMMANDS_A_TURN: usize = 64;
 
 /// Makes a driver: how it is reached, and what runs on its thread.
@@ -406,9 +406,9 @@ impl Driver {
     }
 }
 
-/// Reads are [`READ_AHEAD_US`] before the world's next step, so that a tick shows what came until just before.
+/// Reads are [`READ_AHEAD_US`] before a multiple of [`READ_EVERY_US`], so that a tick shows what came until just before.
 fn next_read_us(now_us: u64) -> u64 {
-    ((now_us + READ_AHEAD_US) / FLUSH_US + 1) * FLUSH_US - READ_AHEAD_US
+    ((now_us + READ_AHEAD_US) / READ_EVERY_US + 1) * READ_EVERY_US - READ_AHEAD_US
 }
 
 #[cfg(test)]
