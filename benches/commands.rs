@@ -78,12 +78,12 @@ fn main() {
         let hashed = median(|| timed(|| hash(&commands)));
         let pieces = || {
             let mut writing = Writing::of(&commands).expect("not too many");
-            std::iter::from_fn(move || writing.next()).collect::<Vec<_>>()
+            std::iter::from_fn(move || writing.piece()).collect::<Vec<_>>()
         };
         let (written, count) = (pieces(), pieces().len());
         let piece = median(|| {
             let mut writing = Writing::of(&commands).expect("not too many");
-            timed(|| writing.next())
+            timed(|| writing.piece())
         });
         let back = median(|| {
             timed(|| {

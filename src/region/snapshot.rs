@@ -146,7 +146,7 @@ impl Writing {
 
     /// The next piece.
     #[must_use]
-    pub fn next(&mut self) -> Option<Piece> {
+    pub fn piece(&mut self) -> Option<Piece> {
         let raw = self.left.pop()?;
         let index = self.count - 1 - self.left.len() as u16;
         let bytes = lz4_flex::compress_prepend_size(&raw).into();
@@ -180,7 +180,7 @@ mod tests {
 
     fn all(commands: &Commands) -> Vec<Piece> {
         let mut writing = Writing::of(commands).expect("not too many");
-        std::iter::from_fn(|| writing.next()).collect()
+        std::iter::from_fn(|| writing.piece()).collect()
     }
 
     #[test]

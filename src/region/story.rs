@@ -229,7 +229,7 @@ impl Story {
         let Some(writing) = &mut self.writing else { return false };
         // Somebody else was faster.
         let is_old = self.snapshots.newest().is_some_and(|newest| newest >= writing.offset);
-        match writing.next().filter(|_| !is_old) {
+        match writing.piece().filter(|_| !is_old) {
             Some(piece) => {
                 log.publish(self.shelf, record::encode(stamp, &Record::Piece(piece)));
             }
