@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::message::{Id, Scope};
 use super::reader::{Malformed, Reader, put_short, put_varint};
 use crate::limits::{
-    ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, KIND_BYTES_MAX,
+    ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, KIND_BYTES_MAX, REACH_M,
+    REGION_OBJECT_BYTES_MAX, REGION_OBJECTS_MAX, SESSION_OBJECTS_MAX,
 };
 use crate::space::Pos;
 
@@ -128,6 +129,34 @@ pub struct Environment {
     pub version: u64,
     /// What it is like.
     pub fields: Fields,
+}
+
+/// What decides over commands beside the commands. It stands in the log itself, so that all gateways go by the same from the
+/// same record on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The higher counts; that which comes with the gateway, without any record, is 0.
+    pub revision: u32,
+    /// Objects in one partition that one session has made, and that it holds; not of game servers.
+    pub session_objects: u16,
+    /// Objects of one region.
+    pub region_objects: u16,
+    /// Bytes of the objects of one region.
+    pub region_bytes: u32,
+    /// How far an avatar reaches, cm.
+    pub reach_cm: u16,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            revision: 0,
+            session_objects: SESSION_OBJECTS_MAX as u16,
+            region_objects: REGION_OBJECTS_MAX as u16,
+            region_bytes: REGION_OBJECT_BYTES_MAX as u32,
+            reach_cm: (REACH_M * 100.0) as u16,
+        }
+    }
 }
 
 /// What became of a command when it was folded. A function of the log, so the same everywhere and for ever.
@@ -441,6 +470,32 @@ pub fn fields(reader: &mut Reader<'_>) -> Result<Fields, Malformed> {
         fields.insert(name, text(reader, FIELD_BYTES_MAX, "field")?);
     }
     Ok(fields)
+}
+
+// --- rules ------------------------------------------------------------------------------------------------------------
+
+/// Appends rules.
+pub fn put_rules(out: &mut Vec<u8>, rules: &Rules) {
+    let Rules { revision, session_objects, region_objects, region_bytes, reach_cm } = rules;
+    out.extend_from_slice(&revision.to_le_bytes());
+    out.extend_from_slice(&session_objects.to_le_bytes());
+    out.extend_from_slice(&region_objects.to_le_bytes());
+    out.extend_from_slice(&region_bytes.to_le_bytes());
+    out.extend_from_slice(&reach_cm.to_le_bytes());
+}
+
+/// Reads rules.
+///
+/// # Errors
+/// When the bytes are none.
+pub fn rules(reader: &mut Reader<'_>) -> Result<Rules, Malformed> {
+    Ok(Rules {
+        revision: reader.u32()?,
+        session_objects: reader.u16()?,
+        region_objects: reader.u16()?,
+        region_bytes: reader.u32()?,
+        reach_cm: reader.u16()?,
+    })
 }
 
 // --- verdicts, for snapshots ------------------------------------------------------------------------------------------

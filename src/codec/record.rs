@@ -10,7 +10,7 @@
 //!          · deed (see `command`)
 //! arrive:  from u16 · object       landed: object u64 · version varint
 //! piece:   offset varint · index u16 · count u16 · compressed, until the end
-//! hash:    offset varint · u32
+//! hash:    offset varint · u32      rules: revision u32 · u16 · u16 · u32 · u16
 //! gateway: name short              beat: nothing
 //! ```
 
@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::command::{Command, Object, command, object, pos, put_command, put_object, put_pos};
+use super::command::{
+    Command, Object, Rules, command, object, pos, put_command, put_object, put_pos, put_rules, rules,
+};
 use super::message::{AppState, Id};
 use super::reader::{Malformed, Reader, put_short, put_varint};
 use crate::limits::{APP_STATE_BYTES_MAX, PROFILE_BYTES_MAX};
@@ -38,6 +40,7 @@ const KIND_ARRIVE: u8 = 6;
 const KIND_LANDED: u8 = 7;
 const KIND_PIECE: u8 = 8;
 const KIND_HASH: u8 = 9;
+const KIND_RULES: u8 = 10;
 
 const KEYFRAME: u8 = 1;
 const HANDOVER: u8 = 2;
@@ -129,6 +132,8 @@ pub enum Record {
         /// At which version it left.
         version: u64,
     },
+    /// What decides over the commands that follow.
+    Rules(Rules),
     /// A piece of a snapshot.
     Piece(Piece),
     /// What a partition's commands have come to, so that gateways notice when they differ.
@@ -201,6 +206,11 @@ pub fn encode(stamp: Stamp, record: &Record) -> Bytes {
             out.extend_from_slice(bytes);
             seal(out)
         }
+        Record::Rules(rules) => {
+            let mut out = begin(stamp, KIND_RULES);
+            put_rules(&mut out, rules);
+            seal(out)
+        }
         Record::Hash { offset, hash } => {
             let mut out = begin(stamp, KIND_HASH);
             put_varint(&mut out, *offset);
@@ -250,6 +260,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Stamp, Record), Foreign> {
             let bytes = Bytes::copy_from_slice(reader.take(reader.left())?);
             Record::Piece(Piece { offset, index, count, bytes })
         }
+        (RECORD_VERSION, KIND_RULES) => Record::Rules(rules(&mut reader)?),
         (RECORD_VERSION, KIND_HASH) => Record::Hash { offset: reader.varint()?, hash: reader.u32()? },
         (RECORD_VERSION, KIND_GATEWAY) => Record::Gateway(reader.short_str(255, "gateway name")?.to_owned()),
         (version, kind) => return Err(Foreign::Unknown { version, kind }),
@@ -424,6 +435,7 @@ mod tests {
             },
             Record::Landed { object: 1 << 50, version: 300 },
             Record::Hash { offset: 300, hash: 0xdead_beef },
+            Record::Rules(Rules { revision: 7, ..Rules::default() }),
             Record::Piece(Piece { offset: 300, index: 1, count: 2, bytes: Bytes::from_static(b"compressed") }),
         ]
     }
@@ -467,7 +479,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sealed_nonsense_never_panics(kind in 0_u8..11, body in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn sealed_nonsense_never_panics(kind in 0_u8..12, body in prop::collection::vec(any::<u8>(), 0..120)) {
             let mut out = begin(STAMP, kind);
             out.extend_from_slice(&body);
             let _ = decode(&seal(out));

@@ -9,14 +9,12 @@ use std::sync::Arc;
 
 use super::fold::Map;
 use crate::codec::command::{
-    Aim, Changes, Command, Deed, Denial, Environment, Fields, Holder, Object, Verdict, fields, object, put_fields,
-    put_object,
+    Aim, Changes, Command, Deed, Denial, Environment, Fields, Holder, Object, Rules, Verdict, fields, object,
+    put_fields, put_object, put_rules, rules,
 };
 use crate::codec::message::Id;
 use crate::codec::reader::{Malformed, Reader, put_varint};
-use crate::limits::{
-    FIELDS_MAX, PASSED_MAX, REACH_M, REGION_OBJECT_BYTES_MAX, REGION_OBJECTS_MAX, SESSION_OBJECTS_MAX,
-};
+use crate::limits::{FIELDS_MAX, PASSED_MAX};
 use crate::space::{Grid, Pos, Region};
 
 /// Bits of an object's id that name the partition where it was made.
@@ -50,6 +48,7 @@ struct Room {
 pub struct Objects {
     grid: Grid,
     partition: u16,
+    rules: Rules,
     objects: BTreeMap<Id, Arc<Object>>,
     environments: BTreeMap<Region, Arc<Environment>>,
     departed: BTreeMap<Id, Departed>,
@@ -70,6 +69,7 @@ impl Objects {
         Objects {
             grid,
             partition,
+            rules: Rules::default(),
             objects: BTreeMap::new(),
             environments: BTreeMap::new(),
             departed: BTreeMap::new(),
@@ -100,6 +100,19 @@ impl Objects {
     /// Objects that have left and have not landed yet.
     pub fn departed(&self) -> impl Iterator<Item = &Departed> {
         self.departed.values()
+    }
+
+    /// What decides over commands, as of the last record.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// Others decide from here on, unless they are older than those that do.
+    pub fn rule(&mut self, rules: Rules) {
+        if rules.revision > self.rules.revision {
+            self.rules = rules;
+        }
     }
 
     /// Changes with every change.
@@ -146,9 +159,9 @@ impl Objects {
         yaw: u8,
         changes: &Changes,
     ) -> Result<(Id, u64), Denial> {
-        reaches(command, command.pos)?;
+        self.reaches(command, command.pos)?;
         let maker = command.session;
-        if !command.trusted && self.made.get(&maker).is_some_and(|made| *made >= SESSION_OBJECTS_MAX) {
+        if !command.trusted && self.made.get(&maker).is_some_and(|made| *made >= self.session_objects()) {
             return Err(Denial::TooMany);
         }
         let mut fields = Fields::new();
@@ -168,7 +181,7 @@ impl Objects {
         changes: &Changes,
     ) -> Result<(Id, u64), Denial> {
         let before = self.aim(command, of)?;
-        to.map_or(Ok(()), |(pos, _)| reaches(command, pos))?;
+        to.map_or(Ok(()), |(pos, _)| self.reaches(command, pos))?;
         let is_other = |holder: Holder| holder.session != command.session && command.session != 0;
         if before.holder.is_some_and(is_other) && !command.trusted {
             return Err(Denial::Held);
@@ -187,7 +200,7 @@ impl Objects {
             Some(_) => return Err(Denial::Held),
             None => {}
         }
-        if !command.trusted && self.held.get(&command.session).is_some_and(|held| *held >= SESSION_OBJECTS_MAX) {
+        if !command.trusted && self.held.get(&command.session).is_some_and(|held| *held >= self.session_objects()) {
             return Err(Denial::TooMany);
         }
         let holder = Some(Holder { session: command.session, entity: command.entity });
@@ -200,7 +213,7 @@ impl Objects {
         if !before.holder.is_some_and(may) {
             return Err(Denial::NotHeld);
         }
-        reaches(command, pos)?;
+        self.reaches(command, pos)?;
         self.replace(&before, Object { version: before.version + 1, holder: None, pos, yaw, ..(*before).clone() })
     }
 
@@ -260,9 +273,20 @@ impl Objects {
             return Err(Denial::Version);
         }
         if object.holder.is_none_or(|holder| holder.session != command.session) {
-            reaches(command, object.pos)?;
+            self.reaches(command, object.pos)?;
         }
         Ok(object.clone())
+    }
+
+    /// Whether a place is within reach of who gives a command.
+    fn reaches(&self, command: &Command, place: Pos) -> Result<(), Denial> {
+        let reach2_cm = u64::from(self.rules.reach_cm).pow(2);
+        let is_far = place.distance2(command.from) > reach2_cm;
+        if is_far && !command.trusted && command.session != 0 { Err(Denial::TooFar) } else { Ok(()) }
+    }
+
+    fn session_objects(&self) -> usize {
+        usize::from(self.rules.session_objects)
     }
 
     /// Puts an object in the place of what it was; where that is in another partition, it departs.
@@ -291,7 +315,8 @@ impl Objects {
             }
             (room.objects, room.bytes) = (room.objects - 1, room.bytes - before.size());
         }
-        let fits = room.objects < REGION_OBJECTS_MAX && room.bytes + object.size() <= REGION_OBJECT_BYTES_MAX;
+        let fits = room.objects < usize::from(self.rules.region_objects)
+            && room.bytes + object.size() <= self.rules.region_bytes as usize;
         if fits { Ok(()) } else { Err(Denial::RegionFull) }
     }
 
@@ -335,6 +360,9 @@ impl Objects {
             body(&mut out);
             piece(&out);
         };
+        if self.rules.revision > 0 {
+            each(RULES, &|out| put_rules(out, &self.rules));
+        }
         self.objects.values().for_each(|object| each(OBJECT, &|out| put_object(out, object)));
         for (region, environment) in &self.environments {
             each(ENVIRONMENT, &|out| {
@@ -378,6 +406,7 @@ impl Objects {
                 let (to, object) = (reader.u16()?, Arc::new(object(reader)?));
                 self.departed.insert(object.id, Departed { object, to });
             }
+            RULES => self.rules = rules(reader)?,
             PASSED => {
                 let (id, version) = (reader.u64()?, reader.varint()?);
                 self.pass(id, version);
@@ -393,12 +422,7 @@ const OBJECT: u8 = 1;
 const ENVIRONMENT: u8 = 2;
 const DEPARTED: u8 = 3;
 const PASSED: u8 = 4;
-
-/// Whether a place is within reach of who gives a command.
-fn reaches(command: &Command, place: Pos) -> Result<(), Denial> {
-    let is_far = place.distance_m(command.from) > REACH_M;
-    if is_far && !command.trusted && command.session != 0 { Err(Denial::TooFar) } else { Ok(()) }
-}
+const RULES: u8 = 5;
 
 fn less(counts: &mut BTreeMap<Id, usize>, of: Id) {
     if let Some(count) = counts.get_mut(&of) {
@@ -423,6 +447,7 @@ fn apply(fields: &mut Fields, changes: &Changes) -> Result<(), Denial> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{REACH_M, REGION_OBJECT_BYTES_MAX, SESSION_OBJECTS_MAX};
     use proptest::prelude::*;
 
     const GRID: Grid = Grid { w: 4, h: 4 };
@@ -563,6 +588,21 @@ mod tests {
         assert!(matches!(objects.fold(offset + 1, &server(other)), Verdict::Done(_)));
         let more = Deed::Change { of: at(LAMP, None), to: None, fields: vec![text("one-more", "y")] };
         assert_eq!(objects.fold(offset + 2, &server(more)), Verdict::Denied(Denial::Fields));
+        check(&objects);
+    }
+
+    #[test]
+    fn rules_decide_from_their_record_on_and_the_higher_revision_stays() {
+        let mut objects = lamp();
+        let two = Rules { revision: 2, session_objects: 2, reach_cm: 100, ..Rules::default() };
+        objects.rule(two);
+        objects.rule(Rules { revision: 1, ..Rules::default() });
+        objects.rule(Rules { revision: 2, ..Rules::default() });
+        assert_eq!(objects.rules(), two);
+        assert!(matches!(objects.fold(1, &command(1, create(Vec::new()))), Verdict::Done(_)));
+        assert_eq!(objects.fold(2, &command(1, create(Vec::new()))), Verdict::Denied(Denial::TooMany));
+        let far = Command { from: Pos { x: 101, y: 0, z: 0 }, ..command(2, Deed::Grab(at(LAMP, None))) };
+        assert_eq!(objects.fold(3, &far), Verdict::Denied(Denial::TooFar));
         check(&objects);
     }
 

@@ -98,7 +98,7 @@ impl World {
                     self.answers.push(Answered { session: command.session, n: command.n, answer });
                 }
             }
-            (Ok((_, Record::Arrive { .. } | Record::Landed { .. })), _) => {}
+            (Ok((_, Record::Arrive { .. } | Record::Landed { .. } | Record::Rules(_))), _) => {}
             (Ok(_) | Err(_), _) => self.facts.foreign += 1,
         }
     }

@@ -5,12 +5,23 @@ use super::commands::Commands;
 use super::fold::Map;
 use super::reading::{From, Reading};
 use super::snapshot::{self, Snapshots, Writing};
-use crate::codec::command::Verdict;
+use crate::codec::command::{Rules, Verdict};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Piece, Record, Stamp};
 use crate::limits::{HASH_EVERY, HASHES_MAX, SNAPSHOT_US};
 use crate::log::{Bounds, Log, Source, Topic};
 use crate::space::Grid;
+
+/// What a gateway does for the commands of all partitions.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeper {
+    /// Its number.
+    pub gateway: u32,
+    /// A snapshot is due after so many commands.
+    pub snapshot_after: u64,
+    /// The rules that it was told; written where the log has none as new.
+    pub rules: Rules,
+}
 
 /// The commands of one partition.
 pub struct Story {
@@ -27,6 +38,10 @@ pub struct Story {
     /// What they have come to.
     pub commands: Commands,
     writing: Option<Writing>,
+    /// The offset that the last one begun here is of.
+    written: u64,
+    /// The revision of the rules that were written here last.
+    ruled: u32,
     /// When the next snapshot is due, if there was a command since the last.
     due_us: u64,
     jitter_us: u64,
@@ -82,6 +97,8 @@ impl Story {
             reading: None,
             commands: Commands::new(grid, source.partition),
             writing: None,
+            written: 0,
+            ruled: 0,
             due_us: now_us + SNAPSHOT_US + jitter_us,
             jitter_us,
             hashes: Hashes::default(),
@@ -172,6 +189,10 @@ impl Story {
                 commands.objects.landed(*object, *version);
                 None
             }
+            Some(Record::Rules(rules)) => {
+                commands.objects.rule(*rules);
+                None
+            }
             Some(Record::Motion(_) | Record::Beat | Record::Piece(_) | Record::Hash { .. } | Record::Gateway(_))
             | None => None,
         };
@@ -206,9 +227,9 @@ impl Story {
         *self = Story::start(self.grid, self.source, self.jitter_us, log, now_us);
     }
 
-    /// Asks again what was not answered, and writes what is due of a snapshot, after so many commands: one piece. True if the state was in doubt,
-    /// and is read anew.
-    pub fn upkeep(&mut self, gateway: u32, after: u64, log: &mut impl Log, now_us: u64) -> bool {
+    /// Asks again what was not answered, and writes what is due: rules, a hash, one piece of a snapshot. True if the state was
+    /// in doubt, and is read anew.
+    pub fn upkeep(&mut self, keeper: &Keeper, log: &mut impl Log, now_us: u64) -> bool {
         if self.differs {
             self.restart(log, now_us);
             return true;
@@ -218,13 +239,19 @@ impl Story {
             reading.ask_again(log, now_us);
         }
         self.begin(log, now_us);
-        let stamp = Stamp { gateway, published_us: now_us };
+        let stamp = Stamp { gateway: keeper.gateway, published_us: now_us };
+        let rules = keeper.rules;
+        if self.commands.is_read() && rules.revision > self.commands.objects.rules().revision.max(self.ruled) {
+            self.ruled = rules.revision;
+            log.publish(self.source, record::encode(stamp, &Record::Rules(rules)));
+        }
         if let Some((offset, hash)) = self.hash_due.take().filter(|_| self.commands.is_read()) {
             log.publish(self.shelf, record::encode(stamp, &Record::Hash { offset, hash }));
         }
-        if self.writing.is_none() && self.is_due(after, now_us) {
+        if self.writing.is_none() && self.is_due(keeper.snapshot_after, now_us) {
             self.due_us = now_us + SNAPSHOT_US + self.jitter_us;
             self.writing = Writing::of(&self.commands);
+            self.written = self.commands.next();
         }
         let Some(writing) = &mut self.writing else { return false };
         // Somebody else was faster.
@@ -245,8 +272,11 @@ impl Story {
     }
 
     fn is_due(&self, after: u64, now_us: u64) -> bool {
-        let since = self.commands.next().saturating_sub(self.snapshots());
-        self.commands.is_read() && (since >= after || (since > 0 && now_us >= self.due_us))
+        let next = self.commands.next();
+        let since = next.saturating_sub(self.snapshots());
+        // What was written may not have come back yet; should it never come, time makes it due again.
+        let is_much = next.saturating_sub(self.snapshots().max(self.written)) >= after;
+        self.commands.is_read() && (is_much || (since > 0 && now_us >= self.due_us))
     }
 
     /// Whether a command has been folded.
@@ -392,6 +422,24 @@ mod tests {
         assert_eq!(pieces(&scene), 1);
         scene.run(&mut [&mut gateway], 1_200);
         assert_eq!(pieces(&scene), 1, "nothing has come since");
+    }
+
+    #[test]
+    fn rules_come_into_the_log_once() {
+        let mut scene = Scene::new();
+        let (mut first, mut second) = (scene.gateway(1), scene.gateway(2));
+        for gateway in [&mut first, &mut second] {
+            gateway.world.keeper.rules = Rules { revision: 3, session_objects: 2, ..Rules::default() };
+        }
+        scene.run(&mut [&mut first], 2);
+        scene.run(&mut [&mut first, &mut second], 2);
+        for gateway in [&first, &second] {
+            assert!(gateway.world.stories().flatten().all(|story| story.commands.objects.rules().session_objects == 2));
+            assert!(gateway.stories().iter().all(|(next, ..)| *next == 1), "{:?}", gateway.stories());
+        }
+        second.world.keeper.rules = Rules { revision: 2, ..Rules::default() };
+        scene.run(&mut [&mut first, &mut second], 2);
+        assert!(second.stories().iter().all(|(next, ..)| *next == 1), "older rules are not written");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl World {
         self.weeks.keys().for_each(|source| log.offset_at(*source, week_ago_ms as i64));
         self.peers.forget_silent(now_us);
         if let Some(social) = &mut self.social {
-            self.facts.diverged += u64::from(social.upkeep(self.gateway, self.snapshot_after, log, now_us));
+            self.facts.diverged += u64::from(social.upkeep(&self.keeper, log, now_us));
         }
         for partition in 0..self.grid.partitions() {
             self.upkeep_part(partition, log, now_us);
@@ -59,7 +59,7 @@ impl World {
         self.facts.expired += part.fold.expire(|id| owned.contains_key(&id), &mut self.handles) as u64;
         self.facts.leavers_forgotten += std::mem::take(&mut part.fold.forgotten);
         part.motion.ask_again(log, now_us);
-        self.facts.diverged += u64::from(part.story.upkeep(self.gateway, self.snapshot_after, log, now_us));
+        self.facts.diverged += u64::from(part.story.upkeep(&self.keeper, log, now_us));
         let jitter_us = jitter(u64::from(self.gateway), u64::from(partition), now_us) % BEAT_JITTER_US;
         let quiet_us = now_us.saturating_sub(part.heard_us.max(part.beat_us));
         if part.motion.is_following() && quiet_us >= BEAT_US + jitter_us {

@@ -14,10 +14,10 @@ use super::owned::Owned;
 use super::peers::Peers;
 use super::pending::Pending;
 use super::reading::Reading;
-use super::story::Story;
+use super::story::{Keeper, Story};
 use super::submit::{Answered, Facts, Submit};
 use super::upkeep::UPKEEP_US;
-use crate::codec::command::Command;
+use crate::codec::command::{Command, Rules};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record, Sample, Stamp};
 use crate::limits::{FLUSH_US, OWNED_MAX, SNAPSHOT_COMMANDS};
@@ -44,8 +44,8 @@ pub struct World {
     pub(super) parts: Vec<Option<Part>>,
     /// Commands of which a snapshot is whole, up to these offsets: they go when they are a week old.
     pub(super) weeks: Map<Source, u64>,
-    /// A partition's snapshot is due after so many commands.
-    pub snapshot_after: u64,
+    /// What it does for the commands of its partitions.
+    pub keeper: Keeper,
     /// World-wide commands, from the first step on.
     pub(super) social: Option<Story>,
     pub(super) handles: Handles,
@@ -112,7 +112,7 @@ impl World {
             gateway,
             parts: std::iter::repeat_with(|| None).take(partitions).collect(),
             weeks: Map::default(),
-            snapshot_after: SNAPSHOT_COMMANDS,
+            keeper: Keeper { gateway, snapshot_after: SNAPSHOT_COMMANDS, rules: Rules::default() },
             social: None,
             handles: Handles::default(),
             owned: Map::default(),

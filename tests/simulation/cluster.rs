@@ -227,7 +227,7 @@ impl Cluster {
                     gateway.number = Some(offset as u32);
                     let mut world = World::new(self.settings.grid, offset as u32);
                     // So that those who start read snapshots, and not all that there ever was.
-                    world.snapshot_after = SNAPSHOT_AFTER;
+                    world.keeper.snapshot_after = SNAPSHOT_AFTER;
                     gateway.world = Some(world);
                 }
             }

@@ -67,6 +67,7 @@ impl Ledger {
                 }
             }
             Record::Landed { object, version } => self.landed(stream, *object, *version)?,
+            Record::Rules(rules) => story.objects.rule(*rules),
             Record::Motion(_) | Record::Beat | Record::Piece(_) | Record::Hash { .. } | Record::Gateway(_) => {}
         }
         let story = self.stories.get_mut(&stream).expect("just used");
