@@ -23,6 +23,7 @@ use super::line::{Command, Line, Newcomer};
 use super::world::Hall;
 use crate::codec::Encoding;
 use crate::limits::CONNECTIONS_MAX;
+use crate::log::Health;
 use crate::metrics;
 
 /// How keys are read: the example of RFC 6455, 4.1, has bits behind its last byte, and clients copy it.
@@ -56,11 +57,16 @@ impl Shared {
         }
     }
 
-    /// Whether sessions can open.
+    /// Whether all worlds' logs take what is written; else how the first of the others is.
+    pub fn health(&self) -> Health {
+        self.halls.iter().map(|hall| hall.health()).find(|health| *health != Health::Well).unwrap_or_default()
+    }
+
+    /// Whether sessions can open: that is written to the log.
     pub fn is_ready(&self) -> bool {
-        let open = !self.halls.is_empty()
-            && self.halls.iter().all(|hall| hall.open.load(Ordering::Acquire) && !hall.ids.is_used_up());
-        open && !self.draining.load(Ordering::Acquire)
+        let is_open = |hall: &Arc<Hall>| hall.open.load(Ordering::Acquire) && !hall.ids.is_used_up();
+        let open = !self.halls.is_empty() && self.halls.iter().all(is_open);
+        open && self.health() == Health::Well && !self.draining.load(Ordering::Acquire)
     }
 }
 
@@ -90,12 +96,17 @@ pub fn admin(shared: Arc<Shared>) -> Router {
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.is_ready() {
-        "ready\n".into_response()
-    } else if shared.draining.load(Ordering::Acquire) {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the log to number this gateway\n").into_response()
+        return "ready\n".into_response();
     }
+    if shared.draining.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    let why = match shared.health() {
+        Health::Well => "waiting for the log to number this gateway\n",
+        Health::Full => "the log is full: it goes on by itself when there is room\n",
+        Health::Down => "the log cannot be written to: where a sync has failed, start the gateway again\n",
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 /// A file of the page; it may load only from this gateway.
@@ -126,7 +137,7 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
     };
     if !shared.is_ready() {
         metrics::turned_away("not_ready");
-        return busy("this gateway is starting or going\n");
+        return busy("this gateway is starting or going, or its log takes nothing\n");
     }
     let Some(place) = Place::take(&shared) else {
         metrics::turned_away("full");
