@@ -71,7 +71,7 @@ pub const UNREADABLE_MAX: u32 = 3;
 pub const OPEN_ACTS_MAX: u64 = 32;
 /// The highest number of an action: JavaScript holds it exactly. Refused beyond (`window`).
 pub const NUMBER_MAX: u64 = (1 << 53) - 1;
-/// A message that has begun must be whole this soon; else 4005. The largest, on a link of 3.3 KB/s; what drips more slowly
+/// A message that has begun must be whole this soon; else 4006. The largest, on a link of 3.3 KB/s; what drips more slowly
 /// only holds memory.
 pub const MESSAGE_WITHIN_US: u64 = 5 * SECOND_US;
 /// A `hello` must come this soon after the upgrade; else 4102.
@@ -150,9 +150,9 @@ pub const HANDOVERS_MAX: usize = 4;
 pub const LEAVER_US: u64 = 500 * MILLI_US;
 /// A new partition is read from this long before its last record.
 pub const READ_BACK_US: u64 = 8 * SECOND_US;
-/// The events of a new partition are read from this long before its last one, so that what a session may still send again is
-/// known to have taken effect: an action without an answer is remembered for two minutes.
-pub const EVENTS_READ_BACK_US: u64 = 600 * SECOND_US;
+/// The commands of a new partition are read from this long before the last one, also where a snapshot has them, so that a
+/// session that goes on can be told what it missed.
+pub const EVENTS_READ_BACK_US: u64 = RESUME_US + LIVE_US + LIVE_JITTER_US + 26 * SECOND_US;
 /// A new partition is complete when this much partition time has been folded (more than one keyframe).
 pub const COMPLETE_US: u64 = 6 * SECOND_US;
 /// Motion is retained this long; so are tombstones.
@@ -243,6 +243,36 @@ pub const DISK_READ_BYTES: usize = 1024 * 1024;
 pub const DISK_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.
 pub const POLL_RECORDS_MAX: usize = 4_096;
+
+// --- sessions: see `region/sessions.rs` -----------------------------------------------------------------------------
+
+/// W: who has lost their socket may go on as the same session for this long. A train through a tunnel, a gateway that is
+/// started again.
+pub const RESUME_US: u64 = 120 * SECOND_US;
+/// A gateway says of all sessions it holds that they live, this often: where it dies without a word, [`RESUME_US`] counts
+/// from the last time, so that a session may go on for as much longer.
+pub const LIVE_US: u64 = 30 * SECOND_US;
+/// And up to so much later: jitter, so that the partitions' turns fall apart, and what waits for the next upkeep.
+pub const LIVE_JITTER_US: u64 = 4 * SECOND_US;
+/// One record of `direct` advances the partition's time by at most this, a little more than the longest pause between two
+/// where somebody lives: a log that was cut off for an hour, or a gateway that was down, ends nobody's session.
+pub const DIRECT_STEP_MAX_US: u64 = LIVE_US + LIVE_JITTER_US + 2 * SECOND_US;
+/// `direct` is read from so long before its last record on: all that may still be resumed has been heard of since.
+pub const DIRECT_READ_BACK_US: u64 = RESUME_US + LIVE_US + LIVE_JITTER_US + 26 * SECOND_US;
+/// Sessions remembered of one partition of `direct`: those of seven full gateways in all eight. The one lost longest is
+/// forgotten first, and counted: its token opens nothing.
+pub const SESSIONS_MAX: usize = 16_384;
+/// Signs of life in one record, 120 KB.
+pub const SIGNS_MAX: usize = 4_096;
+/// An opening that the log has not answered by then: the client is told to come back.
+pub const OPEN_WITHIN_US: u64 = 10 * SECOND_US;
+/// A resume token, bytes of text; ours have 71.
+pub const RESUME_TOKEN_BYTES_MAX: usize = 128;
+/// Streams that a client may name in `hello.resume.cursors`. Beyond it the hello is refused (`length`): a viewer sees four
+/// partitions at most, and what it left behind earlier it cannot miss.
+pub const RESUME_CURSORS_MAX: usize = 64;
+/// Up to where a client has been told of a partition's events is said this often at most, where that has changed.
+pub const CURSOR_US: u64 = 5 * SECOND_US;
 
 // --- log on Kafka ---------------------------------------------------------------------------------------------------
 
@@ -439,7 +469,6 @@ pub const DRAIN_WITHIN_S: u64 = 15;
 const _: () =
     assert!(RADIUS_MAX_M * HYSTERESIS + ORIGIN_DRIFT_M < 327.0, "rows are 16-bit centimetres around the origin");
 const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
-const _: () = assert!(EVENTS_READ_BACK_US > REMEMBERED_US, "what may be sent again must be read back");
 const _: () = assert!(TICK_US.is_multiple_of(READ_EVERY_US), "a tick shows what came until just before");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
 const _: () = assert!(FLOW_LATE_US + FLOW_PING_US < FLOW_SLACK_US, "the queue that is left on a slow link shows");

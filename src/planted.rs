@@ -53,6 +53,8 @@ mod switch {
         FullIsAcknowledged,
         /// It cleans a record out that is wanted.
         CleanedTooMuch,
+        /// A session goes on where it was when another opening has won.
+        BothLive,
     }
 
     thread_local! {

@@ -62,6 +62,12 @@ impl Movement {
         self.last.map(|(pos, _)| pos)
     }
 
+    /// Goes on from where the avatar was, at a time on the gateway's clock: a resumed session jumps no further than walking
+    /// would have brought it.
+    pub fn resume(&mut self, pos: Pos, at_us: u64) {
+        *self = Movement { last: Some((pos, at_us)), allowance_m: 0.0, region: Region::of(pos) };
+    }
+
     /// Judges a step, which is taken by [`Movement::go`]. The first may lead anywhere within bounds.
     ///
     /// The way allowed grows with the gateway's time by 1.5 × speed and is kept for half a second, or for as long as
@@ -223,6 +229,19 @@ mod tests {
         assert_eq!(judge(&movement, 19.0), Ok(true), "15 m/s × 1.3 s");
         assert_eq!(judge(&movement, 20.0), Ok(false));
         assert_eq!(judge(&movement, 1e9), Err(Refusal::OutOfBounds));
+    }
+
+    #[test]
+    fn who_comes_back_may_be_where_walking_would_have_brought_them_and_no_further() {
+        let world = WorldSettings::plaza();
+        let resumed = || {
+            let mut movement = Movement::default();
+            movement.resume(Pos::default(), SECOND_US);
+            movement
+        };
+        let judge = |x| resumed().judge([x, 0.0, 0.0], &world, 3 * SECOND_US).expect("a place").too_fast;
+        assert!(judge(31.0), "15 m/s x 2 s");
+        assert!(!judge(29.0));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! somebody sees is followed and what nobody sees is dropped, and a quiet partition is told that time passes.
 
 use super::fold::Fold;
+use super::polled::story;
 use super::reading::{From, Reading};
 use super::story::Story;
 use super::world::{Part, World};
@@ -23,6 +24,7 @@ impl World {
         for entity in over {
             self.leave(entity, log, now_us);
         }
+        self.upkeep_sessions(log, now_us);
         for i in 0..self.owned.len() {
             let (&entity, owned) = self.owned.get_index_mut(i).expect("below the length");
             if owned.keyframe_due(now_us) {
@@ -34,7 +36,11 @@ impl World {
         }
         self.pending.overdue(now_us, &mut self.answers);
         let week_ago_ms = now_us.saturating_sub(EVENTS_RETENTION_US) / MILLI_US;
-        self.weeks.keys().for_each(|source| log.offset_at(*source, week_ago_ms as i64));
+        let (parts, social) = (&mut self.parts, &mut self.social);
+        // Not while the same is asked for another time: answers do not say for which.
+        let follows = |source: &Source| story(parts, social, *source).is_some_and(|story| story.is_following());
+        let asked: Vec<Source> = self.weeks.keys().copied().filter(follows).collect();
+        asked.into_iter().for_each(|source| log.offset_at(source, week_ago_ms as i64));
         self.peers.forget_silent(now_us);
         if let Some(social) = &mut self.social {
             self.facts.diverged += u64::from(social.upkeep(&self.keeper, log, now_us));
@@ -108,7 +114,7 @@ impl World {
 }
 
 /// The same inputs give the same number (SplitMix64, Steele et al. 2014): spreads beats without a random source.
-fn jitter(a: u64, b: u64, c: u64) -> u64 {
+pub(super) fn jitter(a: u64, b: u64, c: u64) -> u64 {
     let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.rotate_left(32) ^ (c / SECOND_US);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -183,7 +183,7 @@ async fn a_message_that_begins_must_end() {
             tokio::time::sleep(Duration::from_micros(MESSAGE_WITHIN_US * 8 / 100)).await;
             client.wire(b"\x89\x80\0\0\0\0", true).await;
         }
-        assert_eq!(client.bye().await.code, 4005, "{begun:x?}");
+        assert_eq!(client.bye().await.code, 4006, "{begun:x?}");
         let took = since.elapsed();
         assert!(took >= Duration::from_micros(MESSAGE_WITHIN_US * 9 / 10), "{begun:x?}: {took:?}");
     }

@@ -90,6 +90,7 @@ impl Room {
     pub fn join(&mut self, encoding: Encoding) -> usize {
         let who = self.connect(encoding);
         self.say(who, &In::Hello(Hello { world: "plaza".into(), ..Hello::default() }));
+        self.step();
         assert!(matches!(self.people[who].heard[..], [Out::Welcome(_)]), "{:?}", self.people[who].heard);
         self.people[who].heard.clear();
         who
@@ -153,6 +154,24 @@ impl Room {
         }
     }
 
+    /// The world steps, without a tick, until nobody waits to be welcomed.
+    pub fn step(&mut self) {
+        for _ in 0..4 {
+            self.world.step(&mut self.log, self.now_us, &mut self.answers);
+            self.deliver();
+        }
+    }
+
+    /// Sessions get what the world has for them.
+    fn deliver(&mut self) {
+        for answered in std::mem::take(&mut self.answers) {
+            self.input(((answered.to - 1) / 2) as usize, Input::Answered(answered.n, answered.answer));
+        }
+        for (to, letter) in self.world.letters() {
+            self.input(((to - 1) / 2) as usize, Input::Letter(&letter));
+        }
+    }
+
     /// Turns the clock by so many ticks.
     pub fn ticks(&mut self, n: u64) {
         let first = self.now_us / TICK_US + 1;
@@ -160,10 +179,7 @@ impl Room {
             while self.now_us < number * TICK_US {
                 self.now_us += FLUSH_US;
                 self.world.step(&mut self.log, self.now_us, &mut self.answers);
-                for answered in std::mem::take(&mut self.answers) {
-                    let who = ((answered.session - 1) / 2) as usize;
-                    self.input(who, Input::Answered(answered.n, answered.answer));
-                }
+                self.deliver();
             }
             let tick = self.world.freeze(number, self.now_us);
             (0..self.people.len()).for_each(|who| self.input(who, Input::Tick(&tick, ROWS_MAX)));
@@ -246,6 +262,6 @@ fn check(submit: &Submit, settings: &WorldSettings, now_us: u64) {
         }
         Submit::Profile { profile, .. } => assert!(is_clean(profile, Kind::Line, PROFILE_BYTES_MAX), "{submit:?}"),
         Submit::Radius { radius_m, .. } => assert!(radius_m.is_finite(), "{submit:?}"),
-        Submit::Gone { .. } | Submit::Leave { .. } => {}
+        Submit::Gone { .. } | Submit::Leave { .. } | Submit::Abandon { .. } | Submit::Confirm { .. } => {}
     }
 }

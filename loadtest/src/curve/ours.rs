@@ -73,13 +73,13 @@ impl Ours {
     /// A world that everybody of a film has joined, and a client for each viewer.
     #[must_use]
     pub fn new(film: &Film, settings: Settings) -> Ours {
-        let mut log = Memory::new(1, || 0).open();
+        let log = Memory::new(1, || 0).open();
         let mut world = World::new(WorldSettings::plaza().grid, 1);
         let radius_m = film.radius_m / settings.unit_cm;
         for person in 0..film.people() {
             let (entity, profile) = (entity(person), format!("bot {person:012}").into());
             let session = entity + film.people() as Id;
-            world.submit(Submit::Open { session, entity, profile, radius_m }, &mut log, now_us(0));
+            world.adopt(session, entity, profile, radius_m);
         }
         let client = |_: &usize| {
             let mut view = View::new(settings.encoding);
