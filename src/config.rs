@@ -13,7 +13,7 @@ use crate::limits::{
     RADIUS_MIN_M, RATE_MAX, REFUSED_MOVES_OF_S, SERVER_TOKEN_BYTES_MIN, TOKEN_BYTES_MAX, WORLD_NAME_BYTES_MAX,
     WORLD_REACH_M,
 };
-use crate::settings::{Limits, Role, Rules, Secret, WorldSettings};
+use crate::settings::{Enforcement, Limits, Role, Secret, WorldSettings};
 use crate::space::Grid;
 
 /// The environment variable with the secret of game servers. No flag: everybody on a machine can read those.
@@ -119,7 +119,7 @@ struct WorldFile {
     min: Option<[f64; 3]>,
     max: Option<[f64; 3]>,
     speed: Option<f64>,
-    movement: Option<Rules>,
+    movement: Option<Enforcement>,
     refused_moves: Option<u32>,
     radius: Option<f64>,
     budget: Option<u32>,
@@ -413,7 +413,7 @@ mod tests {
             [world.server_limits]\nopen_acts = 500\n[[world]]\nname = 'b'";
         let config = Config::merge(&Flags::default(), toml).expect("right");
         let [a, b] = &config.worlds[..] else { panic!("two worlds") };
-        assert_eq!((a.movement, a.refused_moves), (Rules::Shadow, 3));
+        assert_eq!((a.movement, a.refused_moves), (Enforcement::Shadow, 3));
         assert_eq!(a.limits, Limits { acts_per_s: 9, ..Limits::PLAYER });
         assert_eq!(a.server_limits, Limits { open_acts: 500, ..Limits::SERVER });
         assert_eq!((&b.limits, &b.server_limits), (&Limits::PLAYER, &Limits::SERVER));

@@ -23,7 +23,7 @@ pub struct WorldSettings {
     /// Highest speed, m/s.
     pub speed: f64,
     /// What becomes of players who break the rules of movement.
-    pub movement: Rules,
+    pub movement: Enforcement,
     /// Seconds of the last minute in which a move was too fast that end a session; 1 to 60.
     pub refused_moves: u32,
     /// Radius of interest of a client that asks for none, metres.
@@ -49,7 +49,7 @@ impl WorldSettings {
             min: [-2_048.0, -64.0, -2_048.0],
             max: [2_048.0, 448.0, 2_048.0],
             speed: 10.0,
-            movement: Rules::Enforce,
+            movement: Enforcement::Enforce,
             refused_moves: REFUSED_MOVES_MAX,
             radius: RADIUS_M,
             budget: BUDGET_BYTES_PER_S,
@@ -87,10 +87,10 @@ impl WorldSettings {
 
     /// What becomes of somebody who breaks the rules of movement. Game servers move what they like: they make the rules.
     #[must_use]
-    pub fn rules_of(&self, role: Role) -> Rules {
+    pub fn enforcement_of(&self, role: Role) -> Enforcement {
         match role {
             Role::Player => self.movement,
-            Role::Server => Rules::Off,
+            Role::Server => Enforcement::Off,
         }
     }
 }
@@ -109,7 +109,7 @@ pub enum Role {
 /// such rule: what follows relies on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Rules {
+pub enum Enforcement {
     /// It is refused.
     #[default]
     Enforce,

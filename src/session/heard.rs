@@ -13,7 +13,11 @@ use crate::codec::message::{In, Move, Out, Ping, Pong, Refuse, Report, View as V
 use crate::limits::{FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US};
 use crate::region::Submit;
 use crate::region::owned::Place;
+<<<<<<< ours
 use crate::settings::Rules;
+=======
+use crate::settings::{Enforcement, Role};
+>>>>>>> theirs
 use crate::space::yaw_from_degrees;
 
 impl Session {
@@ -140,10 +144,10 @@ impl Session {
 
     /// A rule of movement is broken: an error where it is enforced, counted where it is in shadow.
     pub(super) fn broken(&self, rule: Rule, refusal: Refusal, out: &mut Vec<Effect>) -> Result<(), Refusal> {
-        match self.world.rules_of(self.role) {
-            Rules::Enforce => return Err(refusal),
-            Rules::Shadow => out.push(Effect::Note(Note::Shadowed(rule))),
-            Rules::Off => {}
+        match self.world.enforcement_of(self.role) {
+            Enforcement::Enforce => return Err(refusal),
+            Enforcement::Shadow => out.push(Effect::Note(Note::Shadowed(rule))),
+            Enforcement::Off => {}
         }
         Ok(())
     }

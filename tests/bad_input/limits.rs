@@ -12,7 +12,7 @@ use nearcast::limits::{
     SPEED_TOLERANCE, TEXT_CHARS_MAX, TICK_US, TOKEN_BYTES_MAX, UNREADABLE_MAX,
 };
 use nearcast::session::{Input, Note};
-use nearcast::settings::{Limits, Role, Rules, Secret, WorldSettings};
+use nearcast::settings::{Enforcement, Limits, Role, Secret, WorldSettings};
 
 use super::room::Room;
 
@@ -260,7 +260,7 @@ fn deadlines_pass_at_nine_tenths() {
 
 /// Walks for ten seconds at so many tenths of what is allowed, and acts ahead of where it is by as much. What was refused
 /// and what was counted.
-fn walk(movement: Rules, role: Role, tenths: u32) -> (Vec<String>, Vec<Rule>) {
+fn walk(movement: Enforcement, role: Role, tenths: u32) -> (Vec<String>, Vec<Rule>) {
     let world = WorldSettings { movement, ..settings() };
     let limit = world.speed * SPEED_TOLERANCE * f64::from(tenths) / 10.0;
     let mut room = join(world, role);
@@ -278,32 +278,32 @@ fn walk(movement: Rules, role: Role, tenths: u32) -> (Vec<String>, Vec<Rule>) {
 
 #[test]
 fn the_speed_is_enforced_counted_or_free() {
-    for movement in [Rules::Enforce, Rules::Shadow, Rules::Off] {
+    for movement in [Enforcement::Enforce, Enforcement::Shadow, Enforcement::Off] {
         for role in [Role::Player, Role::Server] {
             assert_eq!(walk(movement, role, 9), (vec![], vec![]), "{movement:?}, {role:?} at nine tenths");
         }
         assert_eq!(walk(movement, Role::Server, 110), (vec![], vec![]), "a game server has no rule");
     }
-    let (refused, counted) = walk(Rules::Enforce, Role::Player, 11);
+    let (refused, counted) = walk(Enforcement::Enforce, Role::Player, 11);
     assert!(!refused.is_empty() && refused.iter().all(|code| code == "speed"), "{refused:?}");
     assert!(counted.is_empty());
-    let (refused, counted) = walk(Rules::Shadow, Role::Player, 11);
+    let (refused, counted) = walk(Enforcement::Shadow, Role::Player, 11);
     assert!(
         refused.is_empty() && !counted.is_empty() && counted.iter().all(|rule| *rule == Rule::Speed),
         "{counted:?}"
     );
-    assert_eq!(walk(Rules::Off, Role::Player, 11), (vec![], vec![]));
+    assert_eq!(walk(Enforcement::Off, Role::Player, 11), (vec![], vec![]));
 }
 
 #[test]
 fn an_action_is_done_where_its_avatar_could_be() {
     for (movement, role, tenths, refused, counted) in [
-        (Rules::Enforce, Role::Player, 9, 0, 0),
-        (Rules::Enforce, Role::Player, 11, 1, 0),
-        (Rules::Shadow, Role::Player, 9, 0, 0),
-        (Rules::Shadow, Role::Player, 11, 0, 1),
-        (Rules::Off, Role::Player, 11, 0, 0),
-        (Rules::Enforce, Role::Server, 11, 0, 0),
+        (Enforcement::Enforce, Role::Player, 9, 0, 0),
+        (Enforcement::Enforce, Role::Player, 11, 1, 0),
+        (Enforcement::Shadow, Role::Player, 9, 0, 0),
+        (Enforcement::Shadow, Role::Player, 11, 0, 1),
+        (Enforcement::Off, Role::Player, 11, 0, 0),
+        (Enforcement::Enforce, Role::Server, 11, 0, 0),
     ] {
         let world = WorldSettings { movement, ..settings() };
         let reach_m = world.speed * SPEED_TOLERANCE * 0.3 * f64::from(tenths) / 10.0;
@@ -320,12 +320,12 @@ fn an_action_is_done_where_its_avatar_could_be() {
 #[test]
 fn too_fast_in_ten_seconds_of_a_minute() {
     for (movement, role, seconds, closed, speed, strikes) in [
-        (Rules::Enforce, Role::Player, 9, None, 0, 0),
-        (Rules::Enforce, Role::Player, 11, Some(Close::Moves), 0, 0),
-        (Rules::Shadow, Role::Player, 9, None, 9, 0),
-        (Rules::Shadow, Role::Player, 11, None, 11, 1),
-        (Rules::Off, Role::Player, 11, None, 0, 0),
-        (Rules::Enforce, Role::Server, 11, None, 0, 0),
+        (Enforcement::Enforce, Role::Player, 9, None, 0, 0),
+        (Enforcement::Enforce, Role::Player, 11, Some(Close::Moves), 0, 0),
+        (Enforcement::Shadow, Role::Player, 9, None, 9, 0),
+        (Enforcement::Shadow, Role::Player, 11, None, 11, 1),
+        (Enforcement::Off, Role::Player, 11, None, 0, 0),
+        (Enforcement::Enforce, Role::Server, 11, None, 0, 0),
     ] {
         let mut room = join(WorldSettings { movement, ..settings() }, role);
         room.walk(ANN, 0.0, 0.0);
@@ -342,7 +342,7 @@ fn too_fast_in_ten_seconds_of_a_minute() {
 
 #[test]
 fn bounds_hold_for_everybody() {
-    for movement in [Rules::Enforce, Rules::Shadow, Rules::Off] {
+    for movement in [Enforcement::Enforce, Enforcement::Shadow, Enforcement::Off] {
         for role in [Role::Player, Role::Server] {
             let mut room = join(WorldSettings { movement, ..settings() }, role);
             for (x, refused) in [(2_048.0 * 0.9, 0), (2_048.0 * 1.1, 1), (f64::NAN, 2), (f64::INFINITY, 3)] {
