@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
+use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Serialize};
 
 /// A number of an entity or session; below 2^53, so that JavaScript holds it exactly.
@@ -94,7 +95,7 @@ pub struct Reserved {}
 /// First message of a client.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hello {
-    /// Proof of identity; not looked at yet. At most 4 KiB.
+    /// The secret of a game server, for one; else not looked at yet. At most 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Name of the world to enter.
@@ -134,13 +135,14 @@ pub struct Move {
 /// Something done that others are told of.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Act {
-    /// The client's number for it, rising. A resend carries the same number, time and place.
+    /// The client's number for it, rising, below 2^53. A resend carries the same number, time and place.
     pub n: u64,
     /// Who is told.
+    #[serde(deserialize_with = "by_name")]
     pub scope: Scope,
     /// What was done; the application's word, 1 to 32 bytes.
     pub name: String,
-    /// More about it; at most 2,000 bytes.
+    /// More about it; at most 500 characters and 2,000 bytes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub data: String,
     /// The client's clock when it was done, ms.
@@ -155,6 +157,7 @@ pub struct Set {
     /// The client's number for it, rising; the same count as in `act`. A resend is the same in everything.
     pub n: u64,
     /// What is to be done.
+    #[serde(deserialize_with = "by_name")]
     pub wish: Wish,
     /// The object; not with `create` and `environment`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -177,7 +180,7 @@ pub struct Set {
     /// Where the object is, as the client was told last; where a new one is to be; or where the environment is meant.
     pub pos: [f64; 3],
     /// Of an environment: of the place's region, or of the world.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "by_name_if_any")]
     pub scope: Option<Scope>,
 }
 
@@ -197,6 +200,19 @@ pub enum Wish {
     Remove,
     /// What a region or the world is like; game servers only.
     Environment,
+}
+
+/// Reads what has a name by its name only: MessagePack's reader takes its place in the list of all as well, which is another
+/// one when something is added.
+fn by_name<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(deserializer)?.into_deserializer())
+}
+
+/// The same of what may be left out.
+fn by_name_if_any<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    Option::<String>::deserialize(deserializer)?.map(|name| T::deserialize(name.into_deserializer())).transpose()
 }
 
 /// Who is told of an action.

@@ -1,10 +1,11 @@
 //! Messages as JSON text or MessagePack, chosen by WebSocket subprotocol; both are maps with the same names.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
-use serde::Deserialize as _;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize as _, Deserializer};
 
 use super::message::{In, Out};
 use super::quick;
@@ -108,13 +109,16 @@ impl Encoding {
         }
         let error = match self {
             Encoding::Json => match serde_json::from_slice(bytes) {
-                Ok(message) => return Ok(message),
+                Ok(message) if is_map_in_json(bytes) => return Ok(message),
+                Ok(_) => NO_MAP.to_owned(),
                 Err(e) => e.to_string(),
             },
-            Encoding::MessagePack => match from_msgpack(bytes) {
-                Ok(message) => return Ok(message),
-                Err(e) => e,
-            },
+            Encoding::MessagePack => {
+                match from_msgpack(bytes).and_then(|message| from_msgpack(bytes).map(|Shape| message)) {
+                    Ok(message) => return Ok(message),
+                    Err(e) => e,
+                }
+            }
         };
         Err(match self.name_of(bytes) {
             Some(name) if !In::NAMES.contains(&name.as_str()) => Unreadable::UnknownType(name),
@@ -188,6 +192,71 @@ pub enum Heard {
     State(Delta),
     /// Anything else.
     Other(Out),
+}
+
+const NO_MAP: &str = "the fields are no map";
+
+/// Whether the fields of a message, which has been read, are a map: serde takes a list of them in their order as well. Its
+/// first colon is that behind its name.
+fn is_map_in_json(bytes: &[u8]) -> bool {
+    let behind = bytes.iter().skip_while(|byte| **byte != b':').skip(1);
+    behind.copied().find(|byte| !byte.is_ascii_whitespace()) == Some(b'{')
+}
+
+/// What all messages have in common: a map of a name and a map of names. serde takes lists for maps as well, and in
+/// MessagePack numbers for names.
+struct Shape;
+
+struct Fields;
+
+struct Name;
+
+impl<'de> serde::Deserialize<'de> for Shape {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Shape, D::Error> {
+        deserializer.deserialize_map(Entries::<Fields>(PhantomData))?;
+        Ok(Shape)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+        deserializer.deserialize_map(Entries::<IgnoredAny>(PhantomData))?;
+        Ok(Fields)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Name, D::Error> {
+        deserializer.deserialize_str(Name)
+    }
+}
+
+impl Visitor<'_> for Name {
+    type Value = Name;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Name, E> {
+        Ok(Name)
+    }
+}
+
+/// Goes through a map with values of one kind.
+struct Entries<V>(PhantomData<V>);
+
+impl<'de, V: serde::Deserialize<'de>> Visitor<'de> for Entries<V> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry::<Name, V>()?.is_some() {}
+        Ok(())
+    }
 }
 
 fn from_msgpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
@@ -269,6 +338,15 @@ mod tests {
         );
         assert!(matches!(json(r#"{"move":{"time":1,"pos":[0,0,1e999]}}"#), Err(Unreadable::Malformed(_))));
         assert!(matches!(json(r#"{"bye":{},"ping":{"time":1}}"#), Err(Unreadable::Malformed(_))));
+        assert!(matches!(json(r#"{"ping" :[1]}"#), Err(Unreadable::Malformed(e)) if e == NO_MAP), "fields by order");
+        for (numbers, why) in [
+            (b"\x81\xa4ping\x91\x01".as_slice(), "fields by order"),
+            (b"\x81\x0f\x80", "a name by number"),
+            (b"\x81\xa4ping\x81\x00\x01", "a field by number"),
+        ] {
+            let read = Encoding::MessagePack.decode(numbers);
+            assert!(matches!(read, Err(Unreadable::Malformed(_))), "{why}: {read:?}");
+        }
         assert_eq!(json(r#"{"bye":{"why":["new","field"]}}"#), Ok(In::Bye(ByeIn {})), "unknown fields are ignored");
         let mut deep = r#"{"bye":{"x":"#.to_string() + &"[".repeat(9_000);
         deep += &"]".repeat(9_000);
