@@ -19,8 +19,13 @@ pub const APP_STATE_BYTES_MAX: usize = 16;
 pub const PROFILE_BYTES_MAX: usize = 96;
 /// Name of an action, bytes of UTF-8.
 pub const ACT_NAME_BYTES_MAX: usize = 32;
-/// Data of an action, bytes of UTF-8: 500 characters of any script.
-pub const ACT_DATA_BYTES_MAX: usize = 2_000;
+/// Data of an action, bytes of UTF-8: [`TEXT_CHARS_MAX`] characters of any script.
+pub const ACT_DATA_BYTES_MAX: usize = 4 * TEXT_CHARS_MAX;
+/// Characters (Unicode scalar values) of any text: a long chat message. Refused beyond (`length`).
+pub const TEXT_CHARS_MAX: usize = 500;
+/// Combining marks in a row; further ones are dropped. The scripts that stack most take six (Tibetan); towers of dozens
+/// cover the lines above and below.
+pub const MARKS_MAX: usize = 8;
 /// World name, bytes; it is part of topic names, which Kafka limits to 249 bytes in all.
 pub const WORLD_NAME_BYTES_MAX: usize = 64;
 /// Auth token in `hello`, bytes.

@@ -3,6 +3,7 @@
 
 pub mod movement;
 pub mod rate;
+pub mod text;
 
 use crate::codec::command::Denial;
 use crate::codec::message::ByeOut;
