@@ -8,10 +8,17 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
-    BUDGET_MAX, BUDGET_MIN, PARTITION_SIDE_MAX, RADIUS_MAX_M, RADIUS_MIN_M, WORLD_NAME_BYTES_MAX, WORLD_REACH_M,
+    BUDGET_MAX, BUDGET_MIN, MESSAGE_BYTES_MAX, OPEN_ACTS_MAX, OPEN_ACTS_MAX_SERVER, PARTITION_SIDE_MAX, RADIUS_MAX_M,
+    RADIUS_MIN_M, RATE_MAX, REFUSED_MOVES_OF_S, SERVER_TOKEN_BYTES_MIN, TOKEN_BYTES_MAX, WORLD_NAME_BYTES_MAX,
+    WORLD_REACH_M,
 };
-use crate::settings::WorldSettings;
+use crate::settings::{Enforcement, Limits, Role, Secret, WorldSettings};
 use crate::space::Grid;
+
+/// The environment variable with the secret of game servers. No flag: everybody on a machine can read those.
+const SERVER_TOKEN: &str = "NEARCAST_SERVER_TOKEN";
+/// What is printed of a secret. Too short to be one, so that nobody takes a printed file for settings.
+const HIDDEN: &str = "(not shown)";
 
 /// Flags of `serve` and `config`; each is an environment variable too.
 #[derive(Args, Clone, Debug, Default)]
@@ -37,6 +44,9 @@ pub struct Flags {
     /// How log lines are written [default: text].
     #[arg(long, env = "NEARCAST_LOG_FORMAT", value_name = "text|json")]
     pub log_format: Option<String>,
+    /// What `NEARCAST_SERVER_TOKEN` says, see [`Config::load`].
+    #[arg(skip)]
+    pub server_token: Option<Secret>,
 }
 
 /// How log lines are written.
@@ -88,6 +98,7 @@ struct File {
     data: Option<PathBuf>,
     prefix: Option<String>,
     log_format: Option<LogFormat>,
+    server_token: Option<String>,
     #[serde(default)]
     world: Vec<WorldFile>,
 }
@@ -99,9 +110,16 @@ struct WorldFile {
     min: Option<[f64; 3]>,
     max: Option<[f64; 3]>,
     speed: Option<f64>,
+    movement: Option<Enforcement>,
+    refused_moves: Option<u32>,
     radius: Option<f64>,
     budget: Option<u32>,
     partitions: Option<[u16; 2]>,
+    /// Those of [`Limits`] that are not as usual.
+    #[serde(default)]
+    limits: toml::Table,
+    #[serde(default)]
+    server_limits: toml::Table,
 }
 
 /// All that is wrong with the settings, a line each.
@@ -110,21 +128,29 @@ struct WorldFile {
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
-    /// Reads the file that the flags name, and merges.
+    /// Reads the file that the flags name and the secret of the environment, and merges.
     pub fn load(flags: &Flags) -> Result<Config, ConfigError> {
+        let mut flags = flags.clone();
+        // What is no UTF-8 has another length then, and is nobody's token.
+        flags.server_token = flags.server_token.or_else(|| {
+            let value = std::env::var_os(SERVER_TOKEN)?;
+            Some(Secret::new(value.to_string_lossy().into_owned()))
+        });
         let text = match &flags.config {
             None => String::new(),
             Some(path) => std::fs::read_to_string(path)
                 .map_err(|e| ConfigError(vec![format!("config: cannot read {}: {e}", path.display())]))?,
         };
-        Config::merge(flags, &text)
+        Config::merge(&flags, &text)
     }
 
     /// Merges flags (which clap has merged with the environment) over a file's text.
     pub fn merge(flags: &Flags, toml: &str) -> Result<Config, ConfigError> {
         let mut faults = Vec::new();
         let file: File = toml::from_str(toml).unwrap_or_else(|error| {
-            faults.push(format!("config: {error}"));
+            // Without the line itself: it may hold the secret.
+            let before = error.span().and_then(|span| toml.get(..span.start)).unwrap_or_default();
+            faults.push(format!("config: line {}: {}", before.matches('\n').count() + 1, error.message()));
             File::default()
         });
         let pick = |flag: &Option<String>, file: Option<String>, default: &str| {
@@ -162,6 +188,12 @@ impl Config {
             }
             None => file.log_format.unwrap_or_default(),
         };
+        let server_token = flags.server_token.clone().or(file.server_token.map(Secret::new));
+        let token_bytes = SERVER_TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX;
+        if server_token.as_ref().is_some_and(|secret| !token_bytes.contains(&secret.bytes())) {
+            // Not what it is: this is printed.
+            faults.push(format!("server_token: must be {SERVER_TOKEN_BYTES_MIN} to {TOKEN_BYTES_MAX} bytes"));
+        }
         let mut worlds: Vec<WorldSettings> = Vec::new();
         for declared in &file.world {
             let world = world(declared, &mut faults);
@@ -173,6 +205,7 @@ impl Config {
         if worlds.is_empty() {
             worlds.push(WorldSettings::plaza());
         }
+        worlds.iter_mut().for_each(|world| world.server_token.clone_from(&server_token));
         if faults.is_empty() {
             Ok(Config { listen, admin, log, prefix, log_format, worlds })
         } else {
@@ -180,7 +213,7 @@ impl Config {
         }
     }
 
-    /// The settings as a TOML file that would give them again.
+    /// The settings as a TOML file that would give them again, but for the secret.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let file = File {
@@ -193,6 +226,7 @@ impl Config {
             data: if let LogUrl::Disk(folder) = &self.log { Some(folder.clone()) } else { None },
             prefix: Some(self.prefix.clone()),
             log_format: Some(self.log_format),
+            server_token: self.worlds.iter().any(|w| w.server_token.is_some()).then(|| HIDDEN.to_owned()),
             world: self
                 .worlds
                 .iter()
@@ -201,9 +235,13 @@ impl Config {
                     min: Some(w.min),
                     max: Some(w.max),
                     speed: Some(w.speed),
+                    movement: Some(w.movement),
+                    refused_moves: Some(w.refused_moves),
                     radius: Some(w.radius),
                     budget: Some(w.budget),
                     partitions: Some([w.grid.w, w.grid.h]),
+                    limits: table(&w.limits),
+                    server_limits: table(&w.server_limits),
                 })
                 .collect(),
         };
@@ -236,17 +274,51 @@ fn log_url(url: &str, faults: &mut Vec<String>) -> LogUrl {
     }
 }
 
+fn table(limits: &Limits) -> toml::Table {
+    toml::Table::try_from(limits).expect("numbers")
+}
+
+/// The limits of a role, with those of the file instead of the usual ones.
+fn limits(role: Role, file: &toml::Table, fault: &mut dyn FnMut(String)) -> Limits {
+    let (name, usual, open_acts_max) = match role {
+        Role::Player => ("limits", Limits::PLAYER, OPEN_ACTS_MAX),
+        Role::Server => ("server_limits", Limits::SERVER, OPEN_ACTS_MAX_SERVER),
+    };
+    let mut all = table(&usual);
+    all.extend(file.clone());
+    for (limit, value) in &all {
+        let least = if limit == "bytes_burst" { MESSAGE_BYTES_MAX as i64 } else { 1 };
+        let most = if limit == "open_acts" { open_acts_max as i64 } else { i64::from(RATE_MAX) };
+        if !value.as_integer().is_some_and(|n| (least..=most).contains(&n)) {
+            fault(format!("{name}: {limit} {value} must be {least} to {most}"));
+        }
+    }
+    all.try_into().unwrap_or_else(|error| {
+        fault(format!("{name}: {}", error.to_string().trim_end()));
+        usual
+    })
+}
+
 fn world(file: &WorldFile, faults: &mut Vec<String>) -> WorldSettings {
     let plaza = WorldSettings::plaza();
     let [w, h] = file.partitions.unwrap_or([plaza.grid.w, plaza.grid.h]);
+    let mut fault = |what: String| faults.push(format!("world {:?}: {what}", file.name));
+    let player = limits(Role::Player, &file.limits, &mut fault);
+    let server = limits(Role::Server, &file.server_limits, &mut fault);
     let world = WorldSettings {
         name: file.name.clone(),
         min: file.min.unwrap_or(plaza.min),
         max: file.max.unwrap_or(plaza.max),
         speed: file.speed.unwrap_or(plaza.speed),
+        movement: file.movement.unwrap_or(plaza.movement),
+        refused_moves: file.refused_moves.unwrap_or(plaza.refused_moves),
         radius: file.radius.unwrap_or(plaza.radius),
         budget: file.budget.unwrap_or(plaza.budget),
         grid: Grid { w, h },
+        limits: player,
+        server_limits: server,
+        // The same for all worlds.
+        server_token: None,
     };
     let mut check = |good: bool, what: String| {
         if !good {
@@ -262,6 +334,8 @@ fn world(file: &WorldFile, faults: &mut Vec<String>) -> WorldSettings {
         check(within, format!("min and max must be within ±{WORLD_REACH_M} m along {name}"));
     }
     check(world.speed.is_finite() && world.speed > 0.0, format!("speed {} m/s must be above 0", world.speed));
+    let refused_ok = (1..=REFUSED_MOVES_OF_S).contains(&world.refused_moves);
+    check(refused_ok, format!("refused_moves {} must be 1 to {REFUSED_MOVES_OF_S} s", world.refused_moves));
     let radius_ok = (RADIUS_MIN_M..=RADIUS_MAX_M).contains(&world.radius);
     check(radius_ok, format!("radius {} m must be {RADIUS_MIN_M} to {RADIUS_MAX_M}", world.radius));
     let budget_ok = (BUDGET_MIN..=BUDGET_MAX).contains(&world.budget);
@@ -301,11 +375,59 @@ mod tests {
     }
 
     #[test]
+    fn a_world_has_its_own_limits_for_players_and_for_game_servers() {
+        let toml = "[[world]]\nname = 'a'\nmovement = 'shadow'\nrefused_moves = 3\n[world.limits]\nacts_per_s = 9\n\
+            [world.server_limits]\nopen_acts = 500\n[[world]]\nname = 'b'";
+        let config = Config::merge(&Flags::default(), toml).expect("right");
+        let [a, b] = &config.worlds[..] else { panic!("two worlds") };
+        assert_eq!((a.movement, a.refused_moves), (Enforcement::Shadow, 3));
+        assert_eq!(a.limits, Limits { acts_per_s: 9, ..Limits::PLAYER });
+        assert_eq!(a.server_limits, Limits { open_acts: 500, ..Limits::SERVER });
+        assert_eq!((&b.limits, &b.server_limits), (&Limits::PLAYER, &Limits::SERVER));
+        assert_eq!(Config::merge(&Flags::default(), &config.to_toml()), Ok(config), "what is printed can be read");
+        for (limits, part) in [
+            ("limits]\nacts_per_s = 0", "acts_per_s 0 must be 1 to"),
+            ("limits]\nopen_acts = 33", "open_acts 33 must be 1 to 32"),
+            ("limits]\nbytes_burst = 16383", "bytes_burst 16383 must be 16384 to"),
+            ("limits]\nmoves_burst = 1000001", "to 1000000"),
+            ("limits]\nmoves_burst = -1", "moves_burst -1"),
+            ("limits]\nmoves_burst = 1.5", "moves_burst 1.5"),
+            ("limits]\nmoves = 1", "moves"),
+            ("server_limits]\nopen_acts = 1025", "server_limits: open_acts 1025 must be 1 to 1024"),
+        ] {
+            let toml = format!("[[world]]\nname = 'a'\n[world.{limits}");
+            let ConfigError(faults) = Config::merge(&Flags::default(), &toml).expect_err("wrong");
+            assert!(faults.iter().any(|fault| fault.contains(part)), "{part} in {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn the_secret_of_game_servers_is_kept() {
+        let text = "0123456789abcdef0123456789abcdef";
+        let toml = format!("server_token = '{text}'\n[[world]]\nname = 'a'\n[[world]]\nname = 'b'");
+        let config = Config::merge(&Flags::default(), &toml).expect("right");
+        assert!(config.worlds.iter().all(|world| world.role(Some(text)) == Role::Server));
+        assert!(!config.to_toml().contains(text) && !format!("{config:?}").contains(text));
+        assert!(Config::merge(&Flags::default(), &config.to_toml()).is_err(), "what is printed is none");
+        let other = Flags { server_token: Some(Secret::new(text.replace('0', "x"))), ..Flags::default() };
+        let config = Config::merge(&other, &toml).expect("right");
+        assert!(config.worlds.iter().all(|world| world.role(Some(text)) == Role::Player), "the environment wins");
+        let long = "x".repeat(TOKEN_BYTES_MAX + 1);
+        for wrong in [&text[1..], "", &long] {
+            let ConfigError(faults) =
+                Config::merge(&Flags::default(), &format!("server_token = '{wrong}'")).expect_err("wrong");
+            assert_eq!(faults, ["server_token: must be 32 to 4096 bytes"]);
+        }
+    }
+
+    #[test]
     fn all_faults_are_told_at_once() {
         let flags = Flags { log: Some("redis://x".into()), listen: Some("here".into()), ..Flags::default() };
-        let toml = "prefix = 'A b'\n[[world]]\nname = 'a'\nradius = 500.0\nspeed = 0.0\n[[world]]\nname = 'a'\nmin = [9.0, 0.0, 0.0]\nmax = [1.0, 1.0, 99999.0]";
+        let toml = "prefix = 'A b'\n[[world]]\nname = 'a'\nradius = 500.0\nspeed = 0.0\nrefused_moves = 61\n[[world]]\nname = 'a'\nmin = [9.0, 0.0, 0.0]\nmax = [1.0, 1.0, 99999.0]";
         let ConfigError(faults) = Config::merge(&flags, toml).expect_err("wrong");
-        for part in ["listen", "log", "prefix", "radius", "speed", "declared twice", "below max", "16384"] {
+        for part in
+            ["listen", "log", "prefix", "radius", "speed", "refused_moves", "declared twice", "below max", "16384"]
+        {
             assert!(faults.iter().any(|fault| fault.contains(part)), "{part} in {faults:#?}");
         }
         let ConfigError(faults) = Config::merge(&flags, "listne = 'x'").expect_err("wrong");

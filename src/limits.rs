@@ -51,20 +51,34 @@ pub const ACTS_BURST: u32 = 20;
 pub const CHANGES_PER_S: u32 = 1;
 /// Burst of profile and view changes.
 pub const CHANGES_BURST: u32 = 8;
-/// Refusals in a row-of-time window that end a session: 600 in 10 s is a flood, not a mistake.
-pub const REFUSALS_MAX: u32 = 600;
-/// The window of [`REFUSALS_MAX`].
+/// Regions entered per second. Refused beyond (`rate`): each may be another partition to follow, and samples for two.
+/// Whoever dances on a border goes at least 2 m from one to the next, see [`BORDER_SLACK_M`].
+pub const CROSSINGS_PER_S: u32 = 2;
+/// Burst of regions entered: twice around a corner.
+pub const CROSSINGS_BURST: u32 = 8;
+/// WebSocket pings and pongs per second; they count as messages too. As many as the gateway's own pings want answered,
+/// see [`FLOW_PING_US`]. Refused beyond (`rate`).
+pub const CONTROLS_PER_S: u32 = 10;
+/// Burst of pings and pongs: those of five seconds that a link held back.
+pub const CONTROLS_BURST: u32 = 5 * CONTROLS_PER_S;
+/// Messages above a rate within this time that end a session, if there are as many as may come in it: at 60 a second 600,
+/// which is a flood, not a mistake.
 pub const REFUSALS_WINDOW_US: u64 = 10 * SECOND_US;
 /// Unreadable messages within that window that end a session: two may be a bug, three are a wrong client.
 pub const UNREADABLE_MAX: u32 = 3;
 /// Actions of one session that wait for an answer: newest number less lowest open one; and how far below the newest a
 /// number may be. Refused beyond (`window`).
 pub const OPEN_ACTS_MAX: u64 = 32;
+/// The highest number of an action: JavaScript holds it exactly. Refused beyond (`window`).
+pub const NUMBER_MAX: u64 = (1 << 53) - 1;
+/// A message that has begun must be whole this soon; else 4005. The largest, on a link of 3.3 KB/s; what drips more slowly
+/// only holds memory.
+pub const MESSAGE_WITHIN_US: u64 = 5 * SECOND_US;
 /// A `hello` must come this soon after the upgrade; else 4102.
 pub const HELLO_WITHIN_US: u64 = 5 * SECOND_US;
 /// WebSocket pings and pongs of a client before its `hello`: ten a second for as long as that may take. Beyond it is
 /// closed with 4003: there is no session yet whose rate they would use up, and each ping is answered.
-pub const CONTROLS_BEFORE_HELLO_MAX: u32 = 50;
+pub const CONTROLS_BEFORE_HELLO_MAX: u32 = CONTROLS_PER_S * (HELLO_WITHIN_US / SECOND_US) as u32;
 /// Nothing heard for this long: 4001. A client that gets states says `seen` ten times a second.
 pub const SILENT_US: u64 = 25 * SECOND_US;
 /// Pinged when nothing was heard for this long.
@@ -72,12 +86,29 @@ pub const PING_AFTER_US: u64 = 10 * SECOND_US;
 /// An action's place may be this old at most; it bounds speed x elapsed time.
 pub const ACT_AGE_MAX_US: u64 = 60 * SECOND_US;
 
+// --- game servers ---------------------------------------------------------------------------------------------------
+
+/// A game server may do so many times what a player may, per second and at once: it speaks for many.
+pub const SERVER_FACTOR: u32 = 10;
+/// Open commands of a game server, as [`OPEN_ACTS_MAX`]: a second of five a second for each of two hundred.
+pub const OPEN_ACTS_MAX_SERVER: u64 = 1_024;
+/// Bytes of the secret that makes a client a game server, at least: as many as a key of 256 bits has, so that nobody
+/// guesses it.
+pub const SERVER_TOKEN_BYTES_MIN: usize = 32;
+/// Rates and bursts that a world's settings may name, at most: a typing error, above.
+pub const RATE_MAX: u32 = 1_000_000;
+
 // --- movement ---------------------------------------------------------------------------------------------------
 
 /// Worlds reach at most this far from the origin, metres: centimetres then fit 22 bits.
 pub const WORLD_REACH_M: f64 = 16_384.0;
 /// A speed is judged over one second and may exceed the world's by this factor (clocks, held rows, stairs).
 pub const SPEED_TOLERANCE: f64 = 1.5;
+/// Seconds of the last [`REFUSED_MOVES_OF_S`] in which a move was too fast that end a session, if its world says nothing
+/// else. Seconds, not moves: whoever is thrown back says twenty more before the refusal arrives.
+pub const REFUSED_MOVES_MAX: u32 = 10;
+/// The seconds that [`REFUSED_MOVES_MAX`] is counted in: a bit each.
+pub const REFUSED_MOVES_OF_S: u32 = 60;
 /// A sample's time is clamped to this long before its receipt.
 pub const SAMPLE_AGE_MAX_US: u64 = 250 * MILLI_US;
 
@@ -138,8 +169,6 @@ pub const EVENT_RING: usize = 1_024;
 pub const DEDUPE_SESSIONS_MAX: usize = 4_096;
 /// What became of a session's newest commands is remembered for so many of them, so that who asks again learns the version.
 pub const VERDICTS_MAX: usize = 16;
-/// Open commands of a game server, as [`OPEN_ACTS_MAX`]: it speaks for many.
-pub const OPEN_ACTS_MAX_SERVER: u64 = 1_024;
 /// Bytes of an object's kind.
 pub const KIND_BYTES_MAX: usize = 32;
 /// Fields of one object or environment.
@@ -402,6 +431,8 @@ const _: () = assert!(EVENTS_READ_BACK_US > REMEMBERED_US, "what may be sent aga
 const _: () = assert!(TICK_US.is_multiple_of(READ_EVERY_US), "a tick shows what came until just before");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
 const _: () = assert!(FLOW_LATE_US + FLOW_PING_US < FLOW_SLACK_US, "the queue that is left on a slow link shows");
+const _: () = assert!(CONTROLS_PER_S as u64 * FLOW_PING_US >= SECOND_US, "pongs to our own pings keep to their rate");
+const _: () = assert!(REFUSED_MOVES_OF_S < u64::BITS, "a bit for each second");
 const _: () = assert!(VIEW_ENTITIES_MAX <= u16::MAX as usize, "slots are 16 bits");
 const _: () = assert!(KAFKA_EVENTS_TIMEOUT_MS * MILLI_US < ANSWER_US, "the log speaks before the gateway gives up");
 const _: () = assert!(KAFKA_EVENTS_SOCKET_MS * 2 < KAFKA_EVENTS_TIMEOUT_MS, "an event gets a second try");

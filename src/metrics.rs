@@ -10,6 +10,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::admit::movement::Rule;
 use crate::admit::{Close, Refusal};
 use crate::log::disk::Turn;
 use crate::region::Facts;
@@ -139,6 +140,8 @@ struct Metrics {
     merged: IntCounter,
     dropped: IntCounterVec,
     refusals: Vec<IntCounter>,
+    shadowed: [IntCounter; Rule::ALL.len()],
+    cleaned: IntCounter,
     closes: IntCounterVec,
     sessions: IntGaugeVec,
     avatars: IntGaugeVec,
@@ -187,6 +190,8 @@ impl Metrics {
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
         let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
         let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
+        let shadowed =
+            counters("nearcast_shadowed_total", "Moves and actions admitted against a rule in shadow.", "rule");
         let info = register(r, GaugeVec::new(Opts::new("nearcast_info", "Version of this gateway."), &["version"]));
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
         Metrics {
@@ -229,6 +234,8 @@ impl Metrics {
             merged: counter("nearcast_samples_merged_total", "Samples above the rate, merged into the next tick."),
             dropped: counters("nearcast_samples_dropped_total", "Samples lost to a bound.", "bound"),
             refusals: Refusal::ALL.iter().map(|reason| refusals.with_label_values(&[reason.code()])).collect(),
+            shadowed: Rule::ALL.map(|rule| shadowed.with_label_values(&[rule.label()])),
+            cleaned: counter("nearcast_texts_cleaned_total", "Texts of which something was dropped or normalised."),
             closes: counters("nearcast_closes_total", "Sessions ended.", "reason"),
             sessions: gauges("nearcast_sessions", "Open sessions.", "world"),
             avatars: gauges(
@@ -310,6 +317,8 @@ pub fn noted(note: &Note) {
         Note::Sample { client_to_gateway_us } => hop_us(Hop::ClientToGateway, *client_to_gateway_us),
         Note::Merged => m.merged.inc(),
         Note::Refused(reason) => refused(*reason),
+        Note::Shadowed(rule) => m.shadowed[*rule as usize].inc(),
+        Note::Cleaned => m.cleaned.inc(),
         Note::State(state) => state_sent(state),
         Note::Skipped => m.ticks_skipped.inc(),
         Note::Late(ticks) => m.ticks_late.inc_by(*ticks),

@@ -9,9 +9,8 @@ use nearcast::codec::Encoding;
 use nearcast::codec::message::{Hello, In, Out, Ping};
 use nearcast::edge::Gateway;
 use nearcast::edge::framing::{Bounds, Framing};
-use nearcast::limits::{
-    CONTROLS_BEFORE_HELLO_MAX, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, MESSAGES_BURST, REFUSALS_MAX, UNREADABLE_MAX,
-};
+use nearcast::limits::{CONTROLS_BEFORE_HELLO_MAX, FRAGMENTS_MAX, MESSAGE_BYTES_MAX, MESSAGES_BURST, UNREADABLE_MAX};
+use nearcast::settings::Limits;
 use serde_json::Value;
 use support::{COUNTERS, Client, gateway, metric, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -196,7 +195,7 @@ async fn a_flood_of_control_frames_is_closed() {
         let before = counted(&gateway, &closes("rate")).await;
         let (mut client, _) = Client::join(&gateway, Encoding::Json, "Flood").await;
         // Twice the burst comes from the rate, while they are read.
-        let flood = bytes(frame).repeat((3 * MESSAGES_BURST + REFUSALS_MAX) as usize);
+        let flood = bytes(frame).repeat((3 * MESSAGES_BURST + Limits::PLAYER.refusals_max()) as usize);
         client.wire(&flood, true).await;
         assert_eq!(client.bye().await.code, 4003, "{name}");
         assert_eq!(counted(&gateway, &closes("rate")).await, before + 1, "{name}");

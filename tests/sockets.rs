@@ -14,7 +14,7 @@ use nearcast::codec::{Encoding, Heard};
 use nearcast::edge::Gateway;
 use nearcast::edge::clock::Clock;
 use nearcast::edge::framing::{self, Opcode};
-use nearcast::limits::{ACT_DATA_BYTES_MAX, ACTS_BURST, BUDGET_MAX, MILLI_US, SEND_BUFFER_BYTES};
+use nearcast::limits::{ACTS_BURST, BUDGET_MAX, MILLI_US, SEND_BUFFER_BYTES, TEXT_CHARS_MAX};
 use support::{COUNTERS, Client, gateway, metric, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -164,7 +164,7 @@ async fn one_who_takes_a_byte_at_a_time_gets_every_byte_in_order() {
         while !matches!(reader.hear().await, Heard::State(_)) {}
     }
     // Far more than both kernels hold for one who does not read; those who say it hear nothing of each other.
-    let (tellers, data) = (8, "x".repeat(ACT_DATA_BYTES_MAX));
+    let (tellers, data) = (8, "😀".repeat(TEXT_CHARS_MAX));
     let mut tellings = Vec::new();
     for i in 0..tellers {
         let narrow = Hello { view: Some(View { radius: Some(1.0), budget: None }), ..hello() };

@@ -1,5 +1,5 @@
-//! What a client may do: rates (`rate`), places and speeds (`movement`), and the three kinds of no: a [`Refusal`] ends
-//! a message, a [`Close`] ends a session, and faults of our own are `log::Fault`. Pure.
+//! What a client may do: rates (`rate`), places and speeds (`movement`), texts (`text`), and the three kinds of no: a
+//! [`Refusal`] ends a message, a [`Close`] ends a session, and faults of our own are `log::Fault`. Pure.
 
 pub mod movement;
 pub mod rate;
@@ -127,7 +127,7 @@ impl Refusal {
             Refusal::NoPlace => "send a move first",
             Refusal::Rate => "too many messages; slow down",
             Refusal::Window => {
-                "32 or more above the oldest action without an answer, or below the newest; wait, or use the next number"
+                "too far above the oldest action without an answer, or below the newest; wait, or use the next number"
             }
             Refusal::Busy => "the gateway is overloaded; try again later",
             Refusal::NotLogged => "the log did not take the action; send it again",
@@ -157,6 +157,8 @@ pub enum Close {
     Drain(u32),
     /// Nothing was heard for 25 s.
     Silent,
+    /// A message began and did not end within 5 s.
+    Unfinished,
     /// A flood.
     Rate,
     /// The gateway made a mistake.
@@ -167,6 +169,8 @@ pub enum Close {
     NoWorld,
     /// Three messages in ten seconds that cannot be read.
     BadMessages,
+    /// Too many seconds of a minute in which a move was too fast.
+    Moves,
     /// A message above 16 KiB.
     TooBig,
     /// Frames that RFC 6455 does not allow.
@@ -188,8 +192,9 @@ impl Close {
             Close::Silent => 4001,
             Close::Rate => 4003,
             Close::Internal => 4004,
+            Close::Unfinished => 4005,
             Close::NoHello => 4102,
-            Close::BadMessages => 4505,
+            Close::BadMessages | Close::Moves => 4505,
             Close::NoWorld => 4507,
         }
     }
@@ -204,10 +209,12 @@ impl Close {
             Close::NotUtf8 => "not_utf8",
             Close::Drain(_) => "drain",
             Close::Silent => "silent",
+            Close::Unfinished => "unfinished",
             Close::Rate => "rate",
             Close::Internal => "internal",
             Close::NoHello => "no_hello",
             Close::BadMessages => "bad_messages",
+            Close::Moves => "moves",
             Close::NoWorld => "no_world",
         }
     }
@@ -222,10 +229,12 @@ impl Close {
             Close::NotUtf8 => "a text message must be UTF-8",
             Close::Drain(_) => "this gateway is going; come back",
             Close::Silent => "nothing heard for 25 s; say seen when a state comes",
+            Close::Unfinished => "a message that has begun must be whole within 5 s",
             Close::Rate => "too many messages refused",
             Close::Internal => "the gateway made a mistake",
             Close::NoHello => "say hello within 5 s, and first",
             Close::BadMessages => "three messages within ten seconds could not be read",
+            Close::Moves => "too fast again and again; welcome names the speed",
             Close::NoWorld => "no such world on this gateway; its settings name those there are",
         }
     }
@@ -242,9 +251,15 @@ impl Close {
     pub fn again(self) -> Option<u32> {
         match self {
             Close::Drain(after_ms) => Some(after_ms),
-            Close::Silent | Close::Internal | Close::NoHello => Some(0),
+            Close::Silent | Close::Unfinished | Close::Internal | Close::NoHello => Some(0),
             Close::Rate => Some(5_000),
-            Close::Bye | Close::TooBig | Close::Protocol | Close::NotUtf8 | Close::BadMessages | Close::NoWorld => None,
+            Close::Bye
+            | Close::TooBig
+            | Close::Protocol
+            | Close::NotUtf8
+            | Close::BadMessages
+            | Close::Moves
+            | Close::NoWorld => None,
         }
     }
 }

@@ -163,6 +163,12 @@ impl Framing {
         self.rest.is_empty() && self.parts.is_none()
     }
 
+    /// Whether a message has begun whose end has not come. A control frame may come in between.
+    #[must_use]
+    pub fn is_within_message(&self) -> bool {
+        self.parts.is_some()
+    }
+
     /// Hands out all messages and control frames that are whole, and keeps the parts of the last; how many bytes they
     /// were.
     fn frames(

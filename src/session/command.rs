@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::heard::clean;
 use super::{Effect, Session};
 use crate::admit::Refusal;
+use crate::admit::movement::Rule;
+use crate::admit::text::Kind;
 use crate::codec::command::{Aim, Changes, Command, Deed, Verdict};
 use crate::codec::message::{Ack, Act, Out, Scope, Set, Unknown, Wish};
 use crate::limits::{
     ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX,
-    KIND_BYTES_MAX, OPEN_ACTS_MAX,
+    KIND_BYTES_MAX, NUMBER_MAX,
 };
 use crate::region::{Answer, Submit};
+use crate::settings::Role;
 use crate::space::{Pos, yaw_from_degrees};
 
 /// Commands of a session that have no answer yet.
@@ -32,11 +36,12 @@ struct Sent {
 }
 
 impl Open {
-    /// Whether a number is one that may be used: not far above the lowest that has no answer, nor far below the highest.
-    fn admits(&self, n: u64) -> bool {
+    /// Whether a number is one that may be used: not `max` or more above the lowest that has no answer, nor below the
+    /// highest.
+    fn admits(&self, n: u64, max: u64) -> bool {
         let lowest = self.numbers.first_key_value().map_or(n, |(lowest, _)| *lowest);
         // The log takes a number far below others for one that has taken effect: it would be acknowledged without any.
-        self.highest.saturating_sub(n) < OPEN_ACTS_MAX && n.abs_diff(lowest) < OPEN_ACTS_MAX
+        self.highest.saturating_sub(n) < max && n.abs_diff(lowest) < max && n <= NUMBER_MAX
     }
 
     fn sent(&mut self, n: u64, name: &'static str) {
@@ -48,28 +53,32 @@ impl Open {
 
 impl Session {
     pub(super) fn act(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) {
-        let judged = self.numbered(act.n, now_us).and_then(|()| {
-            if act.name.is_empty() || act.name.len() > ACT_NAME_BYTES_MAX || act.data.len() > ACT_DATA_BYTES_MAX {
-                return Err(Refusal::Length);
-            }
-            let time_us = self.clock.earlier(act.time, now_us).ok_or(Refusal::NotFinite)?;
-            let age_us = now_us.saturating_sub(time_us).min(ACT_AGE_MAX_US);
-            let pos = self.movement.reaches(act.pos, age_us, &self.world)?;
-            let deed = Deed::Act { scope: act.scope, name: act.name.as_str().into(), data: act.data.as_str().into() };
-            Ok((pos, pos, deed))
-        });
+        let judged = self.numbered(act.n, now_us).and_then(|()| self.done(act, now_us, out));
         self.command(act.n, "act", judged, out);
     }
 
+    /// Where an action is done, and what it comes to.
+    fn done(&mut self, act: &Act, now_us: u64, out: &mut Vec<Effect>) -> Result<(Pos, Pos, Deed), Refusal> {
+        let name = word(&act.name, ACT_NAME_BYTES_MAX, out)?;
+        let data = clean(&act.data, Kind::Data, ACT_DATA_BYTES_MAX, out)?;
+        let time_us = self.clock.earlier(act.time, now_us).ok_or(Refusal::NotFinite)?;
+        let age_us = now_us.saturating_sub(time_us).min(ACT_AGE_MAX_US);
+        let (pos, is_near) = self.movement.reaches(act.pos, age_us, &self.world)?;
+        if !is_near {
+            self.broken(Rule::Place, Refusal::TooFar, out)?;
+        }
+        Ok((pos, pos, Deed::Act { scope: act.scope, name, data }))
+    }
+
     pub(super) fn set(&mut self, set: &Set, now_us: u64, out: &mut Vec<Effect>) {
-        let judged = self.numbered(set.n, now_us).and_then(|()| self.wished(set));
+        let judged = self.numbered(set.n, now_us).and_then(|()| self.wished(set, out));
         self.command(set.n, "set", judged, out);
     }
 
     fn numbered(&mut self, n: u64, now_us: u64) -> Result<(), Refusal> {
         if !self.gate.act(now_us) {
             Err(Refusal::Rate)
-        } else if !self.open.admits(n) {
+        } else if !self.open.admits(n, self.limits().open_acts) {
             Err(Refusal::Window)
         } else {
             Ok(())
@@ -79,27 +88,24 @@ impl Session {
     /// Where a wish is aimed, from where, and what it comes to. What is within reach is the fold's to say, which knows where
     /// the object is; and a wish that is sent again from elsewhere must not be judged anew here, as its first sending may be
     /// in the log.
-    fn wished(&self, set: &Set) -> Result<(Pos, Pos, Deed), Refusal> {
+    fn wished(&self, set: &Set, out: &mut Vec<Effect>) -> Result<(Pos, Pos, Deed), Refusal> {
         let from = self.movement.pos().ok_or(Refusal::NoPlace)?;
         let place = |metres: [f64; 3]| crate::admit::movement::place(metres, &self.world);
         let pos = place(set.pos)?;
         let yaw = yaw_from_degrees(set.yaw).ok_or(Refusal::NotFinite)?;
-        let fields = changes(&set.fields)?;
+        let fields = changes(&set.fields, out)?;
         let aim = || Ok(Aim { id: set.object.ok_or(Refusal::Lacks)?, expect: set.expect });
         let to = set.to.map(|to| Ok((place(to)?, yaw))).transpose()?;
         let deed = match set.wish {
             Wish::Create => {
-                let kind = set.kind.as_deref().ok_or(Refusal::Lacks)?;
-                if kind.is_empty() || kind.len() > KIND_BYTES_MAX {
-                    return Err(Refusal::Length);
-                }
-                Deed::Create { kind: kind.into(), yaw, fields }
+                let kind = word(set.kind.as_deref().ok_or(Refusal::Lacks)?, KIND_BYTES_MAX, out)?;
+                Deed::Create { kind, yaw, fields }
             }
             Wish::Change => Deed::Change { of: aim()?, to, fields },
             Wish::Grab => Deed::Grab(aim()?),
             Wish::Release => Deed::Release(aim()?, to.ok_or(Refusal::Lacks)?),
             Wish::Remove => Deed::Remove(aim()?),
-            Wish::Environment if !self.trusted => return Err(Refusal::NotAllowed),
+            Wish::Environment if self.role != Role::Server => return Err(Refusal::NotAllowed),
             Wish::Environment => Deed::Environment {
                 of_world: match set.scope {
                     Some(Scope::World) => true,
@@ -123,7 +129,7 @@ impl Session {
         match judged {
             Ok((pos, from, deed)) => {
                 self.open.sent(n, name);
-                let (session, entity, trusted) = (self.id, self.entity, self.trusted);
+                let (session, entity, trusted) = (self.id, self.entity, self.role == Role::Server);
                 out.push(Effect::Submit(Submit::Command(Command { session, n, entity, trusted, pos, from, deed })));
             }
             // An open number is not refused: its first sending may yet take effect.
@@ -167,16 +173,20 @@ impl Session {
     }
 }
 
-fn changes(fields: &BTreeMap<String, Option<String>>) -> Result<Changes, Refusal> {
-    let fits = |(name, text): (&String, &Option<String>)| {
-        let is_name = !name.is_empty() && name.len() <= FIELD_NAME_BYTES_MAX;
-        is_name && text.as_ref().is_none_or(|text| text.len() <= FIELD_BYTES_MAX)
-    };
-    if fields.len() > FIELDS_MAX || !fields.iter().all(fits) {
+/// A word of the application: one line, and not empty.
+fn word(text: &str, bytes_max: usize, out: &mut Vec<Effect>) -> Result<Arc<str>, Refusal> {
+    let word = clean(text, Kind::Line, bytes_max, out)?;
+    if word.is_empty() { Err(Refusal::Length) } else { Ok(word) }
+}
+
+fn changes(fields: &BTreeMap<String, Option<String>>, out: &mut Vec<Effect>) -> Result<Changes, Refusal> {
+    if fields.len() > FIELDS_MAX {
         return Err(Refusal::Length);
     }
-    let change = |(name, text): (&String, &Option<String>)| -> (Arc<str>, Option<Arc<str>>) {
-        (name.as_str().into(), text.as_deref().map(Into::into))
+    let mut change = |(name, text): (&String, &Option<String>)| {
+        let name = word(name, FIELD_NAME_BYTES_MAX, out)?;
+        let text = text.as_ref().map(|text| clean(text, Kind::Field, FIELD_BYTES_MAX, out)).transpose()?;
+        Ok((name, text))
     };
-    Ok(fields.iter().map(change).collect())
+    fields.iter().map(&mut change).collect()
 }

@@ -1,6 +1,7 @@
 //! What a session wants done, and what it wants counted.
 
 use super::flow::SeenFact;
+use crate::admit::movement::Rule;
 use crate::admit::{Close, Refusal};
 use crate::codec::Payload;
 use crate::region::Submit;
@@ -35,6 +36,10 @@ pub enum Note {
     Merged,
     /// A message was refused.
     Refused(Refusal),
+    /// A rule of movement was broken, in a world that has it in shadow.
+    Shadowed(Rule),
+    /// Something was dropped from a text, or brought into its normal form.
+    Cleaned,
     /// A state was sent.
     State(StateNote),
     /// A tick was skipped, because too much is on its way.

@@ -1,10 +1,9 @@
 //! The rates of one session, and what happens to one that does not keep them.
 
+use crate::admit::movement::Seconds;
 use crate::admit::rate::Rate;
-use crate::limits::{
-    ACTS_BURST, ACTS_PER_S, CHANGES_BURST, CHANGES_PER_S, INBOUND_BYTES_BURST, INBOUND_BYTES_PER_S, MESSAGES_BURST,
-    MESSAGES_PER_S, MOVES_BURST, MOVES_PER_S, REFUSALS_MAX, REFUSALS_WINDOW_US, SECOND_US, UNREADABLE_MAX,
-};
+use crate::limits::{REFUSALS_WINDOW_US, SECOND_US, UNREADABLE_MAX};
+use crate::settings::Limits;
 
 /// What to do about a message above the rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,26 +24,35 @@ pub struct Gate {
     moves: Rate,
     acts: Rate,
     changes: Rate,
+    crossings: Rate,
+    controls: Rate,
     window_us: u64,
     refusals: u32,
+    refusals_max: u32,
     unreadable: u32,
     told_us: Option<u64>,
+    refused_moves: Seconds,
 }
 
 impl Gate {
     /// All buckets full.
     #[must_use]
-    pub fn new(now_us: u64) -> Gate {
+    pub fn new(limits: &Limits, now_us: u64) -> Gate {
+        let rate = |per_s, burst| Rate::new(per_s, burst, now_us);
         Gate {
-            messages: Rate::new(MESSAGES_PER_S, MESSAGES_BURST, now_us),
-            bytes: Rate::new(INBOUND_BYTES_PER_S, INBOUND_BYTES_BURST, now_us),
-            moves: Rate::new(MOVES_PER_S, MOVES_BURST, now_us),
-            acts: Rate::new(ACTS_PER_S, ACTS_BURST, now_us),
-            changes: Rate::new(CHANGES_PER_S, CHANGES_BURST, now_us),
+            messages: rate(limits.messages_per_s, limits.messages_burst),
+            bytes: rate(limits.bytes_per_s, limits.bytes_burst),
+            moves: rate(limits.moves_per_s, limits.moves_burst),
+            acts: rate(limits.acts_per_s, limits.acts_burst),
+            changes: rate(limits.changes_per_s, limits.changes_burst),
+            crossings: rate(limits.crossings_per_s, limits.crossings_burst),
+            controls: rate(limits.controls_per_s, limits.controls_burst),
             window_us: now_us,
             refusals: 0,
+            refusals_max: limits.refusals_max(),
             unreadable: 0,
             told_us: None,
+            refused_moves: Seconds::default(),
         }
     }
 
@@ -68,11 +76,30 @@ impl Gate {
         self.changes.take(1, now_us)
     }
 
+    /// Whether another region may be entered.
+    pub fn crossing(&mut self, now_us: u64) -> bool {
+        self.crossings.take(1, now_us)
+    }
+
+    /// Whether a WebSocket ping or pong of so many bytes may come in; it is a message as well.
+    pub fn control(&mut self, bytes: usize, now_us: u64) -> bool {
+        self.controls.take(1, now_us) && self.message(bytes, now_us)
+    }
+
+    /// A move was too fast. Whether one was in `max` seconds of the last minute; then they count from 0 again.
+    pub fn too_fast(&mut self, max: u32, now_us: u64) -> bool {
+        let is_too_often = self.refused_moves.mark(now_us) >= max;
+        if is_too_often {
+            self.refused_moves = Seconds::default();
+        }
+        is_too_often
+    }
+
     /// A message was above the rate.
     pub fn strike(&mut self, now_us: u64) -> Strike {
         self.turn_window(now_us);
         self.refusals += 1;
-        if self.refusals >= REFUSALS_MAX {
+        if self.refusals >= self.refusals_max {
             Strike::Close
         } else if self.told_us.is_none_or(|at| now_us.saturating_sub(at) >= SECOND_US) {
             self.told_us = Some(now_us);

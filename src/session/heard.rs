@@ -1,7 +1,12 @@
 //! What comes from the client: messages are decoded, admitted and turned into submissions or refusals.
 
-use super::gate::Strike;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::gate::{Gate, Strike};
 use super::{Effect, Note, Phase, Session};
+use crate::admit::movement::Rule;
+use crate::admit::text::{self, Kind};
 use crate::admit::{Close, Refusal};
 use crate::codec::Unreadable;
 use crate::codec::message::{Hello, In, Move, Out, Pong, Refuse, Report, View as ViewWish, Welcome};
@@ -10,6 +15,7 @@ use crate::limits::{
 };
 use crate::region::Submit;
 use crate::region::owned::Place;
+use crate::settings::{Enforcement, Role};
 use crate::space::yaw_from_degrees;
 
 impl Session {
@@ -40,10 +46,10 @@ impl Session {
                 if !self.gate.change(now_us) {
                     return self.refuse_rate(name, now_us, out);
                 }
-                if profile.profile.len() > PROFILE_BYTES_MAX {
-                    return self.refuse(None, name, Refusal::Length, out);
+                match clean(&profile.profile, Kind::Line, PROFILE_BYTES_MAX, out) {
+                    Ok(profile) => out.push(Effect::Submit(Submit::Profile { entity: self.entity, profile })),
+                    Err(reason) => self.refuse(None, name, reason, out),
                 }
-                out.push(Effect::Submit(Submit::Profile { entity: self.entity, profile: profile.profile.into() }));
             }
             In::View(wish) => {
                 if !self.gate.change(now_us) {
@@ -73,21 +79,28 @@ impl Session {
     }
 
     fn hello(&mut self, hello: Hello, now_us: u64, out: &mut Vec<Effect>) {
-        let profile = hello.profile.unwrap_or_default();
-        let token_len = hello.token.map_or(0, |token| token.len());
         if hello.world != self.world.name {
             return self.close(Close::NoWorld, out);
         }
-        if profile.len() > PROFILE_BYTES_MAX || token_len > TOKEN_BYTES_MAX {
+        if hello.token.as_ref().is_some_and(|token| token.len() > TOKEN_BYTES_MAX) {
             return self.refuse(None, "hello", Refusal::Length, out);
         }
+        let profile = match clean(&hello.profile.unwrap_or_default(), Kind::Line, PROFILE_BYTES_MAX, out) {
+            Ok(profile) => profile,
+            Err(reason) => return self.refuse(None, "hello", reason, out),
+        };
         self.budget.ask(self.world.budget);
         if !self.look(hello.view.unwrap_or_default()) {
             return self.refuse(None, "hello", Refusal::NotFinite, out);
         }
+        self.role = self.world.role(hello.token.as_deref());
+        match self.role {
+            Role::Player => {}
+            Role::Server => self.gate = Gate::new(self.limits(), now_us),
+        }
         self.phase = Phase::Live;
         let (session, entity, radius_m) = (self.id, self.entity, self.radius_m);
-        out.push(Effect::Submit(Submit::Open { session, entity, profile: profile.into(), radius_m }));
+        out.push(Effect::Submit(Submit::Open { session, entity, profile, radius_m }));
         let welcome = Welcome {
             session,
             entity,
@@ -123,8 +136,16 @@ impl Session {
         if let Some(number) = step.seen {
             self.seen(number, step.held_ms.unwrap_or(0.0), now_us, out);
         }
-        let mut place = match self.judge(step, now_us) {
+        let mut place = match self.judge(step, now_us, out) {
             Ok(place) => place,
+            Err(Refusal::Rate) => return self.refuse_rate("move", now_us, out),
+            Err(Refusal::Speed) => {
+                self.refuse(None, "move", Refusal::Speed, out);
+                if self.gate.too_fast(self.world.refused_moves, now_us) {
+                    self.close(Close::Moves, out);
+                }
+                return;
+            }
             Err(reason) => return self.refuse(None, "move", reason, out),
         };
         out.push(Effect::Note(Note::Sample { client_to_gateway_us: now_us.saturating_sub(place.time_us) }));
@@ -137,12 +158,32 @@ impl Session {
         }
     }
 
-    fn judge(&mut self, step: &Move, now_us: u64) -> Result<Place, Refusal> {
+    fn judge(&mut self, step: &Move, now_us: u64, out: &mut Vec<Effect>) -> Result<Place, Refusal> {
         // The place comes last: what is refused has no effect.
         let yaw = yaw_from_degrees(step.yaw).ok_or(Refusal::NotFinite)?;
         let time_us = self.clock.map(step.time, now_us).ok_or(Refusal::NotFinite)?;
-        let (pos, jumped) = self.movement.admit(step.pos, &self.world, now_us)?;
-        Ok(Place { time_us, pos, yaw, state: step.state, jumped })
+        let next = self.movement.judge(step.pos, &self.world, now_us)?;
+        if next.too_fast {
+            self.broken(Rule::Speed, Refusal::Speed, out)?;
+            if self.gate.too_fast(self.world.refused_moves, now_us) {
+                self.broken(Rule::RefusedMoves, Refusal::Speed, out)?;
+            }
+        }
+        if next.crosses && !self.gate.crossing(now_us) {
+            return Err(Refusal::Rate);
+        }
+        self.movement.go(&next);
+        Ok(Place { time_us, pos: next.pos, yaw, state: step.state, jumped: next.jumped })
+    }
+
+    /// A rule of movement is broken: an error where it is enforced, counted where it is in shadow.
+    pub(super) fn broken(&self, rule: Rule, refusal: Refusal, out: &mut Vec<Effect>) -> Result<(), Refusal> {
+        match self.world.enforcement_of(self.role) {
+            Enforcement::Enforce => return Err(refusal),
+            Enforcement::Shadow => out.push(Effect::Note(Note::Shadowed(rule))),
+            Enforcement::Off => {}
+        }
+        Ok(())
     }
 
     fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
@@ -160,10 +201,10 @@ impl Session {
         self.says_seen && !self.waits_seen_us.is_some_and(waits)
     }
 
-    /// Pings and pongs are messages like others: a flood of them is cut.
+    /// Pings and pongs have a rate of their own and count as messages too: a flood of them is cut.
     pub(super) fn on_ping(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
         self.heard_us = now_us;
-        if !self.gate.message(payload.len(), now_us) {
+        if !self.gate.control(payload.len(), now_us) {
             return self.refuse_rate("message", now_us, out);
         }
         out.push(Effect::Pong(payload.into()));
@@ -171,7 +212,7 @@ impl Session {
 
     pub(super) fn on_pong(&mut self, payload: &[u8], now_us: u64, out: &mut Vec<Effect>) {
         self.heard_us = now_us;
-        if !self.gate.message(payload.len(), now_us) {
+        if !self.gate.control(payload.len(), now_us) {
             return self.refuse_rate("message", now_us, out);
         }
         if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.says_seen(now_us))
@@ -215,4 +256,13 @@ impl Session {
             self.close(Close::BadMessages, out);
         }
     }
+}
+
+/// A text as others get it, see [`text::clean`].
+pub(super) fn clean(text: &str, kind: Kind, bytes_max: usize, out: &mut Vec<Effect>) -> Result<Arc<str>, Refusal> {
+    let cleaned = text::clean(text, kind, bytes_max)?;
+    if let Cow::Owned(_) = cleaned {
+        out.push(Effect::Note(Note::Cleaned));
+    }
+    Ok(cleaned.into())
 }

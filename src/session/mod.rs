@@ -22,7 +22,7 @@ use crate::codec::state::Context;
 use crate::region::frame::Tick;
 use crate::region::owned::Place;
 use crate::region::{Answer, Submit};
-use crate::settings::WorldSettings;
+use crate::settings::{Limits, Role, WorldSettings};
 use crate::space::Around;
 use crate::view::View;
 use crate::view::budget::Budget;
@@ -64,6 +64,7 @@ pub struct Session {
     entity: Id,
     encoding: Encoding,
     world: Arc<WorldSettings>,
+    role: Role,
     phase: Phase,
     opened_us: u64,
     heard_us: u64,
@@ -78,8 +79,6 @@ pub struct Session {
     radius_m: f64,
     /// Commands without an answer.
     open: Open,
-    /// It is a game server: it reaches everything, and says what places are like.
-    trusted: bool,
     view: View,
     budget: Budget,
     flow: Flow,
@@ -114,19 +113,19 @@ impl Session {
             id,
             entity,
             encoding,
+            role: Role::Player,
             phase: Phase::New,
             opened_us: now_us,
             heard_us: now_us,
             pinged_us: now_us,
             says_seen: false,
             waits_seen_us: None,
-            gate: Gate::new(now_us),
+            gate: Gate::new(&world.limits, now_us),
             clock: ClientClock::default(),
             movement: Movement::default(),
             merged: None,
             radius_m: world.radius,
             open: Open::default(),
-            trusted: false,
             view: View::new(encoding),
             budget: Budget::new(now_us),
             flow: Flow::default(),
@@ -141,6 +140,11 @@ impl Session {
             rest: None,
             world,
         }
+    }
+
+    /// What it may do.
+    fn limits(&self) -> &Limits {
+        self.world.limits_of(self.role)
     }
 
     /// Its avatar.
@@ -203,6 +207,8 @@ impl Session {
             // Without resume they come back as somebody else; who they were must not stand beside them.
             Close::Drain(_) => self.end(Submit::Leave { entity }, out),
             Close::Silent
+            | Close::Unfinished
+            | Close::Moves
             | Close::Rate
             | Close::Internal
             | Close::NoHello
@@ -234,7 +240,7 @@ mod tests {
     use super::*;
     use crate::codec::Heard;
     use crate::codec::message::{Act, Hello, In, Move, Scope, View as ViewWish};
-    use crate::limits::{ROWS_MAX, SECOND_US, TICK_US};
+    use crate::limits::{NUMBER_MAX, ROWS_MAX, SECOND_US, TICK_US};
     use crate::region::frame::{Entity, Event, PartitionStatus, Ring, Spot};
     use crate::space::{Grid, Pos};
 
@@ -389,11 +395,13 @@ mod tests {
     }
 
     #[test]
-    fn action_numbers_may_be_as_large_as_they_like() {
+    fn action_numbers_may_be_as_large_as_javascript_counts() {
         let mut client = Client::placed();
-        assert!(submits(&client.act(u64::MAX)));
-        assert!(submits(&client.act(u64::MAX - 31)));
-        let refused = client.act(u64::MAX - 70);
-        assert_eq!(client.heard(&refused), ["window"]);
+        assert!(submits(&client.act(NUMBER_MAX)));
+        assert!(submits(&client.act(NUMBER_MAX - 31)));
+        for n in [NUMBER_MAX - 70, NUMBER_MAX + 1, u64::MAX] {
+            let refused = client.act(n);
+            assert_eq!(client.heard(&refused), ["window"], "{n}");
+        }
     }
 }

@@ -65,10 +65,20 @@ impl Driver {
             return Next::Stays;
         }
         let mut framing = std::mem::take(&mut connection.framing);
+        let mut within_message = framing.is_within_message();
+        let mut whole = false;
         let result = framing.read(bytes, BOUNDS, &mut |heard| {
+            // What has begun goes on behind a ping in between, or a client could keep it for ever.
+            let is_between = within_message && matches!(heard, Heard::Ping(_) | Heard::Pong(_));
+            (whole, within_message) = (whole || !is_between, is_between);
             self.on_heard(index, connection, heard);
             connection.closing_us.is_none()
         });
+        connection.begun_us = match connection.begun_us {
+            _ if framing.is_between() => None,
+            Some(begun_us) if !whole => Some(begun_us),
+            Some(_) | None => Some(self.clock.at_us(self.lap)),
+        };
         connection.framing = framing;
         if let Err(broken) = result
             && connection.closing_us.is_none()

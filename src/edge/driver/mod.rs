@@ -27,9 +27,10 @@ use super::http::Place;
 use super::line::{Command, Line, Newcomer};
 use super::pace::Pace;
 use super::world::{Hall, Mail};
+use crate::admit::Close;
 use crate::codec::Encoding;
 use crate::codec::message::Id;
-use crate::limits::{HELLO_WITHIN_US, MILLI_US, READ_AHEAD_US, READ_BYTES_MAX, READ_EVERY_US};
+use crate::limits::{HELLO_WITHIN_US, MESSAGE_WITHIN_US, MILLI_US, READ_AHEAD_US, READ_BYTES_MAX, READ_EVERY_US};
 use crate::metrics::{self, Hop};
 use crate::region::{Submit, Tick};
 use crate::session::rest::Rest;
@@ -101,6 +102,8 @@ struct Connection {
     opened_us: u64,
     /// Pings and pongs that came before it had a session.
     controls: u32,
+    /// When what is not whole of a message or frame began to come.
+    begun_us: Option<u64>,
     _place: Place,
     /// From the first message on; gone when the session is over.
     seat: Option<Seat>,
@@ -213,6 +216,7 @@ impl Driver {
             encoding,
             opened_us,
             controls: 0,
+            begun_us: None,
             _place: place,
             seat: None,
             unsent: Unsent::default(),
@@ -393,6 +397,8 @@ impl Driver {
             let mute = connection.seat.is_none()
                 && connection.closing_us.is_none()
                 && now_us >= connection.opened_us + HELLO_WITHIN_US;
+            let unfinished = connection.closing_us.is_none()
+                && connection.begun_us.is_some_and(|begun_us| now_us >= begun_us + MESSAGE_WITHIN_US);
             if stuck || over {
                 self.with(index, |_, _| Next::Lost);
             } else if mute {
@@ -400,6 +406,11 @@ impl Driver {
                     // The next tick turns it away.
                     driver.sit(index, connection, None);
                     if connection.seat.is_some() { Next::Stays } else { Next::Lost }
+                });
+            } else if unfinished {
+                self.with(index, |driver, connection| {
+                    driver.feed(connection, Input::Broken(Close::Unfinished));
+                    Next::Stays
                 });
             }
         }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::admit::Close;
 use crate::edge::http::Shared;
 
 /// A connection of a driver, as its client has it.
