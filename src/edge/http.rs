@@ -243,3 +243,43 @@ impl Drop for Place {
         metrics::connection_count(-1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::edge::clock::Clock;
+    use crate::edge::ids::Ids;
+    use crate::edge::world::{self, AnyLog, End};
+    use crate::log::memory::Memory;
+    use crate::settings::WorldSettings;
+
+    #[tokio::test]
+    async fn readiness_says_how_the_log_is() {
+        let (ids, log) = (Arc::new(Ids::default()), AnyLog::Memory(Memory::new(0, || 0).open()));
+        ids.offer(1);
+        let end = End { stop: CancellationToken::new(), alive: std::sync::Weak::new() };
+        let (hall, _run) = world::open(WorldSettings::plaza(), ids, log, Vec::new(), Clock::start(), end);
+        let shared = Arc::new(Shared::new(vec![hall.clone()], Vec::new()));
+        let check = async |status: u16, words: &str| {
+            let answer = ready(State(shared.clone())).await;
+            assert_eq!(answer.status(), status, "{words}");
+            let body = axum::body::to_bytes(answer.into_body(), 1_000).await.expect("short");
+            assert!(body.windows(words.len()).any(|part| part == words.as_bytes()), "{body:?}");
+        };
+        check(503, "number this gateway").await;
+        hall.open.store(true, Ordering::Release);
+        check(200, "ready").await;
+        for (health, status, words) in [
+            (Health::Full, 503, "the log is full"),
+            (Health::Down, 503, "cannot be written to"),
+            (Health::Well, 200, "ready"),
+        ] {
+            hall.log_is(health);
+            check(status, words).await;
+        }
+        shared.draining.store(true, Ordering::Release);
+        check(503, "draining").await;
+    }
+}

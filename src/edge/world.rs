@@ -66,7 +66,7 @@ impl Hall {
         *self.health.lock().expect("no holder of this lock panics")
     }
 
-    fn log_is(&self, health: Health) {
+    pub(super) fn log_is(&self, health: Health) {
         *self.health.lock().expect("no holder of this lock panics") = health;
         let world = &self.settings.name;
         match health {
@@ -277,7 +277,7 @@ fn run(
             && now_us.saturating_sub(unreachable_us) > 10 * SECOND_US
         {
             unreachable_us = now_us;
-            warn!(world = name, why, "the log cannot be reached; going on without it");
+            warn!(world = name, why, "the log has trouble; going on without it");
         }
         facts.health.into_iter().for_each(|health| hall.log_is(health));
         trim(&mut log, &facts.trims, &name);

@@ -157,18 +157,6 @@ pub enum Health {
     Down,
 }
 
-impl Health {
-    /// For operators.
-    #[must_use]
-    pub fn label(self) -> &'static str {
-        match self {
-            Health::Well => "well",
-            Health::Full => "full",
-            Health::Down => "down",
-        }
-    }
-}
-
 /// What [`Log::poll`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Polled {

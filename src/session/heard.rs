@@ -13,11 +13,7 @@ use crate::codec::message::{In, Move, Out, Ping, Pong, Refuse, Report, View as V
 use crate::limits::{FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US};
 use crate::region::Submit;
 use crate::region::owned::Place;
-<<<<<<< ours
-use crate::settings::Rules;
-=======
-use crate::settings::{Enforcement, Role};
->>>>>>> theirs
+use crate::settings::Enforcement;
 use crate::space::yaw_from_degrees;
 
 impl Session {
