@@ -192,6 +192,15 @@ pub const MEMORY_EVENTS_BYTES: usize = 16 * 1024 * 1024;
 pub const DISK_BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Log on disk: a segment of this size is followed by another one: large beside a batch, small beside a disk.
 pub const DISK_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Log on disk: so is one that began this long ago. Topics that are cut by age lose whole segments.
+pub const DISK_SEGMENT_US: u64 = 24 * 3600 * SECOND_US;
+/// Log on disk: bytes of a segment that are cleaned between two commits: a few ms of whoever waits.
+pub const DISK_CLEAN_BYTES: u64 = 1024 * 1024;
+/// Log on disk: room that there must be again before a full one takes anything: far more than one batch usually has, so that
+/// it is not full and well in turn.
+pub const DISK_ROOM_BYTES: usize = 1024 * 1024;
+/// Log on disk: how often a full one looks for room, ms.
+pub const DISK_PROBE_MS: i64 = 1_000;
 /// Log on disk: to find an offset, so much is read at most; what is remembered of each is 24 bytes a lane.
 pub const DISK_MARK_BYTES: u64 = 256 * 1024;
 /// Log on disk: bytes read at once for who is behind.
@@ -239,6 +248,9 @@ pub const KAFKA_REPORTS_MAX: usize = 8_192;
 pub const KAFKA_QUESTIONS_MAX: usize = 4_096;
 /// A question without an answer by then is `Unanswered`; below [`ASK_AGAIN_US`].
 pub const KAFKA_ASK_MS: u64 = 4_000;
+/// Wishes to advance a partition's start, and ends of them, that wait: eight of each partition of a usual world, where one
+/// comes in minutes. A wish beyond fails, and is made again.
+pub const KAFKA_TRIMS_MAX: usize = 256;
 /// The fetching thread looks for changes of what is followed at least this often.
 pub const KAFKA_LOOK_MS: u64 = 5;
 /// A full channel to `poll` is tried again after this long.

@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::admit::{Close, Refusal};
+use crate::log::Health;
 use crate::log::disk::Turn;
 use crate::region::Facts;
 use crate::session::flow::SeenFact;
@@ -155,6 +156,7 @@ struct Metrics {
     /// Commands lost before a snapshot had them; states that differ; snapshots that are whole.
     stories: [IntCounter; 3],
     unreachable: IntCounter,
+    trims: [IntCounter; 2],
     connections: IntGauge,
     clock_offset: GaugeVec,
     clock_error: GaugeVec,
@@ -165,6 +167,9 @@ struct Metrics {
     disk_bytes: IntGauge,
     disk_segments: IntGauge,
     disk_broken: IntGauge,
+    disk_full: IntGauge,
+    disk_freed: IntCounter,
+    disk_untidy: IntCounter,
 }
 
 static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
@@ -186,6 +191,7 @@ impl Metrics {
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
         let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
+        let trims = counters("nearcast_log_trims_total", "Wishes to advance a partition's start, ended.", "result");
         let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
         let info = register(r, GaugeVec::new(Opts::new("nearcast_info", "Version of this gateway."), &["version"]));
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -252,6 +258,7 @@ impl Metrics {
             ],
             out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
             unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
+            trims: ["moved", "failed"].map(|result| trims.with_label_values(&[result])),
             connections: gauge("nearcast_connections", "Open sockets."),
             clock_offset: measures(
                 "nearcast_peer_clock_offset_seconds",
@@ -268,7 +275,10 @@ impl Metrics {
             disk_records: counter("nearcast_disk_records_total", "Records that are safe on disk."),
             disk_bytes: gauge("nearcast_disk_bytes", "Bytes of the log on disk."),
             disk_segments: gauge("nearcast_disk_segments", "Files of the log on disk."),
-            disk_broken: gauge("nearcast_disk_broken", "1: the log takes nothing more until the gateway starts again."),
+            disk_broken: gauge("nearcast_disk_broken", "1: the log cannot be written to."),
+            disk_full: gauge("nearcast_disk_full", "1: the log takes nothing until there is room."),
+            disk_freed: counter("nearcast_disk_freed_bytes_total", "Bytes that nobody wanted any more, made free."),
+            disk_untidy: counter("nearcast_disk_untidy_total", "Times that such bytes could not be made free."),
             registry,
         }
     }
@@ -397,6 +407,11 @@ pub fn peer_clock(world: &str, offset_us: i64, error_us: i64) {
     METRICS.clock_error.with_label_values(&[world]).set(error_us as f64 / 1e6);
 }
 
+/// A wish to advance a partition's start has ended.
+pub fn trimmed(moved: bool) {
+    METRICS.trims[usize::from(!moved)].inc();
+}
+
 /// The log on disk did what it was asked.
 pub fn disk_turned(turn: &Turn) {
     let m = &*METRICS;
@@ -406,7 +421,10 @@ pub fn disk_turned(turn: &Turn) {
     }
     m.disk_segments.set(turn.segments as i64);
     m.disk_bytes.set(turn.bytes as i64);
-    m.disk_broken.set(i64::from(turn.broken));
+    m.disk_broken.set(i64::from(turn.health == Health::Down));
+    m.disk_full.set(i64::from(turn.health == Health::Full));
+    m.disk_freed.inc_by(turn.freed);
+    m.disk_untidy.inc_by(u64::from(turn.untidy));
 }
 
 /// A connection was not taken.

@@ -43,6 +43,16 @@ mod switch {
         OlderSnapshot,
         /// A command sent again takes effect again.
         DoneTwice,
+        /// The log on disk acknowledges what it has not synced.
+        AckBeforeSync,
+        /// It tries a sync that failed again, and believes it then.
+        SyncedAgain,
+        /// It is opened, and read, with an end that may not be safe.
+        TailUnsafe,
+        /// It acknowledges what there is no room for.
+        FullIsAcknowledged,
+        /// It cleans a record out that is wanted.
+        CleanedTooMuch,
     }
 
     thread_local! {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nearcast::limits::{POLL_RECORDS_MAX, RECORD_BYTES_MAX};
-use nearcast::log::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
+use nearcast::log::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim};
 use places::Place;
 
 /// Far above what any backend needs, so that only a defect reaches it.
@@ -21,6 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const MOTION: Source = Source { topic: Topic::Motion, partition: 1 };
 const MOTION_TOO: Source = Source { topic: Topic::Motion, partition: 2 };
 const EVENTS: Source = Source { topic: Topic::Events, partition: 1 };
+const OBJECTS: Source = Source { topic: Topic::Objects, partition: 1 };
+const OBJECTS_TOO: Source = Source { topic: Topic::Objects, partition: 2 };
 const CONTROL: Source = Source { topic: Topic::Control, partition: 0 };
 
 /// A record as it was polled.
@@ -132,6 +134,23 @@ impl<L: Log> Reader<L> {
             found.is_some()
         });
         found.expect("awaited")
+    }
+}
+
+impl<L: Log + Trim> Reader<L> {
+    /// Advances a partition's start and waits for what becomes of that.
+    fn trim(&mut self, source: Source, start: u64) -> Result<u64, String> {
+        self.log.trim(source, start);
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            self.poll();
+            if let Some(trimmed) = self.log.trimmed() {
+                assert_eq!((trimmed.source, self.log.trimmed()), (source, None), "one end for one wish");
+                return trimmed.result;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for the start to move");
+            thread::park_timeout(Duration::from_millis(1));
+        }
     }
 }
 
@@ -273,16 +292,39 @@ fn an_offset_above_the_end_is_a_fault(place: &impl Place) {
 fn an_offset_below_the_start_is_a_fault(place: &impl Place) {
     let mut reader = Reader::new(place.open());
     for n in 0..10 {
-        reader.put(EVENTS, numbered(n));
+        reader.put(OBJECTS, numbered(n));
     }
-    place.trim(EVENTS, 5);
-    let start = reader.bounds(EVENTS).start;
-    assert!(start >= 5, "start is {start}");
-    reader.follow(EVENTS, start - 1);
-    reader.until("a fault", |r| r.is_out_of_bounds(EVENTS));
-    assert_eq!(reader.bodies(EVENTS), Vec::<Bytes>::new());
-    reader.follow(EVENTS, start);
-    assert_eq!(reader.await_records(EVENTS, 1)[0].0, start);
+    assert_eq!(reader.trim(OBJECTS, 5), Ok(5));
+    assert_eq!(reader.bounds(OBJECTS).start, 5);
+    reader.follow(OBJECTS, 4);
+    reader.until("a fault", |r| r.is_out_of_bounds(OBJECTS));
+    assert_eq!(reader.bodies(OBJECTS), Vec::<Bytes>::new());
+    reader.follow(OBJECTS, 5);
+    assert_eq!(reader.await_records(OBJECTS, 1)[0].0, 5);
+}
+
+fn a_start_that_moves_takes_what_is_below_it_and_nothing_else(place: &impl Place) {
+    let mut reader = Reader::new(place.open());
+    for n in 0..10 {
+        reader.put(OBJECTS, numbered(n));
+        reader.put(OBJECTS_TOO, numbered(n));
+    }
+    assert_eq!(reader.trim(OBJECTS, 6), Ok(6));
+    let Bounds { start, end, last_append_ms } = reader.bounds(OBJECTS);
+    assert_eq!((start, end, last_append_ms.is_some()), (6, 10, true));
+    let other = reader.bounds(OBJECTS_TOO);
+    assert_eq!((other.start, other.end), (0, 10));
+    assert_eq!(reader.trim(OBJECTS, 2), Ok(6), "a start does not go back");
+    assert!(reader.trim(OBJECTS, 11).is_err(), "nor beyond the end");
+    reader.follow(OBJECTS, 6);
+    reader.await_records(OBJECTS, 4);
+    assert_eq!(reader.bodies(OBJECTS), (6..10).map(numbered).collect::<Vec<_>>());
+    // Whoever follows goes on while the start moves up to where it is.
+    assert_eq!(reader.trim(OBJECTS, 10), Ok(10));
+    assert_eq!(reader.bounds(OBJECTS), Bounds { start: 10, end: 10, last_append_ms: None });
+    assert_eq!(reader.put(OBJECTS, numbered(10)), 10);
+    assert_eq!(reader.await_records(OBJECTS, 1)[0].0, 10);
+    assert!(!reader.is_out_of_bounds(OBJECTS));
 }
 
 fn a_fault_of_one_partition_leaves_the_others_alone(place: &impl Place) {
@@ -416,6 +458,7 @@ contract!(
     a_dropped_partition_yields_nothing_more,
     an_offset_above_the_end_is_a_fault,
     an_offset_below_the_start_is_a_fault,
+    a_start_that_moves_takes_what_is_below_it_and_nothing_else,
     a_fault_of_one_partition_leaves_the_others_alone,
     bounds_tell_start_end_and_last_time,
     offset_at_finds_the_first_at_or_after_a_time,

@@ -1,4 +1,5 @@
-//! The log on disk where the disk breaks: power loss, damage, a full disk, a sync that fails.
+//! The log on disk where the disk breaks: power loss, damage, a full disk, a sync that fails. How room is made in it is tested
+//! in `log_tidy.rs`.
 
 #[path = "simulation/rng.rs"]
 #[expect(dead_code, reason = "the simulation uses the rest")]
@@ -9,15 +10,16 @@ mod sim_files;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use nearcast::limits::{DISK_PROBE_MS, DISK_ROOM_BYTES};
 use nearcast::log::disk::batch::Lane;
-use nearcast::log::disk::desk::{Desk, Request};
+use nearcast::log::disk::desk::{Desk, Reply, Request};
 use nearcast::log::disk::recover::{Torn, Unfit};
 use nearcast::log::disk::store::{Record, Refused, Sizes, Store};
-use nearcast::log::{Fault, Outcome, Polled, Source, Ticket, Topic};
+use nearcast::log::{Fault, Health, Outcome, Polled, Source, Ticket, Topic};
 use rng::Rng;
-use sim_files::SimFiles;
+use sim_files::{Content, SimFiles};
 
-const SIZES: Sizes = Sizes { segment: 2_000, mark: 300 };
+const SIZES: Sizes = Sizes { segment: 2_000, segment_ms: i64::MAX, kept_ms: i64::MAX, mark: 300 };
 const NOW_MS: i64 = 1_790_000_000_000;
 
 fn lane(partition: u16) -> Lane {
@@ -100,10 +102,16 @@ fn what_was_acknowledged_survives_power_loss_and_what_was_not_is_whole_or_not_th
 
 #[test]
 fn a_cut_anywhere_in_the_last_batches_loses_only_what_is_behind_it() {
-    let (mut rng, files) = (Rng::new(1), SimFiles::default());
-    let written = filled(&files, 40, &mut rng);
-    let last = files.disk().files.keys().last().expect("segments").clone();
-    let whole = files.disk().files[&last].now.clone();
+    let of = |batches| {
+        let files = SimFiles::default();
+        let written = filled(&files, batches, &mut Rng::new(1));
+        let (last, content) = files.disk().files.pop_last().expect("segments");
+        files.disk().files.insert(last.clone(), content.clone());
+        (files, written, last, content.now)
+    };
+    let has_three = |whole: &[u8]| whole.windows(4).filter(|bytes| bytes == b"NCB1").count() >= 3;
+    let (files, written, last, whole) =
+        (40..).map(of).find(|(.., whole)| has_three(whole)).expect("the last three batches are in one segment");
     for len in 0..whole.len() {
         files.disk().files.get_mut(&last).expect("there").now.truncate(len);
         let (mut store, torn) = open(&files).unwrap_or_else(|unfit| panic!("cut to {len}: {unfit}"));
@@ -158,6 +166,10 @@ fn zeros_behind_the_end_are_cut() {
     }
 }
 
+fn store_batches(files: &SimFiles) -> u64 {
+    Store::look(files.clone(), SIZES).expect("nothing is wrong").0.batches()
+}
+
 #[test]
 fn a_segment_that_is_missing_doubled_or_empty_is_damage() {
     let (mut rng, files) = (Rng::new(4), SimFiles::default());
@@ -174,9 +186,21 @@ fn a_segment_that_is_missing_doubled_or_empty_is_damage() {
     let doubled = whole[&names[1]].clone();
     files.disk().files.insert("00000000000000000002.log".to_owned(), doubled);
     is_damaged("doubled");
-    files.disk().files.insert(names[1].clone(), sim_files::Content::default());
+    files.disk().files.insert(names[1].clone(), Content::default());
     is_damaged("empty in the middle");
-    files.disk().files.insert("notes.txt".to_owned(), sim_files::Content::default());
+    files.disk().files.remove(&names[0]);
+    is_damaged("the first is missing");
+    files.disk().files.insert(names[0].clone(), Content::default());
+    is_damaged("the first is empty");
+    // As after a crash between its making and its first batch.
+    let written = all_of(&mut open(&files).expect("nothing is wrong").0);
+    let behind = format!("{:020}.log", store_batches(&files) + 1);
+    files.disk().files.insert(behind, Content::default());
+    let (mut store, torn) = open(&files).expect("an empty last one is no damage");
+    assert_eq!((torn, all_of(&mut store)), (None, written));
+    store.commit(&[(lane(0), Bytes::from_static(b"new"))], NOW_MS).expect("it is used");
+    files.disk().files.clone_from(&whole);
+    files.disk().files.insert("notes.txt".to_owned(), Content::default());
     assert!(open(&files).is_ok(), "what is no segment is left alone");
 }
 
@@ -195,7 +219,7 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
             Ok(_) => {
                 records.into_iter().for_each(|(lane, bytes)| written[usize::from(lane.source.partition)].push(bytes));
             }
-            Err(Refused::NeverEntered(_)) if n < 100 => refused += 1,
+            Err(Refused::Full(_)) if n < 100 => refused += 1,
             Err(other) => panic!("{n}: {other}"),
         }
     }
@@ -220,44 +244,93 @@ fn a_failed_sync_ends_the_log_and_is_not_tried_again() {
     assert_eq!(all_of(&mut store), written, "what is safe is still read");
 }
 
+/// A process is killed between writing and syncing, or its sync fails: the system still has what it wrote, and a second
+/// process reads it. Then the power goes.
 #[test]
-fn what_nobody_wants_goes_segment_by_segment_and_offsets_go_on() {
-    let (mut rng, files) = (Rng::new(7), SimFiles::default());
-    let written = filled(&files, 60, &mut rng);
-    let (mut store, _) = open(&files).expect("nothing is wrong");
-    let before = store.size().1;
-    for (partition, written) in (0..).zip(&written) {
-        store.advance(lane(partition), written.len() as u64 - 1).expect("removed");
-    }
-    assert!(store.size().1 < before / 2, "{} of {before} bytes are left", store.size().1);
-    store.commit(&[(lane(0), Bytes::from_static(b"new"))], NOW_MS).expect("nothing is wrong");
-    for mut store in [store, open(&files).expect("nothing is wrong").0] {
-        for (partition, written) in (0..).zip(&written) {
-            let (bounds, last) = (store.bounds(lane(partition)), written.len() as u64 - 1);
-            assert_eq!((bounds.start, bounds.end), (last, last + 1 + u64::from(partition == 0)));
-            let found = bodies(store.read(lane(partition), 0, usize::MAX, usize::MAX).expect("readable"));
-            assert_eq!(found[0], written[last as usize]);
+fn what_is_read_after_a_kill_survives_power_loss() {
+    for (seed, syncs) in [(0, 0), (1, 1)] {
+        let (mut rng, files) = (Rng::new(10 + seed), SimFiles::default());
+        filled(&files, 10, &mut rng);
+        let (mut store, _) = open(&files).expect("nothing is wrong");
+        let records = some(&mut rng);
+        if syncs == 0 {
+            // The next change but one: the batch is written, and not synced.
+            files.disk().dies_in = Some(1);
+        } else {
+            files.disk().bad_sync = true;
         }
+        assert!(matches!(store.commit(&records, NOW_MS), Err(Refused::Unknown(_))));
+        files.revive();
+        let (mut store, torn) = open(&files).expect("nothing is damaged");
+        let read = all_of(&mut store);
+        let (of, bytes) = records.last().expect("at least one");
+        assert_eq!((torn, read[usize::from(of.source.partition)].last()), (None, Some(bytes)));
+        files.crash(&mut rng);
+        assert_eq!(all_of(&mut open(&files).expect("nothing is damaged").0), read, "{syncs}");
     }
 }
 
+/// What one handle is told in one turn: how the log is, and what became of its records.
+fn told(desk: &mut Desk<SimFiles>, requests: Vec<(u64, Request)>, now_ms: i64) -> Vec<Polled> {
+    let mut replies = Vec::new();
+    desk.turn(requests, now_ms, &mut replies);
+    let polled = |(_, reply)| if let Reply::Polled(polled) = reply { Some(polled) } else { None };
+    let is_why = |polled: &Polled| matches!(polled, Polled::Fault(Fault::Unreachable(_)));
+    replies.into_iter().filter_map(polled).filter(|polled| !is_why(polled)).collect()
+}
+
+fn publish(ticket: u64, bytes: usize) -> Vec<(u64, Request)> {
+    vec![(1, Request::Publish(Ticket(ticket), lane(0), vec![7; bytes].into()))]
+}
+
 #[test]
-fn a_lane_whose_records_have_all_gone_does_not_begin_anew() {
-    let (mut rng, files) = (Rng::new(8), SimFiles::default());
-    let written = filled(&files, 60, &mut rng);
-    let (mut store, _) = open(&files).expect("nothing is wrong");
-    for (partition, written) in (0..).zip(&written) {
-        store.advance(lane(partition), written.len() as u64).expect("removed");
+fn a_log_says_that_it_is_full_and_when_there_is_room() {
+    let health = |health| Polled::Fault(Fault::Health(health));
+    let outcome = |ticket, outcome| Polled::Outcome(Ticket(ticket), outcome);
+    let files = SimFiles::default();
+    let mut desk = Desk::new(open(&files).expect("an empty log").0);
+    assert_eq!(told(&mut desk, publish(0, 9), NOW_MS), [outcome(0, Outcome::At(Some(0)))]);
+    files.disk().room = Some(1_000);
+    let full = [health(Health::Full), outcome(1, Outcome::NeverEntered)];
+    assert_eq!(told(&mut desk, publish(1, 1_000), NOW_MS), full);
+    // Small ones would fit. They are not tried until there is room for many.
+    let written = files.disk().files.clone();
+    assert_eq!(told(&mut desk, publish(2, 1), NOW_MS), [outcome(2, Outcome::NeverEntered)]);
+    files.disk().room = Some(DISK_ROOM_BYTES);
+    assert_eq!(told(&mut desk, publish(3, 1), NOW_MS + DISK_PROBE_MS), [outcome(3, Outcome::NeverEntered)]);
+    assert!(desk.waits_for_room());
+    // One that comes now is told.
+    let bounds = Polled::Bounds(lane(1).source, desk.store.bounds(lane(1)));
+    let asked = vec![(2, Request::Bounds(lane(1)))];
+    assert_eq!(told(&mut desk, asked, NOW_MS + DISK_PROBE_MS), [health(Health::Full), bounds]);
+    files.disk().room = None;
+    assert_eq!(told(&mut desk, Vec::new(), NOW_MS + 2 * DISK_PROBE_MS - 1), [], "it does not look all the time");
+    assert_eq!(files.disk().files.len(), written.len());
+    assert!(files.disk().files.values().zip(written.values()).all(|(now, before)| now.now == before.now));
+    let well = [health(Health::Well), health(Health::Well), outcome(4, Outcome::At(Some(1)))];
+    assert_eq!(told(&mut desk, publish(4, 1_000), NOW_MS + 2 * DISK_PROBE_MS), well, "both handles hear it");
+}
+
+#[test]
+fn a_log_says_that_it_is_down_and_is_read_all_the_same() {
+    let files = SimFiles::default();
+    let mut desk = Desk::new(open(&files).expect("an empty log").0);
+    assert_eq!(told(&mut desk, publish(0, 9), NOW_MS), [Polled::Outcome(Ticket(0), Outcome::At(Some(0)))]);
+    files.disk().bad_sync = true;
+    let down = Polled::Fault(Fault::Health(Health::Down));
+    let unknown = Polled::Outcome(Ticket(1), Outcome::Unknown);
+    assert_eq!(told(&mut desk, publish(1, 9), NOW_MS), [down, unknown]);
+    let syncs = files.disk().syncs;
+    for n in 2..9 {
+        let later_ms = NOW_MS + n as i64 * DISK_PROBE_MS;
+        let refused = [Polled::Outcome(Ticket(n), Outcome::NeverEntered)];
+        assert_eq!(told(&mut desk, publish(n, 9), later_ms), refused);
     }
-    for _ in 0..10 {
-        // Until the segment in which lane 3 had its last records is gone, too.
-        store.commit(&[(lane(0), vec![7; 700].into())], NOW_MS).expect("nothing is wrong");
-        let end = store.bounds(lane(0)).end;
-        store.advance(lane(0), end).expect("removed");
-    }
-    let (store, _) = open(&files).expect("nothing is wrong");
-    let end = written[3].len() as u64;
-    assert_eq!((store.bounds(lane(3)).start, store.bounds(lane(3)).end), (end, end));
+    assert_eq!(files.disk().syncs, syncs, "it is not tried again");
+    let mut replies = Vec::new();
+    desk.turn([(1, Request::Follow { lane: lane(0), from: 0, wish: 5 })], NOW_MS, &mut replies);
+    let is_record = |reply: &Reply| matches!(reply, Reply::Of(5, Polled::Record { offset: 0, .. }));
+    assert!(replies.len() == 1 && is_record(&replies[0].1), "{replies:?}");
 }
 
 #[test]
@@ -285,7 +358,7 @@ fn a_time_and_an_offset_are_found_wherever_they_are() {
 /// All handles together: what one of them is told of, as an outcome or as a record, is there after any crash.
 #[test]
 fn nobody_is_told_of_what_a_crash_unmakes() {
-    let (mut at, mut polled) = (0, 0);
+    let (mut at, mut polled, mut now_ms) = (0, 0, NOW_MS);
     for seed in 0..200 {
         let (mut rng, files) = (Rng::new(seed), SimFiles::default());
         let mut told: BTreeMap<(Lane, u64), Bytes> = BTreeMap::new();
@@ -310,9 +383,14 @@ fn nobody_is_told_of_what_a_crash_unmakes() {
                     files.disk().room = None;
                 }
                 let mut replies = Vec::new();
-                desk.turn(requests.drain(..), NOW_MS, &mut replies);
+                // A second a turn, so that a full one looks for room.
+                now_ms += DISK_PROBE_MS;
+                desk.turn(requests.drain(..), now_ms, &mut replies);
                 for (handle, reply) in replies {
-                    match reply.polled {
+                    let (Reply::Polled(polled_now) | Reply::Of(_, polled_now)) = reply else {
+                        panic!("seed {seed}: {reply:?}")
+                    };
+                    match polled_now {
                         Polled::Outcome(ticket, Outcome::At(offset)) => {
                             let (lane, bytes) = sent[&ticket].clone();
                             let offset = offset.expect("the disk says where");
@@ -334,7 +412,7 @@ fn nobody_is_told_of_what_a_crash_unmakes() {
                             requests.push((9, Request::Polled(1)));
                             polled += 1;
                         }
-                        Polled::Outcome(..) | Polled::Fault(Fault::Unreachable(_)) => {}
+                        Polled::Outcome(..) | Polled::Fault(Fault::Unreachable(_) | Fault::Health(_)) => {}
                         other @ (Polled::Bounds(..) | Polled::OffsetAt(..) | Polled::Fault(_)) => {
                             panic!("seed {seed}: {other:?}")
                         }
@@ -342,6 +420,7 @@ fn nobody_is_told_of_what_a_crash_unmakes() {
                 }
             }
             files.disk().room = None;
+            files.disk().bad_sync = false;
             files.crash(&mut rng);
             let (mut store, _) = open(&files).unwrap_or_else(|unfit| panic!("seed {seed}, life {life}: {unfit}"));
             for ((lane, offset), bytes) in &told {

@@ -44,11 +44,15 @@ pub enum Refusal {
     NotAllowed,
     /// The log took it, and in its place there it has no effect.
     Denied(Denial),
+    /// There is no room for it in the log.
+    LogFull,
+    /// The log cannot be written to.
+    LogDown,
 }
 
 impl Refusal {
     /// All, for metrics.
-    pub const ALL: [Refusal; 25] = [
+    pub const ALL: [Refusal; 27] = [
         Refusal::Malformed,
         Refusal::UnknownType,
         Refusal::NotSupported,
@@ -74,6 +78,8 @@ impl Refusal {
         Refusal::Denied(Denial::RegionFull),
         Refusal::Denied(Denial::TooMany),
         Refusal::Denied(Denial::Fields),
+        Refusal::LogFull,
+        Refusal::LogDown,
     ];
 
     /// For programs and metrics.
@@ -107,6 +113,8 @@ impl Refusal {
                 Denial::TooMany => "too_many",
                 Denial::Fields => "fields",
             },
+            Refusal::LogFull => "log_full",
+            Refusal::LogDown => "log_down",
         }
     }
 
@@ -143,6 +151,8 @@ impl Refusal {
                 Denial::TooMany => "this session has made, or holds, as many objects as it may: 16 in a partition",
                 Denial::Fields => "an object has 32 fields at most",
             },
+            Refusal::LogFull => "there is no room in the log; try again in some seconds",
+            Refusal::LogDown => "the log cannot be written to; try again when the gateway has started anew",
         }
     }
 }

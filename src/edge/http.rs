@@ -23,6 +23,7 @@ use super::line::{Command, Line, Newcomer};
 use super::world::Hall;
 use crate::codec::Encoding;
 use crate::limits::CONNECTIONS_MAX;
+use crate::log::Health;
 use crate::metrics;
 
 /// How keys are read: the example of RFC 6455, 4.1, has bits behind its last byte, and clients copy it.
@@ -56,11 +57,16 @@ impl Shared {
         }
     }
 
-    /// Whether sessions can open.
+    /// Whether all worlds' logs take what is written; else how the first of the others is.
+    pub fn health(&self) -> Health {
+        self.halls.iter().map(|hall| hall.health()).find(|health| *health != Health::Well).unwrap_or_default()
+    }
+
+    /// Whether sessions can open: that is written to the log.
     pub fn is_ready(&self) -> bool {
-        let open = !self.halls.is_empty()
-            && self.halls.iter().all(|hall| hall.open.load(Ordering::Acquire) && !hall.ids.is_used_up());
-        open && !self.draining.load(Ordering::Acquire)
+        let is_open = |hall: &Arc<Hall>| hall.open.load(Ordering::Acquire) && !hall.ids.is_used_up();
+        let open = !self.halls.is_empty() && self.halls.iter().all(is_open);
+        open && self.health() == Health::Well && !self.draining.load(Ordering::Acquire)
     }
 }
 
@@ -90,12 +96,17 @@ pub fn admin(shared: Arc<Shared>) -> Router {
 
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     if shared.is_ready() {
-        "ready\n".into_response()
-    } else if shared.draining.load(Ordering::Acquire) {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "waiting for the log to number this gateway\n").into_response()
+        return "ready\n".into_response();
     }
+    if shared.draining.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    let why = match shared.health() {
+        Health::Well => "waiting for the log to number this gateway\n",
+        Health::Full => "the log is full: it goes on by itself when there is room\n",
+        Health::Down => "the log cannot be written to: where a sync has failed, start the gateway again\n",
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
 }
 
 /// A file of the page; it may load only from this gateway.
@@ -126,7 +137,7 @@ async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Res
     };
     if !shared.is_ready() {
         metrics::turned_away("not_ready");
-        return busy("this gateway is starting or going\n");
+        return busy("this gateway is starting or going, or its log takes nothing\n");
     }
     let Some(place) = Place::take(&shared) else {
         metrics::turned_away("full");
@@ -230,5 +241,45 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::AcqRel);
         metrics::connection_count(-1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::edge::clock::Clock;
+    use crate::edge::ids::Ids;
+    use crate::edge::world::{self, AnyLog, End};
+    use crate::log::memory::Memory;
+    use crate::settings::WorldSettings;
+
+    #[tokio::test]
+    async fn readiness_says_how_the_log_is() {
+        let (ids, log) = (Arc::new(Ids::default()), AnyLog::Memory(Memory::new(0, || 0).open()));
+        ids.offer(1);
+        let end = End { stop: CancellationToken::new(), alive: std::sync::Weak::new() };
+        let (hall, _run) = world::open(WorldSettings::plaza(), ids, log, Vec::new(), Clock::start(), end);
+        let shared = Arc::new(Shared::new(vec![hall.clone()], Vec::new()));
+        let check = async |status: u16, words: &str| {
+            let answer = ready(State(shared.clone())).await;
+            assert_eq!(answer.status(), status, "{words}");
+            let body = axum::body::to_bytes(answer.into_body(), 1_000).await.expect("short");
+            assert!(body.windows(words.len()).any(|part| part == words.as_bytes()), "{body:?}");
+        };
+        check(503, "number this gateway").await;
+        hall.open.store(true, Ordering::Release);
+        check(200, "ready").await;
+        for (health, status, words) in [
+            (Health::Full, 503, "the log is full"),
+            (Health::Down, 503, "cannot be written to"),
+            (Health::Well, 200, "ready"),
+        ] {
+            hall.log_is(health);
+            check(status, words).await;
+        }
+        shared.draining.store(true, Ordering::Release);
+        check(503, "draining").await;
     }
 }

@@ -3,7 +3,7 @@
 //! log is outside or an action waits for its answer. The only place where a world's state is touched.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,9 @@ use super::ids::Ids;
 use super::line::{Command, Line, Mailbox};
 use crate::codec::message::Id;
 use crate::limits::{FLUSH_US, FOLD_AHEAD_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
-use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, disk::DiskLog, memory::MemoryLog};
+use crate::log::disk::DiskLog;
+use crate::log::memory::MemoryLog;
+use crate::log::{Fault, Follow, Health, Log, Outcome, Polled, Source, Ticket, Trim, Trimmed};
 use crate::metrics;
 use crate::region::world::{CONTROL, claim_record};
 use crate::region::{Answer, Answered, Facts, Submit, Tick, World};
@@ -45,6 +47,8 @@ pub struct Hall {
     pub ticks: watch::Receiver<Arc<Tick>>,
     /// The log has numbered this gateway.
     pub open: AtomicBool,
+    /// Whether the log takes what is written.
+    health: Mutex<Health>,
     /// Who is here.
     pub directory: DashMap<Id, Mailbox>,
     drivers: Vec<Line>,
@@ -54,6 +58,21 @@ pub struct Hall {
 }
 
 impl Hall {
+    /// Whether the log takes what is written.
+    pub fn health(&self) -> Health {
+        *self.health.lock().expect("no holder of this lock panics")
+    }
+
+    pub(super) fn log_is(&self, health: Health) {
+        *self.health.lock().expect("no holder of this lock panics") = health;
+        let world = &self.settings.name;
+        match health {
+            Health::Well => info!(world, "the log takes what is written"),
+            Health::Full => warn!(world, "the log is full: nothing is written until there is room"),
+            Health::Down => error!(world, "the log cannot be written to"),
+        }
+    }
+
     /// What was just put into the inbox is wanted at the next step, not only at the tick.
     pub fn hurry(&self) {
         if !self.hurries.swap(true, Ordering::AcqRel)
@@ -115,6 +134,15 @@ impl Log for AnyLog {
     }
 }
 
+impl Trim for AnyLog {
+    fn trim(&mut self, source: Source, start: u64) {
+        each_log!(self, log => log.trim(source, start));
+    }
+    fn trimmed(&mut self) -> Option<Trimmed> {
+        each_log!(self, log => log.trimmed())
+    }
+}
+
 /// Makes a world's hall, and what runs it on a thread of its own.
 pub fn open(
     settings: WorldSettings,
@@ -131,6 +159,7 @@ pub fn open(
         settings: Arc::new(settings),
         ids,
         open: AtomicBool::new(false),
+        health: Mutex::new(Health::Well),
         inbox,
         ticks: newest,
         directory: DashMap::new(),
@@ -189,7 +218,7 @@ fn run(
     clock: Clock,
     end: &End,
 ) {
-    let Some(number) = claim(&mut log, clock, end) else { return };
+    let Some(number) = claim(hall, &mut log, clock, end) else { return };
     hall.ids.offer(number);
     hall.open.store(true, Ordering::Release);
     let name = hall.settings.name.clone();
@@ -242,8 +271,10 @@ fn run(
             && now_us.saturating_sub(unreachable_us) > 10 * SECOND_US
         {
             unreachable_us = now_us;
-            warn!(world = name, why, "the log cannot be reached; going on without it");
+            warn!(world = name, why, "the log has trouble; going on without it");
         }
+        facts.health.into_iter().for_each(|health| hall.log_is(health));
+        trim(&mut log, &facts.trims, &name);
         facts.number.into_iter().for_each(|number| hall.ids.offer(number));
         metrics::world_facts(&facts);
         metrics::settle();
@@ -254,6 +285,24 @@ fn run(
         }
     }
     debug!(world = name, "world is closed");
+}
+
+/// Carries out what the world no longer wants of the log, and counts what became of it. What failed is asked for again with
+/// the next snapshot.
+fn trim(log: &mut AnyLog, wishes: &[(Source, u64)], world: &str) {
+    wishes.iter().for_each(|(source, start)| log.trim(*source, *start));
+    while let Some(Trimmed { source, result }) = log.trimmed() {
+        metrics::trimmed(result.is_ok());
+        if let Err(why) = result {
+            warn!(
+                world,
+                topic = source.topic.label(),
+                partition = source.partition,
+                why,
+                "the log's start has not moved"
+            );
+        }
+    }
 }
 
 /// Empties the facts, keeping their memory.
@@ -280,13 +329,15 @@ fn deliver(hall: &Hall, answered: Answered) {
 }
 
 /// Announces this gateway in `control`; the record's offset is its number. Asks until it is answered.
-fn claim(log: &mut AnyLog, clock: Clock, end: &End) -> Option<u32> {
+fn claim(hall: &Hall, log: &mut AnyLog, clock: Clock, end: &End) -> Option<u32> {
     let mut polled = Vec::new();
     loop {
         let ticket = log.publish(CONTROL, claim_record(clock.now_us()));
         let outcome = loop {
             polled.clear();
             log.poll(&mut polled);
+            let health = |p: &Polled| if let Polled::Fault(Fault::Health(health)) = p { Some(*health) } else { None };
+            polled.iter().filter_map(health).for_each(|health| hall.log_is(health));
             let ended = polled.iter().find_map(|p| match p {
                 Polled::Outcome(t, outcome) if *t == ticket => Some(*outcome),
                 Polled::Outcome(..)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use super::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
+use super::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim, Trimmed, beyond};
 use crate::limits::{
     EVENTS_RETENTION_US, MEMORY_EVENTS_BYTES, MEMORY_MOTION_BYTES, MEMORY_MOTION_US, MILLI_US, POLL_RECORDS_MAX,
 };
@@ -60,6 +60,18 @@ impl Partition {
         }
         offset
     }
+
+    fn trim(&mut self, start: u64) -> Result<u64, String> {
+        if start > self.end() {
+            return Err(beyond(start, self.end()));
+        }
+        while self.start < start {
+            let (_, old) = self.records.pop_front().expect("the start is below the end");
+            self.bytes -= old.len();
+            self.start += 1;
+        }
+        Ok(self.start)
+    }
 }
 
 struct Shared {
@@ -96,7 +108,8 @@ impl Memory {
     /// A handle for one gateway.
     #[must_use]
     pub fn open(&self) -> MemoryLog {
-        MemoryLog { memory: self.clone(), next_ticket: 0, followed: BTreeMap::new(), answers: VecDeque::new() }
+        let (followed, answers, trimmed) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        MemoryLog { memory: self.clone(), next_ticket: 0, followed, answers, trimmed }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -118,6 +131,19 @@ pub struct MemoryLog {
     followed: BTreeMap<Source, u64>,
     /// Outcomes and answers until they are polled; at most one per call since the last poll.
     answers: VecDeque<Polled>,
+    /// Likewise.
+    trimmed: VecDeque<Trimmed>,
+}
+
+impl Trim for MemoryLog {
+    fn trim(&mut self, source: Source, start: u64) {
+        let result = self.memory.lock().partition(source).trim(start);
+        self.trimmed.push_back(Trimmed { source, result });
+    }
+
+    fn trimmed(&mut self) -> Option<Trimmed> {
+        self.trimmed.pop_front()
+    }
 }
 
 impl Log for MemoryLog {
@@ -163,7 +189,8 @@ impl Log for MemoryLog {
     fn bounds(&mut self, source: Source) {
         let mut shared = self.memory.lock();
         let p = shared.partition(source);
-        let bounds = Bounds { start: p.start, end: p.end(), last_append_ms: p.last_append_ms };
+        let last_append_ms = p.last_append_ms.filter(|_| !p.records.is_empty());
+        let bounds = Bounds { start: p.start, end: p.end(), last_append_ms };
         self.answers.push_back(Polled::Bounds(source, bounds));
     }
 

@@ -141,6 +141,20 @@ pub enum Fault {
     Unreachable(String),
     /// A question could not be answered; ask again.
     Unanswered(Source),
+    /// Whether the log takes what is published has changed. Polled before the outcomes that it explains.
+    Health(Health),
+}
+
+/// Whether a log takes what is published. What it has is read in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    #[default]
+    Well,
+    /// There is no room; it goes on by itself when there is.
+    Full,
+    /// It cannot write. Where a sync has failed, until the gateway starts again.
+    Down,
 }
 
 /// What [`Log::poll`] yields.
@@ -174,6 +188,30 @@ pub enum Follow {
     From(Source, u64),
     /// Yields nothing more of it.
     Drop(Source),
+}
+
+/// What became of a wish to advance a partition's start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// The partition.
+    pub source: Source,
+    /// Where it begins now, or why nothing has changed.
+    pub result: Result<u64, String>,
+}
+
+/// The operator's interface beside the contract: it makes room. Nobody depends on its being done; who wants it done asks
+/// again. No method blocks.
+pub trait Trim {
+    /// What stands below `start` is no longer wanted. A start beyond the end changes nothing and has failed.
+    fn trim(&mut self, source: Source, start: u64);
+
+    /// The end of a wish, if the last [`Log::poll`] brought one; each has one.
+    fn trimmed(&mut self) -> Option<Trimmed>;
+}
+
+/// Why a start beyond the end is refused.
+fn beyond(start: u64, end: u64) -> String {
+    format!("{start} is beyond the end, {end}")
 }
 
 /// A log, as one gateway uses it for one world. No method blocks.

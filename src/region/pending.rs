@@ -7,7 +7,7 @@ use super::fold::Map;
 use super::submit::{Answer, Answered};
 use crate::codec::message::Id;
 use crate::limits::{ANSWER_US, REMEMBERED_US};
-use crate::log::{Outcome, Source, Ticket};
+use crate::log::{Health, Outcome, Source, Ticket};
 
 /// An action's id: its session, and the session's number for it.
 pub type Key = (Id, u64);
@@ -64,8 +64,14 @@ impl Pending {
         self.open.swap_remove(&key).is_some()
     }
 
-    /// A publish ended; `knows` says whether a partition has folded an action. Returns the answer, if that is one.
-    pub fn ended(&mut self, ticket: Ticket, outcome: Outcome, knows: impl Fn(Source, Key) -> bool) -> Option<Answered> {
+    /// A publish ended, with the log in this state; `knows` says whether a partition has folded an action. Returns the answer,
+    /// if that is one.
+    pub fn ended(
+        &mut self,
+        ticket: Ticket,
+        (outcome, health): (Outcome, Health),
+        knows: impl Fn(Source, Key) -> bool,
+    ) -> Option<Answered> {
         let key = self.tickets.remove(&ticket)?;
         let open = self.open.get_mut(&key)?;
         // A sending from before the answer to an earlier one is not counted here; then the fold knows the action.
@@ -80,11 +86,11 @@ impl Pending {
                 return None;
             }
             Outcome::NeverEntered if open.sendings > 0 => return None,
-            Outcome::NeverEntered if !open.maybe_logged => Answer::NotLogged,
+            Outcome::NeverEntered if !open.maybe_logged => Answer::NotLogged(health),
             Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
         };
         let told = std::mem::replace(&mut open.told, true);
-        if answer == Answer::NotLogged {
+        if let Answer::NotLogged(_) = answer {
             self.open.swap_remove(&key);
         }
         (!told).then_some(Answered { session: key.0, n: key.1, answer })

@@ -45,6 +45,10 @@ impl World {
                 }
             }
             Polled::Fault(Fault::Unreachable(why)) => self.facts.unreachable = Some(why),
+            Polled::Fault(Fault::Health(health)) => {
+                self.health = health;
+                self.facts.health = Some(health);
+            }
         }
     }
 
@@ -172,7 +176,7 @@ impl World {
             }
             Topic::Motion | Topic::Objects | Topic::Direct | Topic::Control => false,
         };
-        self.answers.extend(self.pending.ended(ticket, outcome, knows));
+        self.answers.extend(self.pending.ended(ticket, (outcome, self.health), knows));
     }
 
     /// The followed partition that a source of motion is of.
@@ -207,7 +211,7 @@ mod tests {
     use super::*;
     use crate::codec::command::{Command, Deed, Verdict};
     use crate::codec::message::Scope;
-    use crate::log::Bounds;
+    use crate::log::{Bounds, Health};
     use crate::region::script::{GRID, NOW_US, Script};
     use crate::region::submit::Submit;
     use crate::region::world::CONTROL;
@@ -248,11 +252,22 @@ mod tests {
             let told = answers(&mut world, &mut log, &[(first, outcomes[0]), (second, outcomes[1])]);
             assert_eq!(told, expected, "{outcomes:?}");
         };
-        check([NeverEntered, NeverEntered], &[Answer::NotLogged]);
+        check([NeverEntered, NeverEntered], &[Answer::NotLogged(Health::Well)]);
         check([Unknown, NeverEntered], &[Answer::Unknown]);
         check([NeverEntered, Unknown], &[Answer::Unknown]);
         check([At(Some(3)), NeverEntered], &[Answer::Unknown]);
         check([NeverEntered, At(Some(3))], &[]);
+    }
+
+    #[test]
+    fn a_refusal_says_how_the_log_is() {
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
+        for health in [Health::Full, Health::Down, Health::Well] {
+            let ticket = act(&mut world, &mut log);
+            log.next.push(Polled::Fault(Fault::Health(health)));
+            let told = answers(&mut world, &mut log, &[(ticket, Outcome::NeverEntered)]);
+            assert_eq!((told, world.facts.health), (vec![Answer::NotLogged(health)], Some(health)));
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::owned::Place;
 use crate::codec::command::{Command, Verdict};
 use crate::codec::message::Id;
-use crate::log::Source;
+use crate::log::{Health, Source};
 
 /// What a session asks of its world.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,8 +61,8 @@ pub enum Submit {
 pub enum Answer {
     /// Folded at this offset, with this outcome.
     Folded(u64, Verdict),
-    /// It certainly never entered the log.
-    NotLogged,
+    /// It certainly never entered the log, which is in this state.
+    NotLogged(Health),
     /// Nobody knows; send it again.
     Unknown,
 }
@@ -117,6 +117,8 @@ pub struct Facts {
     pub diverged: u64,
     /// Another number of this gateway, see [`super::World::claim`].
     pub number: Option<u32>,
+    /// Whether the log takes what is written, if that has changed.
+    pub health: Option<Health>,
     /// The last reason for which the log could not be reached.
     pub unreachable: Option<String>,
 }

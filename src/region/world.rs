@@ -21,7 +21,7 @@ use crate::codec::command::{Command, Rules};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record, Sample, Stamp};
 use crate::limits::{FLUSH_US, OWNED_MAX, SNAPSHOT_COMMANDS};
-use crate::log::{Log, Polled, Source, Ticket, Topic};
+use crate::log::{Health, Log, Polled, Source, Ticket, Topic};
 use crate::space::{Grid, Region};
 
 /// One followed partition.
@@ -64,6 +64,8 @@ pub struct World {
     pub(super) answers: Vec<Answered>,
     /// The question for another number that is under way.
     pub(super) claim: Option<Ticket>,
+    /// Whether the log takes what is written.
+    pub(super) health: Health,
     /// What to count; the caller empties it.
     pub facts: Facts,
     upkeep_us: u64,
@@ -127,6 +129,7 @@ impl World {
             polled: Vec::new(),
             answers: Vec::new(),
             claim: None,
+            health: Health::Well,
             facts: Facts::default(),
             upkeep_us: 0,
             frozen: Arc::new(Tick::empty(0, grid)),

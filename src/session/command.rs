@@ -11,6 +11,7 @@ use crate::limits::{
     ACT_AGE_MAX_US, ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX,
     KIND_BYTES_MAX, OPEN_ACTS_MAX,
 };
+use crate::log::Health;
 use crate::region::{Answer, Submit};
 use crate::space::{Pos, yaw_from_degrees};
 
@@ -158,9 +159,14 @@ impl Session {
                     Verdict::Denied(denial) => self.refuse(Some(n), name(sent), Refusal::Denied(denial), out),
                 }
             }
-            Answer::NotLogged => {
+            Answer::NotLogged(health) => {
                 let sent = self.open.numbers.remove(&n);
-                self.refuse(Some(n), name(sent), Refusal::NotLogged, out);
+                let reason = match health {
+                    Health::Well => Refusal::NotLogged,
+                    Health::Full => Refusal::LogFull,
+                    Health::Down => Refusal::LogDown,
+                };
+                self.refuse(Some(n), name(sent), reason, out);
             }
             Answer::Unknown => self.send(&Out::Unknown(Unknown { n }), out),
         }

@@ -1,23 +1,16 @@
-//! Where the contract is tested: a place gives handles on one fresh log, and can make its start move, which is an
-//! operator's task and so no part of the contract.
+//! Where the contract is tested: a place gives handles on one fresh log.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use nearcast::log::disk::{Disk, DiskLog, Thread};
 use nearcast::log::memory::{Memory, MemoryLog, Retention};
-use nearcast::log::{Log, Source, Topic};
+use nearcast::log::{Log, Topic, Trim};
 
 /// A log that nobody else uses.
 pub(crate) trait Place {
-    type Handle: Log;
+    type Handle: Log + Trim;
 
     fn open(&self) -> Self::Handle;
-
-    /// Makes the log forget at least what is below `offset`.
-    fn trim(&self, source: Source, offset: u64);
 }
 
 fn now_ms() -> i64 {
@@ -27,19 +20,13 @@ fn now_ms() -> i64 {
 
 pub(crate) struct InMemory {
     memory: Memory,
-    ahead_ms: Arc<AtomicI64>,
 }
-
-const AGE_MS: i64 = 3_600_000;
 
 impl InMemory {
     pub(crate) fn new() -> InMemory {
-        let retention = |_: Topic| Retention { age_ms: AGE_MS, bytes: 64 * 1024 * 1024 };
-        let ahead_ms = Arc::new(AtomicI64::new(0));
-        let ahead = ahead_ms.clone();
-        let clock = move || now_ms() + ahead.load(Ordering::Relaxed);
+        let retention = |_: Topic| Retention { age_ms: 3_600_000, bytes: 64 * 1024 * 1024 };
         // The first number of control is not 0: no test may count on that.
-        InMemory { memory: Memory::with_retention(7, clock, retention), ahead_ms }
+        InMemory { memory: Memory::with_retention(7, now_ms, retention) }
     }
 }
 
@@ -48,12 +35,6 @@ impl Place for InMemory {
 
     fn open(&self) -> MemoryLog {
         self.memory.open()
-    }
-
-    fn trim(&self, source: Source, _offset: u64) {
-        // What comes after the retention's age has passed pushes everything else out.
-        self.ahead_ms.fetch_add(AGE_MS + 1, Ordering::Relaxed);
-        self.open().publish(source, Bytes::from_static(b"after the age"));
     }
 }
 
@@ -78,10 +59,6 @@ impl Place for OnDisk {
     fn open(&self) -> DiskLog {
         self.disk.handle("plaza").expect("it was opened for it")
     }
-
-    fn trim(&self, source: Source, offset: u64) {
-        self.disk.trim("plaza", source, offset);
-    }
 }
 
 impl Drop for OnDisk {
@@ -99,11 +76,11 @@ pub(crate) use on_kafka::OnKafka;
 mod on_kafka {
     use std::time::Duration;
 
+    use nearcast::log::Topic;
     use nearcast::log::kafka::{KafkaConfig, KafkaLog, ensure_topics};
-    use nearcast::log::{Source, Topic};
+    use rdkafka::ClientConfig;
     use rdkafka::admin::{AdminClient, AdminOptions};
     use rdkafka::client::DefaultClientContext;
-    use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
     use super::{Place, now_ms};
 
@@ -146,13 +123,6 @@ mod on_kafka {
 
         fn open(&self) -> KafkaLog {
             KafkaLog::open(&self.config).expect("a log")
-        }
-
-        fn trim(&self, source: Source, offset: u64) {
-            let mut list = TopicPartitionList::new();
-            let before = Offset::Offset(i64::try_from(offset).expect("small"));
-            list.add_partition_offset(&self.name(source.topic), i32::from(source.partition), before).expect("legal");
-            self.admin(async |admin, options| admin.delete_records(&list, options).await).expect("records deleted");
         }
     }
 

@@ -7,6 +7,8 @@
 //!        record (1): offset u64 · length u32 · bytes
 //!        bounds (2): start u64 · end u64           how far a lane reaches; the first batch of a segment has all
 //!        world  (3): length u16 · name             the number of a world; likewise (topic and partition are 0)
+//!        cleaned (4): next u64                     first in a segment of which batches were left out; the next segment
+//!                                                  begins with batch `next` (world, topic and partition are 0)
 //! ```
 //!
 //! Integers are little-endian. A batch's number is one more than that of the batch before, so that a missing or doubled
@@ -27,6 +29,7 @@ const CRC_END: usize = 8;
 const RECORD: u8 = 1;
 const BOUNDS: u8 = 2;
 const WORLD: u8 = 3;
+const CLEANED: u8 = 4;
 
 /// One partition of one topic of one world: what has an order of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,6 +73,11 @@ pub enum Entry<'a> {
         number: u16,
         /// The world's name.
         name: &'a str,
+    },
+    /// Batches that nobody wanted were left out of this segment.
+    Cleaned {
+        /// The number with which the next segment begins.
+        next: u64,
     },
 }
 
@@ -126,6 +134,11 @@ impl Writer {
                 self.bytes.extend([0; 3]);
                 self.bytes.extend((name.len() as u16).to_le_bytes());
                 self.bytes.extend(name.as_bytes());
+            }
+            Entry::Cleaned { next } => {
+                self.bytes.push(CLEANED);
+                self.bytes.extend([0; 5]);
+                self.bytes.extend(next.to_le_bytes());
             }
         }
     }
@@ -217,6 +230,9 @@ fn entry<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
         let name = std::str::from_utf8(rest.split_off(..usize::from(len))?).ok()?;
         return Some(Entry::World { number: world, name });
     }
+    if kind == CLEANED {
+        return Some(Entry::Cleaned { next: take(rest).map(u64::from_le_bytes)? });
+    }
     let lane = Lane { world, source: Source { topic: topic_of(topic)?, partition } };
     let first = take(rest).map(u64::from_le_bytes)?;
     match kind {
@@ -255,7 +271,8 @@ mod tests {
     use super::*;
 
     const LANE: Lane = Lane { world: 2, source: Source { topic: Topic::Events, partition: 9 } };
-    const ENTRIES: [Entry<'_>; 4] = [
+    const ENTRIES: [Entry<'_>; 5] = [
+        Entry::Cleaned { next: 1 << 40 },
         Entry::World { number: 2, name: "plaza" },
         Entry::Bounds { lane: LANE, start: 3, end: 70_000 },
         Entry::Record { lane: LANE, offset: 70_000, bytes: b"hello" },

@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::batch::{Lane, RECORD_HEAD_BYTES};
 use super::files::Files;
 use super::store::{Record, Refused, Store};
-use crate::limits::{DISK_BATCH_BYTES_MAX, DISK_READ_BYTES, POLL_RECORDS_MAX};
-use crate::log::{Fault, Outcome, Polled, Ticket};
+use super::tidy::Tidied;
+use crate::limits::{DISK_BATCH_BYTES_MAX, DISK_CLEAN_BYTES, DISK_PROBE_MS, DISK_READ_BYTES, POLL_RECORDS_MAX};
+use crate::log::{Fault, Health, Outcome, Polled, Ticket, Trimmed};
 
 /// Records that a handle has been given and has not polled, at most: two polls' worth.
 const UNPOLLED_MAX: usize = 2 * POLL_RECORDS_MAX;
@@ -44,11 +45,13 @@ pub enum Request {
 
 /// What a handle is answered.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// Which wish a record or its fault comes of; it counts for nothing if that was followed by another one.
-    pub wish: Option<u64>,
-    /// What the handle polls.
-    pub polled: Polled,
+pub enum Reply {
+    /// What it polls.
+    Polled(Polled),
+    /// What it polls of the wish with this number: nothing, if that was followed by another one.
+    Of(u64, Polled),
+    /// What became of a wish to trim.
+    Trimmed(Trimmed),
 }
 
 struct Followed {
@@ -69,13 +72,16 @@ pub struct Desk<F> {
     handles: BTreeMap<u64, Handle>,
     /// What this turn has committed, by lane: whoever has all before it need not read it from disk.
     fresh: BTreeMap<Lane, VecDeque<Record>>,
+    health: Health,
+    /// When it is looked for room again, ms since 1970.
+    probe_ms: i64,
 }
 
 impl<F: Files> Desk<F> {
     /// Without handles.
     #[must_use]
     pub fn new(store: Store<F>) -> Desk<F> {
-        Desk { store, handles: BTreeMap::new(), fresh: BTreeMap::new() }
+        Desk { store, handles: BTreeMap::new(), fresh: BTreeMap::new(), health: Health::Well, probe_ms: 0 }
     }
 
     /// Does what was asked since the last turn: what was published first, in as few commits as it fits in, then the rest in
@@ -88,12 +94,14 @@ impl<F: Files> Desk<F> {
     ) -> (usize, usize) {
         let (mut published, mut others) = (Vec::new(), Vec::new());
         for (handle, request) in requests {
+            self.know(handle, replies);
             if let Request::Publish(ticket, lane, bytes) = request {
                 published.push((handle, ticket, lane, bytes));
             } else {
                 others.push((handle, request));
             }
         }
+        self.probe(now_ms, replies);
         self.fresh.clear();
         let count = published.len();
         self.publish(published, now_ms, replies);
@@ -103,6 +111,59 @@ impl<F: Files> Desk<F> {
         }
         self.serve(replies);
         (count, safe)
+    }
+
+    /// Makes room, a piece at a time: for when all that was asked is answered.
+    pub fn tidy(&mut self, now_ms: i64) -> Tidied {
+        // On a full disk, what is not wanted cannot even be said.
+        if self.health == Health::Well { self.store.tidy(now_ms, DISK_CLEAN_BYTES) } else { Tidied::default() }
+    }
+
+    /// Whether what is published is taken.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Whether it will be looked for room, though nobody asks anything.
+    #[must_use]
+    pub fn waits_for_room(&self) -> bool {
+        self.health != Health::Well && !self.store.is_broken()
+    }
+
+    /// A handle that is new is told how things are.
+    fn know(&mut self, handle: u64, replies: &mut Vec<(u64, Reply)>) {
+        if self.handles.contains_key(&handle) {
+            return;
+        }
+        self.handles.insert(handle, Handle::default());
+        if self.health != Health::Well {
+            replies.push((handle, Reply::Polled(Polled::Fault(Fault::Health(self.health)))));
+        }
+    }
+
+    /// All handles are told how things are from now on, and why.
+    fn turn_to(&mut self, health: Health, why: Option<&Refused>, replies: &mut Vec<(u64, Reply)>) {
+        if std::mem::replace(&mut self.health, health) == health {
+            return;
+        }
+        for handle in self.handles.keys() {
+            replies.push((*handle, Reply::Polled(Polled::Fault(Fault::Health(health)))));
+            if let Some(why) = why {
+                replies.push((*handle, Reply::Polled(Polled::Fault(Fault::Unreachable(why.to_string())))));
+            }
+        }
+    }
+
+    /// Looks now and then whether there is room again.
+    fn probe(&mut self, now_ms: i64, replies: &mut Vec<(u64, Reply)>) {
+        if !self.waits_for_room() || now_ms < self.probe_ms {
+            return;
+        }
+        self.probe_ms = now_ms + DISK_PROBE_MS;
+        if self.store.has_room(now_ms) {
+            self.turn_to(Health::Well, None, replies);
+        }
     }
 
     fn publish(&mut self, published: Vec<(u64, Ticket, Lane, Bytes)>, now_ms: i64, replies: &mut Vec<(u64, Reply)>) {
@@ -127,33 +188,40 @@ impl<F: Files> Desk<F> {
         now_ms: i64,
         replies: &mut Vec<(u64, Reply)>,
     ) {
-        let committed = self.store.commit(records, now_ms);
-        let mut tell = |i: usize, outcome| {
-            let (handle, ticket) = tickets[i];
-            replies.push((handle, Reply { wish: None, polled: Polled::Outcome(ticket, outcome) }));
+        // While there is no room nothing is tried: small records would slip in where large ones do not fit.
+        let committed = match self.health {
+            Health::Well | Health::Down => self.store.commit(records, now_ms),
+            Health::Full => Err(Refused::Full(String::new())),
+        };
+        let tell = |i: usize, outcome| {
+            let (handle, ticket): (u64, Ticket) = tickets[i];
+            (handle, Reply::Polled(Polled::Outcome(ticket, outcome)))
         };
         match committed {
             Ok(offsets) => {
+                self.turn_to(Health::Well, None, replies);
                 for (i, (offset, (lane, bytes))) in offsets.into_iter().zip(records).enumerate() {
-                    tell(i, Outcome::At(Some(offset)));
+                    replies.push(tell(i, Outcome::At(Some(offset))));
                     self.fresh.entry(*lane).or_default().push_back((offset, now_ms, bytes.clone()));
                 }
             }
             Err(refused) => {
-                let outcome = match &refused {
-                    Refused::NeverEntered(_) => Outcome::NeverEntered,
-                    Refused::Unknown(_) => Outcome::Unknown,
+                let (health, outcome) = match &refused {
+                    Refused::Full(_) => (Health::Full, Outcome::NeverEntered),
+                    Refused::NeverEntered(_) => (Health::Down, Outcome::NeverEntered),
+                    Refused::Unknown(_) => (Health::Down, Outcome::Unknown),
                 };
-                (0..tickets.len()).for_each(|i| tell(i, outcome));
-                let fault = Polled::Fault(Fault::Unreachable(refused.to_string()));
-                let told = self.handles.keys().map(|handle| (*handle, Reply { wish: None, polled: fault.clone() }));
-                replies.extend(told);
+                if self.health == Health::Well {
+                    self.probe_ms = now_ms + DISK_PROBE_MS;
+                }
+                self.turn_to(health, Some(&refused), replies);
+                replies.extend((0..tickets.len()).map(|i| tell(i, outcome)));
             }
         }
     }
 
     fn answer(&mut self, number: u64, request: Request, replies: &mut Vec<(u64, Reply)>) {
-        let handle = self.handles.entry(number).or_default();
+        let Some(handle) = self.handles.get_mut(&number) else { return };
         let polled = match request {
             Request::Publish(..) => return,
             Request::Follow { lane, from, wish } => {
@@ -164,10 +232,11 @@ impl<F: Files> Desk<F> {
                 handle.followed.remove(&lane);
                 return;
             }
-            Request::Trim(lane, start) => match self.store.advance(lane, start) {
-                Ok(()) => return,
-                Err(error) => Polled::Fault(Fault::Unreachable(error.to_string())),
-            },
+            Request::Trim(lane, start) => {
+                let trimmed = Trimmed { source: lane.source, result: self.store.advance(lane, start) };
+                replies.push((number, Reply::Trimmed(trimmed)));
+                return;
+            }
             Request::Polled(records) => {
                 handle.unpolled = handle.unpolled.saturating_sub(records);
                 return;
@@ -182,7 +251,7 @@ impl<F: Files> Desk<F> {
                 Err(_) => Polled::Fault(Fault::Unanswered(lane.source)),
             },
         };
-        replies.push((number, Reply { wish: None, polled }));
+        replies.push((number, Reply::Polled(polled)));
     }
 
     /// Gives all handles what they follow and have room for.
@@ -190,11 +259,10 @@ impl<F: Files> Desk<F> {
         for (&number, handle) in &mut self.handles {
             let unpolled = &mut handle.unpolled;
             handle.followed.retain(|&lane, followed| {
-                let mut tell = |wish, polled| replies.push((number, Reply { wish, polled }));
-                let wish = Some(followed.wish);
+                let mut tell = |polled| replies.push((number, Reply::Of(followed.wish, polled)));
                 let bounds = self.store.bounds(lane);
                 if followed.next < bounds.start || followed.next > bounds.end {
-                    tell(wish, Polled::Fault(Fault::OutOfBounds(lane.source)));
+                    tell(Polled::Fault(Fault::OutOfBounds(lane.source)));
                     return false;
                 }
                 while followed.next < bounds.end && *unpolled < UNPOLLED_MAX {
@@ -204,7 +272,8 @@ impl<F: Files> Desk<F> {
                         None => match self.store.read(lane, followed.next, room, DISK_READ_BYTES) {
                             Ok(records) => records,
                             Err(error) => {
-                                tell(None, Polled::Fault(Fault::Unreachable(error.to_string())));
+                                let fault = Polled::Fault(Fault::Unreachable(error.to_string()));
+                                replies.push((number, Reply::Polled(fault)));
                                 return true;
                             }
                         },
@@ -215,7 +284,7 @@ impl<F: Files> Desk<F> {
                     *unpolled += records.len();
                     for (offset, append_ms, bytes) in records {
                         followed.next = offset + 1;
-                        tell(wish, Polled::Record { source: lane.source, offset, append_ms, bytes });
+                        tell(Polled::Record { source: lane.source, offset, append_ms, bytes });
                     }
                 }
                 true

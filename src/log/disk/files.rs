@@ -52,6 +52,12 @@ pub trait Files {
     /// # Errors
     /// When it is not removed for sure.
     fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// Lets a file, all of which is safe, take the place and the name of another one at one stroke.
+    ///
+    /// # Errors
+    /// When it has not for sure. Then either of both may be there under that name.
+    fn replace(&mut self, file: &str, other: &str) -> io::Result<()>;
 }
 
 /// A folder of this system, held by one process to be written to.
@@ -161,6 +167,13 @@ impl Files for Folder {
         fs::remove_file(self.path.join(name))?;
         sync_folder(&self.path)
     }
+
+    fn replace(&mut self, file: &str, other: &str) -> io::Result<()> {
+        self.may_write()?;
+        self.open = None;
+        fs::rename(self.path.join(file), self.path.join(other))?;
+        sync_folder(&self.path)
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +209,11 @@ mod tests {
         let mut read = b">".to_vec();
         folder.read("one", 4, 100, &mut read).expect("read");
         assert_eq!(read, b">o wo");
+        folder.replace("two", "one").expect("replaced");
+        read.clear();
+        folder.read("one", 0, 100, &mut read).expect("read");
+        assert_eq!(read, b"", "it is the other one, which is empty");
+        folder.create("two").expect("its name is free");
         folder.remove("one").expect("removed");
         assert!(folder.read("one", 0, 1, &mut read).is_err());
         assert_eq!(folder.names().expect("told"), ["two"]);

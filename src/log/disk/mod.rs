@@ -1,16 +1,18 @@
 //! The log on this machine's disk: what is acknowledged survives `kill -9` and power loss. Motion stays in memory, where
 //! the newest counts; everything else is written in batches ([`batch`]) to segments ([`store`]), synced before anybody is
 //! told ([`desk`]), and checked when it is opened ([`recover`]). While one batch is being synced the next one fills: so
-//! what a sync takes is shared by all who wait for it.
+//! what a sync takes is shared by all who wait for it. What nobody wants any more goes in between ([`tidy`]).
 //!
-//! [`Disk`] is the log with its thread, [`DiskLog`] one world's handle on it.
+//! [`Disk`] is the log, [`DiskLog`] one world's handle on it, and [`Works`] what its thread turns.
 
 pub mod batch;
 pub mod desk;
 pub mod files;
 pub mod recover;
 mod scan;
+mod segment;
 pub mod store;
+pub mod tidy;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -22,12 +24,12 @@ use bytes::Bytes;
 
 use self::batch::Lane;
 use self::desk::{Desk, Reply, Request};
-use self::files::Folder;
+use self::files::{Files, Folder};
 use self::recover::{Torn, Unfit};
 use self::store::{Sizes, Store};
 use super::memory::{Memory, MemoryLog};
-use super::{Follow, Log, Outcome, Polled, Source, Ticket, Topic};
-use crate::limits::{DISK_QUEUE_BYTES, POLL_RECORDS_MAX};
+use super::{Fault, Follow, Health, Log, Outcome, Polled, Source, Ticket, Topic, Trim, Trimmed};
+use crate::limits::{DISK_PROBE_MS, DISK_QUEUE_BYTES, POLL_RECORDS_MAX};
 
 /// What gives append times, ms since 1970.
 type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -45,8 +47,12 @@ pub struct Turn {
     pub segments: usize,
     /// Bytes of all.
     pub bytes: u64,
-    /// Nothing is taken any more.
-    pub broken: bool,
+    /// Whether what is published is taken.
+    pub health: Health,
+    /// Bytes that were made free.
+    pub freed: u64,
+    /// Room could not be made.
+    pub untidy: bool,
 }
 
 /// The log on disk. Clones share it. Its thread ends after [`Disk::close`].
@@ -95,15 +101,29 @@ impl Disk {
         now_ms: impl Fn() -> i64 + Send + Sync + 'static,
         note: impl Fn(&Turn) + Send + 'static,
     ) -> Result<(Disk, Thread, Option<Torn>), Unfit> {
+        let (store, torn) = Store::open(Folder::open(folder)?, Sizes::default())?;
+        let (disk, mut works) = Disk::over(store, worlds, now_ms);
+        let run = move || {
+            while works.wait() {
+                note(&works.turn());
+            }
+        };
+        let thread = thread::Builder::new().name("disk".to_owned()).spawn(run)?;
+        Ok((disk, thread, torn))
+    }
+
+    /// The same over a store that was opened before, without a thread: nothing is done until somebody turns its works.
+    pub fn over<F: Files>(
+        mut store: Store<F>,
+        worlds: &[&str],
+        now_ms: impl Fn() -> i64 + Send + Sync + 'static,
+    ) -> (Disk, Works<F>) {
         let clock: Clock = Arc::new(now_ms);
-        let (mut store, torn) = Store::open(Folder::open(folder)?, Sizes::default())?;
         let worlds = worlds.iter().map(|name| ((*name).to_owned(), store.world(name))).collect();
         let shared = Arc::new(Shared { inner: Mutex::default(), asked: Condvar::new() });
-        let (of_thread, at) = (shared.clone(), clock.clone());
-        let run = move || run(&of_thread, Desk::new(store), &at, note);
-        let thread = thread::Builder::new().name("disk".to_owned()).spawn(run)?;
-        let memory = Memory::new(0, move || clock());
-        Ok((Disk { shared, memory, worlds }, thread, torn))
+        let desk = Desk::new(store);
+        let works = Works { shared: shared.clone(), desk, now_ms: clock.clone(), replies: Vec::new(), more: true };
+        (Disk { shared, memory: Memory::new(0, move || clock()), worlds }, works)
     }
 
     /// A handle for one gateway's world; `None` if the log was not opened for it.
@@ -115,16 +135,8 @@ impl Disk {
         let number = inner.handles;
         inner.replies.insert(number, VecDeque::new());
         let (memory, shared) = (self.memory.open(), self.shared.clone());
-        Some(DiskLog { shared, memory, number, world, tickets: 0, wishes: 0, followed: BTreeMap::new() })
-    }
-
-    /// What stands below an offset is no longer wanted. An operator's wish: it is done soon, and known for sure after a crash
-    /// when something has been published since.
-    pub fn trim(&self, world: &str, source: Source, start: u64) {
-        let world = self.worlds.get(world).copied().unwrap_or_default();
-        let world = if source.topic.is_of_world() { world } else { 0 };
-        self.shared.lock().requests.push((0, Request::Trim(Lane { world, source }, start)));
-        self.shared.asked.notify_one();
+        let (followed, trimmed) = (BTreeMap::new(), VecDeque::new());
+        Some(DiskLog { shared, memory, number, world, tickets: 0, wishes: 0, followed, trimmed })
     }
 
     /// No handle is used any more: the thread ends when all that was published is safe.
@@ -134,31 +146,68 @@ impl Disk {
     }
 }
 
-fn run(shared: &Shared, mut desk: Desk<Folder>, now_ms: &Clock, note: impl Fn(&Turn)) {
-    let mut replies = Vec::new();
-    loop {
-        let mut inner = shared.lock();
-        while inner.requests.is_empty() && !inner.closing {
-            inner = shared.asked.wait(inner).expect("no holder of this lock panics");
+/// Does the work of a log on disk, turn by turn.
+pub struct Works<F> {
+    shared: Arc<Shared>,
+    desk: Desk<F>,
+    now_ms: Clock,
+    replies: Vec<(u64, Reply)>,
+    /// There may be something to tidy.
+    more: bool,
+}
+
+impl<F: Files> Works<F> {
+    /// Waits until there is something to do. False when there never will be.
+    fn wait(&self) -> bool {
+        let mut inner = self.shared.lock();
+        loop {
+            if !inner.requests.is_empty() {
+                return true;
+            }
+            if inner.closing {
+                return false;
+            }
+            if self.more {
+                return true;
+            }
+            if self.desk.waits_for_room() {
+                let pause = Duration::from_millis(DISK_PROBE_MS as u64);
+                drop(self.shared.asked.wait_timeout(inner, pause).expect("no holder of this lock panics"));
+                return true;
+            }
+            inner = self.shared.asked.wait(inner).expect("no holder of this lock panics");
         }
+    }
+
+    /// Does what was asked, answers, and then a piece of what can wait.
+    pub fn turn(&mut self) -> Turn {
+        let mut inner = self.shared.lock();
         let requests = std::mem::take(&mut inner.requests);
         inner.waiting_bytes = 0;
-        let is_end = requests.is_empty();
         drop(inner);
-        if is_end {
-            return;
-        }
-        let began = Instant::now();
-        let (published, committed) = desk.turn(requests, now_ms(), &mut replies);
-        let (segments, bytes) = desk.store.size();
-        let (took, broken) = (began.elapsed(), desk.store.is_broken());
-        note(&Turn { published, committed: committed as u64, took, segments, bytes, broken });
-        let mut inner = shared.lock();
-        for (handle, reply) in replies.drain(..) {
+        let (began, now_ms) = (Instant::now(), (self.now_ms)());
+        let (published, committed) = self.desk.turn(requests, now_ms, &mut self.replies);
+        let took = began.elapsed();
+        let mut inner = self.shared.lock();
+        for (handle, reply) in self.replies.drain(..) {
             if let Some(of_handle) = inner.replies.get_mut(&handle) {
                 of_handle.push_back(reply);
             }
         }
+        drop(inner);
+        let tidied = self.desk.tidy(now_ms);
+        self.more = tidied.more;
+        if let Some(why) = &tidied.failed {
+            tracing::warn!(why, "no room was made in the log");
+        }
+        let ((segments, bytes), health) = (self.desk.store.size(), self.desk.health());
+        let (freed, untidy) = (tidied.freed, tidied.failed.is_some());
+        Turn { published, committed: committed as u64, took, segments, bytes, health, freed, untidy }
+    }
+
+    /// The log itself, for the simulation's checker.
+    pub fn store(&mut self) -> &mut Store<F> {
+        &mut self.desk.store
     }
 }
 
@@ -173,6 +222,8 @@ pub struct DiskLog {
     wishes: u64,
     /// The wish that counts, of what is followed on disk.
     followed: BTreeMap<Source, u64>,
+    /// Ends of wishes to trim that nobody has looked at; at most one per wish.
+    trimmed: VecDeque<Trimmed>,
 }
 
 impl DiskLog {
@@ -183,6 +234,27 @@ impl DiskLog {
     fn ask(&self, request: Request) {
         self.shared.lock().requests.push((self.number, request));
         self.shared.asked.notify_one();
+    }
+}
+
+/// Whether something that comes of a wish comes of the one that counts.
+fn is_wanted(followed: &BTreeMap<Source, u64>, wish: u64, polled: &Polled) -> bool {
+    let (Polled::Record { source, .. } | Polled::Fault(Fault::OutOfBounds(source))) = polled else { return true };
+    followed.get(source) == Some(&wish)
+}
+
+impl Trim for DiskLog {
+    fn trim(&mut self, source: Source, start: u64) {
+        match source.topic {
+            Topic::Motion => self.memory.trim(source, start),
+            Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
+                self.ask(Request::Trim(self.lane(source), start));
+            }
+        }
+    }
+
+    fn trimmed(&mut self) -> Option<Trimmed> {
+        self.memory.trimmed().or_else(|| self.trimmed.pop_front())
     }
 }
 
@@ -202,7 +274,7 @@ impl Log for DiskLog {
         let mut inner = self.shared.lock();
         if inner.waiting_bytes + bytes.len() > DISK_QUEUE_BYTES {
             let polled = Polled::Outcome(ticket, Outcome::NeverEntered);
-            inner.replies.entry(self.number).or_default().push_back(Reply { wish: None, polled });
+            inner.replies.entry(self.number).or_default().push_back(Reply::Polled(polled));
             return ticket;
         }
         inner.waiting_bytes += bytes.len();
@@ -243,19 +315,22 @@ impl Log for DiskLog {
         let mut taken = 0;
         let mut inner = self.shared.lock();
         let Some(replies) = inner.replies.get_mut(&self.number) else { return };
-        while let Some(Reply { wish, polled }) = replies.pop_front_if(|reply| room > 0 || !is_record(&reply.polled)) {
-            let source =
-                if let Polled::Record { source, .. } | Polled::Fault(super::Fault::OutOfBounds(source)) = &polled {
-                    Some(*source)
-                } else {
-                    None
-                };
-            taken += usize::from(is_record(&polled));
-            if wish.is_some() && source.and_then(|source| self.followed.get(&source).copied()) != wish {
-                continue;
+        let fits = |reply: &Reply, room| match reply {
+            Reply::Polled(polled) | Reply::Of(_, polled) => room > 0 || !is_record(polled),
+            Reply::Trimmed(_) => true,
+        };
+        while let Some(reply) = replies.pop_front_if(|reply| fits(reply, room)) {
+            match reply {
+                Reply::Polled(polled) => out.push(polled),
+                Reply::Of(wish, polled) => {
+                    taken += usize::from(is_record(&polled));
+                    if is_wanted(&self.followed, wish, &polled) {
+                        room -= usize::from(is_record(&polled));
+                        out.push(polled);
+                    }
+                }
+                Reply::Trimmed(trimmed) => self.trimmed.push_back(trimmed),
             }
-            room -= usize::from(is_record(&polled));
-            out.push(polled);
         }
         if taken > 0 {
             inner.requests.push((self.number, Request::Polled(taken)));

@@ -1,12 +1,14 @@
 //! Reading the log on disk when it is opened: every batch is checked. What a crash tore off at the end, where nothing was
 //! safe yet, is no part of it. Damage to what was safe is: the log does not open, and says where it is.
 
+use std::collections::BTreeMap;
 use std::io;
 
-use super::batch::{Bad, Batch, Entry};
+use super::batch::{Bad, Batch, Entry, Lane};
 use super::files::Files;
 use super::scan::Scan;
-use super::store::{Mark, SUFFIX, Segment, Store};
+use super::segment::{SUFFIX, Segment};
+use super::store::{Extent, Store};
 
 /// What stands behind the end: a batch that was being written when the process or the machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,27 +49,49 @@ pub(super) fn recover<F: Files>(store: &mut Store<F>) -> Result<Option<Torn>, Un
     let number = |name: String| name.strip_suffix(SUFFIX)?.parse::<u64>().ok();
     let mut firsts: Vec<u64> = store.files.names()?.into_iter().filter_map(number).collect();
     firsts.sort_unstable();
-    let mut torn = None;
+    let (mut torn, mut said) = (None, Said::default());
     for (i, &first) in firsts.iter().enumerate() {
         if i == 0 {
             store.next = first;
-        } else if let Some(last) = store.segments.last_mut() {
-            last.ends = store.lanes.iter().map(|(lane, extent)| (*lane, extent.end)).collect();
         }
-        let segment = Segment { first, len: 0, ends: Vec::new() };
+        let segment = Segment::new(first);
         if first != store.next {
             let why = format!("it begins with batch {first}, where {} was to come", store.next);
             return Err(Unfit::Damaged { name: segment.name(), at: 0, why });
         }
         store.segments.push(segment);
-        torn = read(store, i == 0, i + 1 == firsts.len())?;
+        torn = read(store, &mut said, i + 1 == firsts.len())?;
+        store.next = store.segments.last().and_then(|segment| segment.sealed).unwrap_or(store.next);
     }
-    Ok(torn)
+    match said.missing() {
+        None => Ok(torn),
+        Some((lane, start, end)) => {
+            let why = format!("of {lane} what is between {start} and {end} is missing before it, or in it");
+            Err(Unfit::Damaged { name: store.segments[0].name(), at: 0, why })
+        }
+    }
+}
+
+/// What batches say of lanes, besides their records.
+#[derive(Default)]
+struct Said {
+    /// The highest start of each lane: nothing before it is wanted.
+    starts: BTreeMap<Lane, u64>,
+    /// What is not there of each lane: all before this offset.
+    gone: BTreeMap<Lane, u64>,
+}
+
+impl Said {
+    /// A lane of which something is not there that is wanted, and from where to where. Nothing goes before it is said that it
+    /// is not wanted.
+    fn missing(&self) -> Option<(Lane, u64, u64)> {
+        let starts = self.gone.iter().map(|(lane, gone)| (*lane, self.starts.get(lane).copied().unwrap_or(0), *gone));
+        starts.into_iter().find(|(_, start, gone)| start < gone)
+    }
 }
 
 /// Reads the last of the segments so far.
-fn read<F: Files>(store: &mut Store<F>, is_first: bool, is_last: bool) -> Result<Option<Torn>, Unfit> {
-    let first = store.next;
+fn read<F: Files>(store: &mut Store<F>, said: &mut Said, is_last: bool) -> Result<Option<Torn>, Unfit> {
     let name = store.segments.last().expect("just pushed").name();
     let damaged = |at: u64, why: String| Unfit::Damaged { name: name.clone(), at, why };
     let mut scan = Scan::new(name.clone(), 0);
@@ -76,9 +100,7 @@ fn read<F: Files>(store: &mut Store<F>, is_first: bool, is_last: bool) -> Result
         let bad = match scan.next(&mut store.files)? {
             None => return Ok(None),
             Some(Ok(batch)) => {
-                // What stood before the first segment is gone.
-                let forget = is_first && at == 0;
-                store.take(batch, Mark { offset: 0, segment: first, at }, forget).map_err(|why| damaged(at, why))?;
+                store.take(batch, said).map_err(|why| damaged(at, why))?;
                 continue;
             }
             Some(Err(bad)) => bad,
@@ -93,38 +115,54 @@ fn read<F: Files>(store: &mut Store<F>, is_first: bool, is_last: bool) -> Result
 }
 
 impl<F: Files> Store<F> {
-    /// Takes a batch that stands at a mark. `forget`: what its lanes had before is gone.
-    fn take(&mut self, batch: Batch<'_>, mark: Mark, forget: bool) -> Result<(), String> {
-        if batch.number != self.next {
+    /// Takes the next batch of the last segment.
+    fn take(&mut self, batch: Batch<'_>, said: &mut Said) -> Result<(), String> {
+        let is_first = self.segments.len() == 1;
+        let segment = self.segments.last_mut().expect("it stands in one");
+        let at = segment.len;
+        if let Some(Ok(Entry::Cleaned { next })) = batch.entries().next().filter(|_| at == 0) {
+            segment.sealed = Some(next);
+        }
+        let sealed = segment.sealed;
+        let is_next = sealed.map_or(batch.number == self.next, |next| (self.next..next).contains(&batch.number));
+        if !is_next {
             return Err(format!("batch {} stands where {} was to come", batch.number, self.next));
         }
+        let mut leads = true;
         for entry in batch.entries() {
             match entry.map_err(|bad| bad.to_string())? {
-                Entry::Record { lane, offset, .. } => {
-                    let extent = self.lanes.entry(lane).or_default();
-                    if offset != extent.end {
-                        return Err(format!("offset {offset} of {lane} stands where {} was to come", extent.end));
+                Entry::Record { lane, offset, bytes } => {
+                    let end = self.lanes.get(&lane).map_or(0, |extent| extent.end);
+                    if offset != end {
+                        return Err(format!("offset {offset} of {lane} stands where {end} was to come"));
                     }
-                    extent.append(batch.append_ms, Mark { offset, ..mark }, self.sizes.mark);
+                    self.took(lane, offset, bytes.len(), (at, batch.append_ms), std::mem::take(&mut leads));
                 }
                 Entry::Bounds { lane, start, end } => {
                     let extent = self.lanes.entry(lane).or_default();
-                    if forget {
-                        (extent.start, extent.end) = (end, end);
-                    } else if end != extent.end || start > end {
+                    // What stood before the first segment is gone, and what was cleaned out of one.
+                    if at == 0 && (is_first || sealed.is_some()) && end > extent.end {
+                        *extent = Extent { start: end, end, ..Extent::default() };
+                        said.gone.insert(lane, end);
+                    }
+                    if end != extent.end || start > end {
                         return Err(format!("{lane} is said to be {start} to {end}, but ends at {}", extent.end));
                     }
                     extent.start = extent.start.max(start);
+                    let said = said.starts.entry(lane).or_default();
+                    *said = start.max(*said);
                 }
                 Entry::World { number, name } => match self.worlds.get(usize::from(number).wrapping_sub(1)) {
                     Some(known) if known == name => {}
                     None if usize::from(number) == self.worlds.len() + 1 => self.worlds.push(name.to_owned()),
                     Some(_) | None => return Err(format!("world {number} is said to be {name:?}")),
                 },
+                Entry::Cleaned { .. } if at == 0 => {}
+                Entry::Cleaned { .. } => return Err("it was cleaned from its middle on".to_owned()),
             }
         }
-        self.segments.last_mut().expect("it stands in one").len = mark.at + batch.len as u64;
-        self.next += 1;
+        self.segments.last_mut().expect("it stands in one").append(batch.len, batch.append_ms);
+        self.next = batch.number + 1;
         Ok(())
     }
 }

@@ -10,28 +10,12 @@ use super::batch::{Batch, Entry, Lane, RECORD_HEAD_BYTES, Writer};
 use super::files::Files;
 use super::recover;
 use super::scan::Scan;
-use crate::limits::{DISK_MARK_BYTES, DISK_SEGMENT_BYTES};
+use super::segment::{CLEANED_SUFFIX, Segment};
+use super::tidy::Cleaning;
+use crate::limits::{
+    DISK_MARK_BYTES, DISK_ROOM_BYTES, DISK_SEGMENT_BYTES, DISK_SEGMENT_US, EVENTS_RETENTION_US, MILLI_US,
+};
 use crate::log::Bounds;
-
-/// How segments' names end.
-pub(super) const SUFFIX: &str = ".log";
-
-/// One file.
-#[derive(Debug)]
-pub(super) struct Segment {
-    /// The number of its first batch, and so its name.
-    pub(super) first: u64,
-    /// Bytes of whole batches.
-    pub(super) len: u64,
-    /// Where the lanes ended when the next segment began.
-    pub(super) ends: Vec<(Lane, u64)>,
-}
-
-impl Segment {
-    pub(super) fn name(&self) -> String {
-        format!("{:020}{SUFFIX}", self.first)
-    }
-}
 
 /// How far a lane reaches.
 #[derive(Debug, Default)]
@@ -57,6 +41,9 @@ pub(super) struct Mark {
 /// Why a commit did not take place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// Nothing of it is in the log: there is no room for it.
+    #[error("{0}")]
+    Full(String),
     /// Nothing of it is in the log.
     #[error("{0}")]
     NeverEntered(String),
@@ -65,21 +52,43 @@ pub enum Refused {
     Unknown(String),
 }
 
+impl Refused {
+    /// Nothing was written, for this reason.
+    fn nothing(error: &io::Error, why: String) -> Refused {
+        if is_full(error) { Refused::Full(why) } else { Refused::NeverEntered(why) }
+    }
+}
+
+/// Whether there was no room.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A record of a lane: offset, append time, bytes.
 pub type Record = (u64, i64, Bytes);
 
-/// How large the pieces are.
+/// How large the pieces are, and how long they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// A segment of so many bytes is followed by another one.
     pub segment: u64,
+    /// So is one that began so long ago, ms.
+    pub segment_ms: i64,
+    /// Topics that are cut by age keep a segment's records for so long after its last one, ms.
+    pub kept_ms: i64,
     /// Batches that are remembered of a lane lie so many bytes apart.
     pub mark: u64,
 }
 
 impl Default for Sizes {
     fn default() -> Sizes {
-        Sizes { segment: DISK_SEGMENT_BYTES, mark: DISK_MARK_BYTES }
+        let ms = |us: u64| (us / MILLI_US) as i64;
+        Sizes {
+            segment: DISK_SEGMENT_BYTES,
+            segment_ms: ms(DISK_SEGMENT_US),
+            kept_ms: ms(EVENTS_RETENTION_US),
+            mark: DISK_MARK_BYTES,
+        }
     }
 }
 
@@ -95,14 +104,18 @@ pub struct Store<F> {
     /// The number of the next batch.
     pub(super) next: u64,
     /// What the next batch is to say besides its records.
-    news: Vec<News>,
-    writer: Writer,
+    pub(super) news: Vec<News>,
+    pub(super) writer: Writer,
+    /// Something may have to go.
+    pub(super) untidy: bool,
+    /// What of a segment is still wanted is being copied.
+    pub(super) cleaning: Option<Cleaning>,
     /// Why nothing is taken any more.
     broken: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum News {
+pub(super) enum News {
     World(u16),
     Start(Lane),
 }
@@ -117,6 +130,11 @@ impl<F: Files> Store<F> {
         if let Some(torn) = &torn {
             store.files.cut(&torn.name, torn.at)?;
         }
+        store.secure()?;
+        for name in store.files.names()?.into_iter().filter(|name| name.ends_with(CLEANED_SUFFIX)) {
+            store.files.remove(&name)?;
+        }
+        store.untidy = true;
         Ok((store, torn))
     }
 
@@ -134,10 +152,25 @@ impl<F: Files> Store<F> {
             next: 1,
             news: Vec::new(),
             writer: Writer::default(),
+            untidy: false,
+            cleaning: None,
             broken: None,
         };
         let torn = recover::recover(&mut store)?;
         Ok((store, torn))
+    }
+
+    /// The last batch may have been written by a process that was killed before its sync, or whose sync failed, and be in
+    /// the system's memory only: then the system may even think that it is safe. So it is written once more.
+    fn secure(&mut self) -> io::Result<()> {
+        let Some(last) = self.segments.last().filter(|last| last.len > 0) else { return Ok(()) };
+        if crate::planted!(TailUnsafe) {
+            return Ok(());
+        }
+        let (name, mut bytes) = (last.name(), Vec::new());
+        self.files.read(&name, last.tail, (last.len - last.tail) as usize, &mut bytes)?;
+        self.files.write(&name, last.tail, &bytes)?;
+        self.files.sync(&name)
     }
 
     /// The number of a world; a new one gets the next.
@@ -156,56 +189,79 @@ impl<F: Files> Store<F> {
     /// # Errors
     /// When they are not; then none of them has entered, or nobody knows until the log is opened again.
     pub fn commit(&mut self, records: &[(Lane, Bytes)], append_ms: i64) -> Result<Vec<u64>, Refused> {
-        if let Some(why) = &self.broken {
-            return Err(Refused::NeverEntered(why.clone()));
-        }
-        self.roll().map_err(|error| Refused::NeverEntered(format!("no new segment: {error}")))?;
+        self.roll(append_ms)?;
         let offsets = self.put(records);
-        let segment = self.segments.last_mut().expect("one was begun");
-        let (name, at) = (segment.name(), segment.len);
-        let bytes = self.writer.finish(self.next, append_ms);
-        if let Err(error) = self.files.write(&name, at, bytes) {
-            let why = format!("{name} cannot be written: {error}");
-            return Err(match self.files.cut(&name, at) {
-                Ok(()) => Refused::NeverEntered(why),
-                Err(error) => self.broken(format!("{why}, nor cut: {error}")),
-            });
+        let at = self.write(append_ms)?;
+        for (i, ((lane, bytes), offset)) in records.iter().zip(&offsets).enumerate() {
+            self.took(*lane, *offset, bytes.len(), (at, append_ms), i == 0);
         }
-        if let Err(error) = self.files.sync(&name) {
-            // Not tried again: the system may have thrown away what it could not write, and then say that all is well.
-            return Err(self.broken(format!("{name} cannot be synced: {error}")));
-        }
-        self.news.clear();
-        segment.len += bytes.len() as u64;
-        let mark = |offset| Mark { offset, segment: segment.first, at };
-        for ((lane, _), offset) in records.iter().zip(&offsets) {
-            self.lanes.entry(*lane).or_default().append(append_ms, mark(*offset), self.sizes.mark);
-        }
-        self.next += 1;
         Ok(offsets)
     }
 
-    fn broken(&mut self, why: String) -> Refused {
+    /// Writes the batch that was put together, and has it safe; where it stands.
+    fn write(&mut self, append_ms: i64) -> Result<u64, Refused> {
+        let segment = self.segments.last_mut().expect("one was begun");
+        let (name, at) = (segment.name(), segment.len);
+        let bytes = self.writer.finish(self.next, append_ms);
+        let written = self.files.write(&name, at, bytes);
+        let written = if crate::planted!(FullIsAcknowledged) { Ok(()) } else { written };
+        if let Err(error) = written {
+            let why = format!("{name} cannot be written: {error}");
+            return Err(match self.files.cut(&name, at) {
+                Ok(()) => Refused::nothing(&error, why),
+                Err(error) => self.broken(format!("{why}, nor cut: {error}")),
+            });
+        }
+        let synced = if crate::planted!(AckBeforeSync) { Ok(()) } else { self.files.sync(&name) };
+        // Not tried again: the system may have thrown away what it could not write, and then say that all is well.
+        let synced = if crate::planted!(SyncedAgain) { synced.or_else(|_| self.files.sync(&name)) } else { synced };
+        if let Err(error) = synced {
+            return Err(self.broken(format!("{name} cannot be synced: {error}")));
+        }
+        segment.append(bytes.len(), append_ms);
+        self.news.clear();
+        self.next += 1;
+        Ok(at)
+    }
+
+    /// A record stands in the batch at a place of the last segment, which was written at a time. `leads`: it is the first there.
+    pub(super) fn took(&mut self, lane: Lane, offset: u64, bytes: usize, (at, append_ms): (u64, i64), leads: bool) {
+        let segment = self.segments.last_mut().expect("it stands in one");
+        segment.share(lane, offset, bytes, leads);
+        let extent = self.lanes.entry(lane).or_default();
+        extent.end = offset + 1;
+        extent.last_append_ms = Some(append_ms);
+        mark(&mut extent.marks, Mark { offset, segment: segment.first, at }, self.sizes.mark);
+    }
+
+    pub(super) fn broken(&mut self, why: String) -> Refused {
         let why = format!("the log is closed until the gateway starts again: {why}");
         self.broken = Some(why.clone());
         Refused::Unknown(why)
     }
 
-    /// Begins another segment if there is none, or the last one is full.
-    fn roll(&mut self) -> io::Result<()> {
-        if self.segments.last().is_some_and(|last| last.len < self.sizes.segment) {
+    /// Begins another segment if there is none, or the last one is full or old. Then what is too old goes.
+    fn roll(&mut self, now_ms: i64) -> Result<(), Refused> {
+        if let Some(why) = &self.broken {
+            return Err(Refused::NeverEntered(why.clone()));
+        }
+        let Sizes { segment, segment_ms, .. } = self.sizes;
+        let goes_on = |last: &Segment| {
+            let is_old = last.len > 0 && now_ms.saturating_sub(last.began_ms) >= segment_ms;
+            last.len < segment && last.sealed.is_none() && !is_old
+        };
+        if self.segments.last().is_some_and(goes_on) {
             return Ok(());
         }
-        let segment = Segment { first: self.next, len: 0, ends: Vec::new() };
-        match self.files.create(&segment.name()) {
+        let segment = Segment::new(self.next);
+        let made = match self.files.create(&segment.name()) {
             // From an attempt that failed half-way: nothing was ever written to it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.files.cut(&segment.name(), 0)?,
-            made => made?,
-        }
-        if let Some(last) = self.segments.last_mut() {
-            last.ends = self.lanes.iter().map(|(lane, extent)| (*lane, extent.end)).collect();
-        }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.files.cut(&segment.name(), 0),
+            made => made,
+        };
+        made.map_err(|error| Refused::nothing(&error, format!("no new segment: {error}")))?;
         self.segments.push(segment);
+        self.expire(now_ms);
         Ok(())
     }
 
@@ -237,6 +293,21 @@ impl<F: Files> Store<F> {
             *next += 1;
         }
         offsets
+    }
+
+    /// Whether there is room again, for far more than the next record. Tried: it is written behind the end, and cut.
+    pub fn has_room(&mut self, now_ms: i64) -> bool {
+        if self.roll(now_ms).is_err() {
+            return false;
+        }
+        let last = self.segments.last().expect("one was begun");
+        let (name, at) = (last.name(), last.len);
+        let written = self.files.write(&name, at, &vec![0; DISK_ROOM_BYTES]);
+        if let Err(error) = self.files.cut(&name, at) {
+            self.broken(format!("{name} cannot be cut: {error}"));
+            return false;
+        }
+        written.is_ok()
     }
 
     /// How far a lane reaches.
@@ -290,43 +361,21 @@ impl<F: Files> Store<F> {
         };
         let mut at = mark.at;
         for segment in self.segments.iter().filter(|segment| segment.first >= mark.segment) {
+            if !segment.shares.contains_key(&lane) {
+                continue;
+            }
             let mut scan = Scan::new(segment.name(), at);
             at = 0;
             while scan.at() < segment.len {
-                let damaged = |bad| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {bad}", segment.name()));
                 let Some(next) = scan.next(&mut self.files)? else { break };
-                let batch = next.map_err(|bad| damaged(bad.to_string()))?;
+                let batch = next.map_err(|bad| damaged(segment, &bad))?;
                 for record in records(batch, lane) {
-                    let record = record.map_err(|bad| damaged(bad.to_string()))?;
+                    let record = record.map_err(|bad| damaged(segment, &bad))?;
                     if record.0 >= from && !each(record) {
                         return Ok(());
                     }
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Records below this offset are no longer wanted; segments that nobody wants go. Known for sure with the next commit.
-    ///
-    /// # Errors
-    /// When a segment cannot be removed.
-    pub fn advance(&mut self, lane: Lane, start: u64) -> io::Result<()> {
-        let Some(extent) = self.lanes.get_mut(&lane) else { return Ok(()) };
-        if start <= extent.start {
-            return Ok(());
-        }
-        extent.start = start.min(extent.end);
-        self.news.push(News::Start(lane));
-        while self.segments.len() > 1 {
-            let first = &self.segments[0];
-            let wanted = |(lane, end): &(Lane, u64)| self.lanes[lane].start < *end;
-            if first.ends.iter().any(wanted) {
-                break;
-            }
-            self.files.remove(&first.name())?;
-            let gone = self.segments.remove(0).first;
-            self.lanes.values_mut().for_each(|extent| extent.marks.retain(|mark| mark.segment > gone));
         }
         Ok(())
     }
@@ -362,16 +411,17 @@ impl<F: Files> Store<F> {
     }
 }
 
-impl Extent {
-    /// The record of a mark was appended. Marks are kept so many bytes apart.
-    pub(super) fn append(&mut self, append_ms: i64, mark: Mark, apart: u64) {
-        self.end = mark.offset + 1;
-        self.last_append_ms = Some(append_ms);
-        let near = |last: &Mark| last.segment == mark.segment && mark.at < last.at + apart;
-        if !self.marks.last().is_some_and(near) {
-            self.marks.push(mark);
-        }
+/// Remembers a batch if it is far enough from the last that is.
+pub(super) fn mark(marks: &mut Vec<Mark>, mark: Mark, apart: u64) {
+    let near = |last: &Mark| last.segment == mark.segment && mark.at < last.at + apart;
+    if !marks.last().is_some_and(near) {
+        marks.push(mark);
     }
+}
+
+/// What was safe in a segment is not what was written.
+pub(super) fn damaged(segment: &Segment, bad: &super::batch::Bad) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {bad}", segment.name()))
 }
 
 /// A batch's records of one lane.
@@ -381,7 +431,7 @@ fn records(batch: Batch<'_>, lane: Lane) -> impl Iterator<Item = Result<Record, 
         Ok(Entry::Record { lane: of, offset, bytes }) if of == lane => {
             Some(Ok((offset, append_ms, Bytes::copy_from_slice(bytes))))
         }
-        Ok(Entry::Record { .. } | Entry::Bounds { .. } | Entry::World { .. }) => None,
+        Ok(Entry::Record { .. } | Entry::Bounds { .. } | Entry::World { .. } | Entry::Cleaned { .. }) => None,
         Err(bad) => Some(Err(bad)),
     })
 }

@@ -153,7 +153,7 @@ fn check_settings(admin: &Admin, config: &KafkaConfig, names: &Names) -> Result<
     Ok(())
 }
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     let limit = Some(Duration::from_millis(KAFKA_ADMIN_MS));
     AdminOptions::new().request_timeout(limit).operation_timeout(limit)
 }
@@ -164,7 +164,7 @@ fn unreachable(config: &KafkaConfig, reason: &str) -> SetupError {
 
 /// Waits for a future of the admin client, which is woken by a thread of its own: needs no runtime, and so can be called
 /// inside one as well. `None` when it takes longer than the broker was given.
-fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
+pub(super) fn wait<T>(future: impl Future<Output = T>) -> Option<T> {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

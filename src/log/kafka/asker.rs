@@ -43,7 +43,7 @@ impl Asked {
 /// transaction's marker, or a record that compaction has removed.
 const LOOK_BACK: [u64; 3] = [1, 16, 256];
 /// How often the thread looks whether the log was closed.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// Events of its client (errors, log lines) that the thread takes off at a time; nobody else does.
 const EVENTS_AT_ONCE: usize = 64;
 

@@ -1,4 +1,4 @@
-//! The log on Apache Kafka. [`KafkaLog`] is one gateway's handle: two producers, a reading thread and an asking thread,
+//! The log on Apache Kafka. [`KafkaLog`] is one gateway's handle: two producers, a reading, an asking and a trimming thread,
 //! all behind bounded channels, so that no method waits for a broker. Topics are made and checked beforehand, by
 //! [`ensure_topics`].
 //!
@@ -9,6 +9,7 @@ mod asker;
 mod client;
 mod producer;
 mod reader;
+mod trimmer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -24,15 +25,16 @@ use rdkafka::error::KafkaError;
 
 pub use admin::ensure_topics;
 
-use super::{Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
+use super::{Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim, Trimmed};
 use crate::limits::{
     KAFKA_CLOSE_MS, KAFKA_QUESTIONS_MAX, KAFKA_RECORDS_MAX, KAFKA_REPORTS_MAX, KAFKA_TOPIC_NAME_BYTES_MAX,
-    POLL_RECORDS_MAX,
+    KAFKA_TRIMS_MAX, POLL_RECORDS_MAX,
 };
 use asker::{Asked, Asker, Question};
 use client::{Context, Names, Trouble};
 use producer::Producers;
 use reader::{Change, Fetched, Mailbox, Reader};
+use trimmer::Trimmer;
 
 /// Which broker, and whose topics on it.
 #[derive(Clone)]
@@ -154,6 +156,11 @@ pub struct KafkaLog {
     questions: SyncSender<Asked>,
     /// Outcomes and answers from the threads.
     reports: Receiver<Polled>,
+    /// Wishes to trim, and ends of them.
+    trims: SyncSender<(Source, u64)>,
+    trimmed: Receiver<Trimmed>,
+    /// Those that ended at once, until somebody looks; at most one per call since then.
+    untrimmed: VecDeque<Trimmed>,
     /// What was known at once, until it is polled; at most one per call since the last poll.
     answers: VecDeque<Polled>,
     trouble: Arc<Trouble>,
@@ -174,6 +181,8 @@ impl KafkaLog {
         let (reports_in, reports) = sync_channel(KAFKA_REPORTS_MAX);
         let (records_in, records) = sync_channel(KAFKA_RECORDS_MAX);
         let (questions, questions_out) = sync_channel(KAFKA_QUESTIONS_MAX);
+        let (trims, wishes) = sync_channel(KAFKA_TRIMS_MAX);
+        let (trimmed_in, trimmed) = sync_channel(KAFKA_TRIMS_MAX);
         let context = || Context { trouble: trouble.clone() };
 
         let producers = Producers::new(config, reports_in.clone(), trouble.clone())?;
@@ -194,6 +203,13 @@ impl KafkaLog {
             mailbox: mailbox.clone(),
             trouble: trouble.clone(),
         };
+        let trimmer = Trimmer {
+            config: config.clone(),
+            names: names.clone(),
+            wishes,
+            trimmed: trimmed_in,
+            mailbox: mailbox.clone(),
+        };
         let mut log = KafkaLog {
             names,
             producers: Some(producers),
@@ -205,6 +221,9 @@ impl KafkaLog {
             waiting_bytes,
             questions,
             reports,
+            trims,
+            trimmed,
+            untrimmed: VecDeque::new(),
             answers: VecDeque::new(),
             trouble,
             said_unreachable: None,
@@ -212,6 +231,7 @@ impl KafkaLog {
         };
         log.threads.push(Thread::start("kafka-reader", move || reader.run(&consumer))?);
         log.threads.push(Thread::start("kafka-asker", move || asker.run())?);
+        log.threads.push(Thread::start("kafka-trimmer", move || trimmer.run())?);
         Ok(log)
     }
 
@@ -287,6 +307,18 @@ impl Log for KafkaLog {
     }
 }
 
+impl Trim for KafkaLog {
+    fn trim(&mut self, source: Source, start: u64) {
+        if self.trims.try_send((source, start)).is_err() {
+            self.untrimmed.push_back(Trimmed { source, result: Err("too many wishes wait".to_owned()) });
+        }
+    }
+
+    fn trimmed(&mut self) -> Option<Trimmed> {
+        self.untrimmed.pop_front().or_else(|| self.trimmed.try_recv().ok())
+    }
+}
+
 impl Drop for KafkaLog {
     /// Waits a bounded time for clients and threads to end; a client that hangs is left behind.
     fn drop(&mut self) {
@@ -294,6 +326,7 @@ impl Drop for KafkaLog {
         // Without another end, nobody waits for room in a channel any more.
         self.reports = sync_channel(0).1;
         self.records = sync_channel(0).1;
+        self.trimmed = sync_channel(0).1;
         let producers = self.producers.take();
         let close = move || producers.iter().for_each(Producers::flush);
         match Thread::start("kafka-close", close) {
