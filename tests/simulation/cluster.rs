@@ -1,4 +1,5 @@
-//! One run: gateways, bots and the log in one loop over virtual time. No socket, clock or thread.
+//! One run: gateways, bots and the log in one loop over virtual time. No socket, clock or thread. The log is a broker that
+//! several gateways share, or one machine's disk.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use nearcast::codec::message::Id;
 use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
-use nearcast::log::{Log, Outcome, Polled, Source, Topic};
+use nearcast::log::{Log, Outcome, Polled, Source, Topic, Trim};
 use nearcast::region::{Answered, Facts, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
@@ -19,6 +20,7 @@ use crate::link::{Down, Up};
 use crate::rng::{Rng, Trace};
 use crate::script::{Fault, Script};
 use crate::sight::Who;
+use crate::sim_disk::{Handle, Machine};
 use crate::sim_log::{Broker, SimLog};
 
 /// Virtual time starts here.
@@ -33,6 +35,15 @@ const COMPARE_TICKS: u64 = 10;
 const WILD_US: u64 = 34 * SECOND_US;
 const QUIET_US: u64 = 26 * SECOND_US;
 
+/// Where the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    /// On a broker.
+    Broker,
+    /// On the disk of one gateway's machine.
+    Disk,
+}
+
 /// How a run ended.
 pub struct Ended {
     /// Of all payloads and records.
@@ -43,6 +54,8 @@ pub struct Ended {
     pub story: Vec<String>,
     /// For the report.
     pub counts: String,
+    /// Refusals that clients have heard, by code.
+    pub refusals: BTreeMap<String, u64>,
 }
 
 /// A gateway, from its start to its death.
@@ -51,7 +64,7 @@ struct Gateway {
     incarnation: usize,
     number: Option<u32>,
     clock_us: i64,
-    log: SimLog,
+    log: Handle,
     world: Option<World>,
     sessions: BTreeMap<Id, Seat>,
     step_us: u64,
@@ -70,6 +83,8 @@ pub struct Cluster {
     rng: Rng,
     settings: Arc<WorldSettings>,
     broker: Rc<RefCell<Broker>>,
+    /// Where the log is on disk: then nobody asks the broker.
+    machine: Option<Machine>,
     gateways: [Option<Gateway>; GATEWAYS],
     restart_us: [u64; GATEWAYS],
     incarnations: usize,
@@ -86,24 +101,29 @@ pub struct Cluster {
 
 impl Cluster {
     /// The run of a seed.
-    pub fn new(seed: u64) -> Cluster {
+    pub fn new(seed: u64, log: Where) -> Cluster {
         let mut rng = Rng::new(seed);
         let broker = Rc::new(RefCell::new(Broker::new(rng.fork(), START_US)));
         let bots = 14 + rng.below(12) as usize;
         let bots = (0..bots).map(|number| Bot::new(number, rng.fork(), START_US)).collect();
         let settings = Arc::new(WorldSettings::plaza());
         let delay_us = broker.borrow().delay_max_us;
+        let second_us = START_US + rng.below(SECOND_US);
+        let script = Script::new(rng.fork(), log, START_US, WILD_US);
+        let machine = (log == Where::Disk).then(|| Machine::new(rng.fork()));
         Cluster {
             now_us: START_US,
             settings: settings.clone(),
             broker,
             gateways: [None, None],
-            restart_us: [START_US, START_US + rng.below(SECOND_US)],
+            // A disk is one gateway's.
+            restart_us: [START_US, if machine.is_none() { second_us } else { u64::MAX }],
+            machine,
             incarnations: 0,
             connections: 0,
             bots,
             checker: Checker::new(settings, delay_us),
-            script: Script::new(rng.fork(), START_US, WILD_US),
+            script,
             trace: Trace::new(),
             effects: Vec::new(),
             answers: Vec::new(),
@@ -139,12 +159,14 @@ impl Cluster {
         }
         let counts = format!("{} bots, {} connections, {}", self.bots.len(), self.connections, self.checker.counts());
         self.trace.add(self.broker.borrow().trace().0, &[]);
-        Ended { trace: self.trace, violation: self.checker.violation, story: self.checker.story, counts }
+        self.trace.add(self.machine.map_or(0, |machine| machine.trace().0), &[]);
+        let Checker { violation, story, history, .. } = self.checker;
+        Ended { trace: self.trace, violation, story, counts, refusals: history.refusals }
     }
 
     fn step(&mut self) {
         let now_us = self.now_us;
-        let (entered, bad_us) = {
+        let (mut entered, bad_us) = {
             let mut broker = self.broker.borrow_mut();
             broker.advance(now_us);
             if self.gateways.iter().all(Option::is_none) {
@@ -154,6 +176,16 @@ impl Cluster {
             (std::mem::take(&mut broker.entered), broker.bad_us)
         };
         self.checker.time(now_us, bad_us);
+        if let Some(machine) = &mut self.machine {
+            match machine.advance(now_us) {
+                Ok(safe) => entered = safe,
+                Err(what) => self.checker.fail(what),
+            }
+            if machine.is_dead() {
+                let after_us = self.rng.between(100, 3_000) * MILLI_US;
+                self.kill(0, now_us + after_us);
+            }
+        }
         entered.iter().for_each(|(source, offset, bytes)| self.checker.entered(*source, *offset, bytes));
         while let Some(fault) = self.script.next(now_us) {
             self.inflict(fault);
@@ -178,12 +210,17 @@ impl Cluster {
         if self.gateways[place].is_some() || self.now_us < self.restart_us[place] {
             return;
         }
-        let mut log = SimLog::open(&self.broker, self.incarnations);
-        let stamp = Stamp { gateway: 0, published_us: self.now_us };
-        log.publish(
-            Source { topic: Topic::Control, partition: 0 },
-            encode(stamp, &Record::Gateway(format!("place-{place}"))),
-        );
+        let mut log = match self.machine.as_mut().map(|machine| machine.start(self.now_us)) {
+            None => Handle::Cluster(SimLog::open(&self.broker, self.incarnations)),
+            Some(Ok(Some(log))) => Handle::Disk(Box::new(log)),
+            Some(Ok(None)) => {
+                self.checker.note("the gateway dies at its start".into());
+                self.restart_us[place] = self.now_us + 300 * MILLI_US;
+                return;
+            }
+            Some(Err(what)) => return self.checker.fail(what),
+        };
+        claim(&mut log, place, self.now_us);
         let clock_us = self.rng.between(0, 4_000_000) as i64 - 2_000_000;
         self.checker.note(format!("gateway {} starts at place {place}, clock {clock_us} us", self.incarnations));
         self.gateways[place] = Some(Gateway {
@@ -203,6 +240,9 @@ impl Cluster {
         let Some(gateway) = self.gateways[place].take() else { return };
         self.checker.gateway_died(gateway.incarnation);
         self.broker.borrow_mut().producer_died(gateway.incarnation);
+        if let Some(machine) = &mut self.machine {
+            machine.stop();
+        }
         self.restart_us[place] = restart_us;
         for bot in &mut self.bots {
             if let Some(conn) = bot.conn.take_if(|conn| conn.gateway == place) {
@@ -223,12 +263,16 @@ impl Cluster {
             let mut polled = Vec::new();
             gateway.log.poll(&mut polled);
             for item in polled {
-                if let Polled::Outcome(_, Outcome::At(Some(offset))) = item {
-                    gateway.number = Some(offset as u32);
-                    let mut world = World::new(self.settings.grid, offset as u32);
-                    // So that those who start read snapshots, and not all that there ever was.
-                    world.keeper.snapshot_after = SNAPSHOT_AFTER;
-                    gateway.world = Some(world);
+                match item {
+                    Polled::Outcome(_, Outcome::At(Some(offset))) => {
+                        gateway.number = Some(offset as u32);
+                        let mut world = World::new(self.settings.grid, offset as u32);
+                        // So that those who start read snapshots, and not all that there ever was.
+                        world.keeper.snapshot_after = SNAPSHOT_AFTER;
+                        gateway.world = Some(world);
+                    }
+                    Polled::Outcome(..) => claim(&mut gateway.log, place, self.now_us),
+                    Polled::Record { .. } | Polled::Bounds(..) | Polled::OffsetAt(..) | Polled::Fault(_) => {}
                 }
             }
             return;
@@ -242,9 +286,12 @@ impl Cluster {
         if echo_mismatch > 0 || foreign > 0 || diverged > 0 || gaps > 0 {
             self.checker.fail(format!("gateway {} counted {:?}", gateway.incarnation, world.facts));
         }
-        let mut broker = self.broker.borrow_mut();
-        world.facts.trims.iter().for_each(|(source, start)| broker.trim(*source, *start));
-        drop(broker);
+        for (source, start) in &world.facts.trims {
+            match &mut gateway.log {
+                Handle::Cluster(_) => self.broker.borrow_mut().trim(*source, *start),
+                Handle::Disk(log) => log.trim(*source, *start),
+            }
+        }
         world.facts = Default::default();
         self.checker.bounded(gateway.incarnation, world, gateway.sessions.values().map(|seat| seat.session.unseen()));
         for Answered { session, n, answer } in std::mem::take(&mut self.answers) {
@@ -393,6 +440,9 @@ impl Cluster {
             }
             Fault::Cut { partition } => self.broker.borrow_mut().cut(partition),
             Fault::Kill { place, for_us } => self.kill(place, now_us + for_us),
+            Fault::Dies { changes, loses_power } => self.on_disk(|machine| machine.dies_in(changes, loses_power)),
+            Fault::Full { for_us } => self.on_disk(|machine| machine.fills_up(now_us + for_us)),
+            Fault::BadSync => self.on_disk(Machine::breaks_a_sync),
             Fault::Bye { bot } => {
                 let bot = bot % self.bots.len();
                 self.bots[bot].bye(now_us);
@@ -412,6 +462,10 @@ impl Cluster {
         }
     }
 
+    fn on_disk(&mut self, fault: impl FnOnce(&mut Machine)) {
+        fault(self.machine.as_mut().expect("such faults are drawn where there is a disk"));
+    }
+
     // --- the end --------------------------------------------------------------------------------------------------
 
     fn at_the_end(&mut self) {
@@ -426,7 +480,28 @@ impl Cluster {
         }
         let worlds: Vec<&World> = self.gateways.iter().flatten().filter_map(|g| g.world.as_ref()).collect();
         self.checker.agree(&worlds);
+        // What was safe is so after the power has gone once more.
+        self.on_disk_at_the_end();
     }
+
+    fn on_disk_at_the_end(&mut self) {
+        let Some(machine) = &mut self.machine else { return };
+        machine.dies_in(0, true);
+        machine.stop();
+        loop {
+            match machine.start(self.now_us) {
+                Ok(Some(_)) => return,
+                Ok(None) => {}
+                Err(what) => return self.checker.fail(what),
+            }
+        }
+    }
+}
+
+/// Asks the log for a gateway's number.
+fn claim(log: &mut Handle, place: usize, now_us: u64) {
+    let record = encode(Stamp { gateway: 0, published_us: now_us }, &Record::Gateway(format!("place-{place}")));
+    log.publish(Source { topic: Topic::Control, partition: 0 }, record);
 }
 
 fn place_name(gateways: &[Option<Gateway>], place: usize) -> usize {

@@ -33,6 +33,8 @@ pub struct History {
     refused: BTreeSet<(Id, u64)>,
     /// Actions whose session has its answer; what a resend on its way then brings, counts no more.
     answered: BTreeSet<(Id, u64)>,
+    /// Refusals of actions that were heard, by code.
+    pub refusals: BTreeMap<String, u64>,
     /// Who is to be told of what, by when.
     expected: BTreeMap<(u64, (u16, u64)), u64>,
     /// By connection: the last offset by stream, and the actions told.
@@ -58,6 +60,7 @@ impl History {
             entered: BTreeSet::new(),
             refused: BTreeSet::new(),
             answered: BTreeSet::new(),
+            refusals: BTreeMap::new(),
             expected: BTreeMap::new(),
             heard: BTreeMap::new(),
             told: 0,
@@ -150,6 +153,7 @@ impl History {
                     if self.answered.contains(&key) {
                         return Ok(());
                     }
+                    *self.refusals.entry(refuse.code.to_string()).or_default() += 1;
                     self.ledger.refused(key, refuse).map_err(|why| format!("bot {bot}: {why}"))?;
                     // What the fold denies stands in the log.
                     if !self.entered.contains(&key) {

@@ -3,6 +3,7 @@
 
 use nearcast::limits::SECOND_US;
 
+use crate::cluster::Where;
 use crate::rng::Rng;
 
 /// What goes wrong.
@@ -18,6 +19,12 @@ pub enum Fault {
     Cut { partition: u16 },
     /// A gateway dies, and comes back later.
     Kill { place: usize, for_us: u64 },
+    /// A gateway dies in the midst of writing, after so many changes to its disk; with it the power may go.
+    Dies { changes: usize, loses_power: bool },
+    /// A gateway's disk is full.
+    Full { for_us: u64 },
+    /// A sync of a gateway's disk fails.
+    BadSync,
     /// A bot says bye.
     Bye { bot: usize },
     /// A bot's socket is lost, and its gateway notices.
@@ -30,10 +37,12 @@ impl Fault {
     /// How long the log is not itself; it is again before the run gets quiet.
     fn lasts_us(self) -> u64 {
         match self {
-            Fault::Stall { for_us, .. } | Fault::Lossy { for_us } => for_us,
+            Fault::Stall { for_us, .. } | Fault::Lossy { for_us } | Fault::Full { for_us } => for_us,
             Fault::Step { .. }
             | Fault::Cut { .. }
             | Fault::Kill { .. }
+            | Fault::Dies { .. }
+            | Fault::BadSync
             | Fault::Bye { .. }
             | Fault::Lose { .. }
             | Fault::Mute { .. } => 0,
@@ -51,7 +60,7 @@ pub struct Script {
 
 impl Script {
     /// Draws a script for a run that goes wild for so long.
-    pub fn new(mut rng: Rng, start_us: u64, wild_us: u64) -> Script {
+    pub fn new(mut rng: Rng, log: Where, start_us: u64, wild_us: u64) -> Script {
         let mut faults = Vec::new();
         let mut add = |rng: &mut Rng, fault: Fault, before_end_us: u64| {
             let at = rng.between(6 * SECOND_US, wild_us - before_end_us) / 1_000 * 1_000;
@@ -62,7 +71,12 @@ impl Script {
             let fault = if rng.one_in(2) { Fault::Bye { bot } } else { Fault::Lose { bot } };
             add(&mut rng, fault, SECOND_US);
         }
-        if !rng.one_in(4) {
+        if log == Where::Disk {
+            for fault in draw_for_disk(&mut rng) {
+                let before_end_us = 6 * SECOND_US + fault.lasts_us();
+                add(&mut rng, fault, before_end_us);
+            }
+        } else if !rng.one_in(4) {
             for _ in 0..rng.between(1, 4) {
                 let fault = draw(&mut rng);
                 add(&mut rng, fault, 2 * SECOND_US + fault.lasts_us());
@@ -91,4 +105,18 @@ fn draw(rng: &mut Rng) -> Fault {
         8 => Fault::Kill { place: rng.below(2) as usize, for_us: rng.between(1, 15) * SECOND_US },
         _ => Fault::Mute { bot: rng.below(1_000) as usize },
     }
+}
+
+/// What goes wrong with a disk. A log that has ended with a sync is ended for good some time later.
+fn draw_for_disk(rng: &mut Rng) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for _ in 0..rng.between(2, 6) {
+        faults.push(match rng.below(9) {
+            0..4 => Fault::Dies { changes: rng.below(60) as usize, loses_power: rng.one_in(2) },
+            4 | 5 => Fault::Full { for_us: rng.between(500, 6_000) * 1_000 },
+            6 | 7 => Fault::BadSync,
+            _ => Fault::Kill { place: 0, for_us: rng.between(100, 4_000) * 1_000 },
+        });
+    }
+    faults
 }
