@@ -47,7 +47,7 @@ impl<L: Log> Reader<L> {
     }
 
     /// Polls until something holds of what was seen.
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
         while !holds(self) {
             assert!(Instant::now() < deadline, "waited in vain for {what}; seen at last: {:?}", self.tail());
@@ -114,11 +114,21 @@ impl<L: Log> Reader<L> {
         }
     }
 
+    /// A question that was not answered is asked again, as the contract says.
+    fn is_unanswered(&mut self, source: Source) -> bool {
+        let before = self.seen.len();
+        self.seen.retain(|polled| *polled != Polled::Fault(Fault::Unanswered(source)));
+        self.seen.len() < before
+    }
+
     fn bounds(&mut self, source: Source) -> Bounds {
         self.seen.clear();
         self.log.bounds(source);
         let mut found = None;
         self.until("bounds", |r| {
+            if r.is_unanswered(source) {
+                r.log.bounds(source);
+            }
             found = r.seen.iter().find_map(|polled| if let Polled::Bounds(_, b) = polled { Some(*b) } else { None });
             found.is_some()
         });
@@ -130,6 +140,9 @@ impl<L: Log> Reader<L> {
         self.log.offset_at(source, append_ms);
         let mut found = None;
         self.until("an offset by time", |r| {
+            if r.is_unanswered(source) {
+                r.log.offset_at(source, append_ms);
+            }
             found = r.seen.iter().find_map(|polled| if let Polled::OffsetAt(_, o) = polled { Some(*o) } else { None });
             found.is_some()
         });
