@@ -249,6 +249,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::codec::token::Key;
     use crate::edge::clock::Clock;
     use crate::edge::ids::Ids;
     use crate::edge::world::{self, AnyLog, End};
@@ -260,7 +261,7 @@ mod tests {
         let (ids, log) = (Arc::new(Ids::default()), AnyLog::Memory(Memory::new(0, || 0).open()));
         ids.offer(1);
         let end = End { stop: CancellationToken::new(), alive: std::sync::Weak::new() };
-        let (hall, _run) = world::open(WorldSettings::plaza(), ids, log, Vec::new(), Clock::start(), end);
+        let (hall, _run) = world::open(WorldSettings::plaza(), (ids, Key::new([7; Key::BYTES])), log, Vec::new(), Clock::start(), end);
         let shared = Arc::new(Shared::new(vec![hall.clone()], Vec::new()));
         let check = async |status: u16, words: &str| {
             let answer = ready(State(shared.clone())).await;
