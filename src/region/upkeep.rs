@@ -1,6 +1,7 @@
 //! What a world looks after now and then: who has lingered long enough leaves, who says nothing is repeated, what
 //! somebody sees is followed and what nobody sees is dropped, and a quiet partition is told that time passes.
 
+use super::errands::Errands;
 use super::fold::Fold;
 use super::reading::{From, Reading};
 use super::story::Story;
@@ -41,6 +42,7 @@ impl World {
         }
         for partition in 0..self.grid.partitions() {
             self.upkeep_part(partition, log, now_us);
+            self.run_errands(partition, log, now_us);
         }
     }
 
@@ -97,6 +99,7 @@ impl World {
             motion: Reading::start(source(Topic::Motion), From::Back(READ_BACK_US), log, now_us),
             fold: Fold::default(),
             story: Story::start(self.grid, source(Topic::Events), jitter, log, now_us),
+            errands: Errands::default(),
             heard_us: now_us,
             beat_us: now_us,
             wanted_us: now_us,
@@ -108,7 +111,7 @@ impl World {
 }
 
 /// The same inputs give the same number (SplitMix64, Steele et al. 2014): spreads beats without a random source.
-fn jitter(a: u64, b: u64, c: u64) -> u64 {
+pub(super) fn jitter(a: u64, b: u64, c: u64) -> u64 {
     let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.rotate_left(32) ^ (c / SECOND_US);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
