@@ -13,7 +13,9 @@ use prometheus::{
 use crate::admit::{Close, Refusal};
 use crate::log::disk::Turn;
 use crate::region::Facts;
+use crate::region::submit::ErrandFacts;
 use crate::session::flow::SeenFact;
+use crate::session::things::Sighting;
 use crate::session::{Note, StateNote};
 
 /// A step of the way of a position from one player to another; the same names in metrics, demo and docs.
@@ -154,6 +156,9 @@ struct Metrics {
     out_of_bounds: IntCounter,
     /// Commands lost before a snapshot had them; states that differ; snapshots that are whole.
     stories: [IntCounter; 3],
+    /// Put, gone, beyond; and what was done with objects of itself: carried, put down, arrived, landed.
+    objects: [IntCounter; 3],
+    errands: [IntCounter; 4],
     unreachable: IntCounter,
     connections: IntGauge,
     clock_offset: GaugeVec,
@@ -186,6 +191,13 @@ impl Metrics {
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
         let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
+        let objects =
+            counters("nearcast_object_rows_total", "Objects told to clients, taken back, or too many.", "kind");
+        let errands = counters(
+            "nearcast_object_errands_total",
+            "Records about objects that this gateway wrote of itself.",
+            "kind",
+        );
         let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
         let info = register(r, GaugeVec::new(Opts::new("nearcast_info", "Version of this gateway."), &["version"]));
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1.0);
@@ -251,6 +263,8 @@ impl Metrics {
                 counter("nearcast_snapshots_total", "Snapshots that are whole in the log, whoever wrote them."),
             ],
             out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
+            objects: ["put", "gone", "beyond"].map(|kind| objects.with_label_values(&[kind])),
+            errands: ["carry", "put_down", "arrive", "land"].map(|kind| errands.with_label_values(&[kind])),
             unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
             connections: gauge("nearcast_connections", "Open sockets."),
             clock_offset: measures(
@@ -311,6 +325,9 @@ pub fn noted(note: &Note) {
         Note::Merged => m.merged.inc(),
         Note::Refused(reason) => refused(*reason),
         Note::State(state) => state_sent(state),
+        Note::Objects(Sighting { put, gone, beyond }) => {
+            m.objects.iter().zip([*put, *gone, *beyond]).for_each(|(counter, n)| counter.inc_by(n as u64));
+        }
         Note::Skipped => m.ticks_skipped.inc(),
         Note::Late(ticks) => m.ticks_late.inc_by(*ticks),
         Note::Seen(SeenFact { write_to_seen_us, end_to_end_us }) => {
@@ -365,6 +382,8 @@ pub fn world_facts(facts: &Facts) {
     m.forgotten.iter().zip([facts.sessions_forgotten, facts.leavers_forgotten]).for_each(|(c, n)| c.inc_by(n));
     m.out_of_bounds.inc_by(facts.out_of_bounds);
     m.stories.iter().zip([facts.gaps, facts.diverged, facts.snapshots]).for_each(|(counter, n)| counter.inc_by(n));
+    let ErrandFacts { carried, put_down, arrived, landed } = facts.errands;
+    m.errands.iter().zip([carried, put_down, arrived, landed]).for_each(|(counter, n)| counter.inc_by(n));
     m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));
     if facts.full > 0 {
         m.dropped.with_label_values(&["partition_full"]).inc_by(facts.full);

@@ -8,6 +8,7 @@ pub mod flow;
 pub mod gate;
 mod heard;
 pub mod rest;
+pub mod things;
 mod tick;
 
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ use events::Cursors;
 use flow::Flow;
 use gate::Gate;
 use rest::Rest;
+use things::Things;
 
 /// What happens to a session.
 #[derive(Debug)]
@@ -90,6 +92,8 @@ pub struct Session {
     cursors: Cursors,
     /// Some events did not fit at the last tick.
     events_wait: bool,
+    /// What it was told of objects.
+    things: Things,
     stale: bool,
     /// The last tick it met, if it has not rested since.
     met: Option<u64>,
@@ -136,6 +140,7 @@ impl Session {
             around: Around::default(),
             cursors: Cursors::default(),
             events_wait: false,
+            things: Things::default(),
             stale: false,
             met: None,
             rest: None,
@@ -153,6 +158,12 @@ impl Session {
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// What it was told of objects, for the simulation's checker.
+    #[must_use]
+    pub fn things(&self) -> &Things {
+        &self.things
     }
 
     /// States on their way to the client.
