@@ -1,10 +1,10 @@
-//! The receiving half, in Rust: a client's table as the gateway's states make it. Used by the load test's bots, by the
+//! The receiving half, in Rust: a client's table as the gateway's states make it, and the objects that it is told of. Used by the load test's bots, by the
 //! simulation and by tests; `web-demo/nearcast.js` does the same for the page. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::codec::message::{AppState, Id};
+use crate::codec::message::{AppState, Id, ObjectRow, Objects, PlaceRow};
 use crate::codec::state::{Change, Delta, Enter, ROW_TELEPORT, Row, Slot, row_hash};
 use crate::limits::{DIGEST_EVERY, TICK_US};
 use crate::space::Pos;
@@ -43,6 +43,12 @@ pub enum Contradiction {
     /// An enter of an entity that is held already.
     #[error("entity {0} is held twice")]
     Twice(Id),
+    /// An object at a version that is not newer than the one held.
+    #[error("object {0} is told at an old version")]
+    Old(Id),
+    /// An object is gone that was not there.
+    #[error("object {0} is gone and was not there")]
+    Absent(Id),
 }
 
 /// One slot of the table.
@@ -212,6 +218,39 @@ impl Mirror {
             }
             (None, _) | (_, None) => sum,
         })
+    }
+}
+
+/// What one client holds of objects, and knows of places.
+#[derive(Clone, Debug, Default)]
+pub struct Stock {
+    /// Objects by number.
+    pub objects: BTreeMap<Id, ObjectRow>,
+    /// Places by name.
+    pub places: BTreeMap<String, PlaceRow>,
+}
+
+impl Stock {
+    /// Applies a message.
+    ///
+    /// # Errors
+    /// When it contradicts what came before it.
+    pub fn apply(&mut self, message: &Objects) -> Result<(), Contradiction> {
+        if message.begin {
+            *self = Stock::default();
+        }
+        for id in &message.gone {
+            self.objects.remove(id).ok_or(Contradiction::Absent(*id))?;
+        }
+        for row in &message.put {
+            if let Some(before) = self.objects.insert(row.object, row.clone())
+                && before.version >= row.version
+            {
+                return Err(Contradiction::Old(row.object));
+            }
+        }
+        self.places.extend(message.places.iter().map(|row| (row.place.clone(), row.clone())));
+        Ok(())
     }
 }
 

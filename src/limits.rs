@@ -185,6 +185,16 @@ pub const REGION_OBJECT_BYTES_MAX: usize = 768 * 1024;
 pub const SESSION_OBJECTS_MAX: usize = 16;
 /// An avatar reaches an object so far off, metres: a step, an arm, and what it walks while its word is under way.
 pub const REACH_M: f64 = 5.0;
+/// What gateways do of themselves with objects, another one does when nobody has done it for so long: twice what a log that is
+/// well takes, several times over.
+pub const ERRAND_US: u64 = 2 * SECOND_US;
+/// And up to so much later, so that not all do it at once.
+pub const ERRAND_JITTER_US: u64 = SECOND_US;
+/// An object follows its holder into another partition after this long: who dances on a border carries it once, and is
+/// still well within the radius of all who see it on the other side.
+pub const CARRY_AFTER_US: u64 = 500 * MILLI_US;
+/// Records that a gateway writes at once, four times a second, for the objects of one partition; the rest waits for the next time.
+pub const ERRANDS_MAX: usize = 256;
 /// Bytes of one piece of a snapshot before it is compressed: little beside a tick, well below what a broker takes.
 pub const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
 /// Pieces of one snapshot: 256 MiB, above what a partition of a hundred regions may hold.
@@ -366,6 +376,13 @@ pub const BUDGET_DEPTH_US: u64 = 500 * MILLI_US;
 pub const STATE_BYTES_MAX: usize = 32 * 1024;
 /// Entities one client holds; the farthest do not enter. Slots are 16 bits.
 pub const VIEW_ENTITIES_MAX: usize = 4_096;
+/// Objects one client holds; the farthest do not come into sight. A crowd's worth: a room with everything in it.
+pub const VIEW_OBJECTS_MAX: usize = 1_024;
+/// Who has moved less than this sees the same objects, metres: a fifth of the hysteresis of the default radius.
+pub const OBJECTS_MOVE_M: f64 = 1.0;
+/// What is carried near a viewer is looked for every so many ticks: at 10 m/s each, two meet by 4 m in that time, less than
+/// the hysteresis of the default radius.
+pub const CARRIED_EVERY_TICKS: u64 = 4;
 /// The nearest so many (plus a margin for those who change ranks) move at the full rate in a crowd.
 pub const NEAREST: usize = 50;
 /// Margin on [`NEAREST`], so that a rank that changes within a quarter of a second costs no update.

@@ -15,7 +15,9 @@ use crate::admit::{Close, Refusal};
 use crate::log::Health;
 use crate::log::disk::Turn;
 use crate::region::Facts;
+use crate::region::submit::ErrandFacts;
 use crate::session::flow::SeenFact;
+use crate::session::things::Sighting;
 use crate::session::{Note, StateNote};
 
 /// A step of the way of a position from one player to another; the same names in metrics, demo and docs.
@@ -159,6 +161,9 @@ struct Metrics {
     out_of_bounds: IntCounter,
     /// Commands lost before a snapshot had them; states that differ; snapshots that are whole.
     stories: [IntCounter; 3],
+    /// Put, gone, beyond; and what was done with objects of itself: carried, put down, arrived, landed.
+    objects: [IntCounter; 3],
+    errands: [IntCounter; 4],
     unreachable: IntCounter,
     trims: [IntCounter; 2],
     connections: IntGauge,
@@ -197,6 +202,13 @@ impl Metrics {
         let openings = counters("nearcast_openings_total", "Sessions that the log has opened.", "how");
         let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
         let trims = counters("nearcast_log_trims_total", "Wishes to advance a partition's start, ended.", "result");
+        let objects =
+            counters("nearcast_object_rows_total", "Objects told to clients, taken back, or too many.", "kind");
+        let errands = counters(
+            "nearcast_object_errands_total",
+            "Records about objects that this gateway wrote of itself.",
+            "kind",
+        );
         let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
         let shadowed =
             counters("nearcast_shadowed_total", "Moves and actions admitted against a rule in shadow.", "rule");
@@ -267,6 +279,8 @@ impl Metrics {
                 counter("nearcast_snapshots_total", "Snapshots that are whole in the log, whoever wrote them."),
             ],
             out_of_bounds: counter("nearcast_out_of_bounds_total", "Partitions read anew: their offset was gone."),
+            objects: ["put", "gone", "beyond"].map(|kind| objects.with_label_values(&[kind])),
+            errands: ["carry", "put_down", "arrive", "land"].map(|kind| errands.with_label_values(&[kind])),
             unreachable: counter("nearcast_log_unreachable_total", "Times the log could not be reached."),
             trims: ["moved", "failed"].map(|result| trims.with_label_values(&[result])),
             connections: gauge("nearcast_connections", "Open sockets."),
@@ -333,6 +347,9 @@ pub fn noted(note: &Note) {
         Note::Shadowed(rule) => m.shadowed[*rule as usize].inc(),
         Note::Cleaned => m.cleaned.inc(),
         Note::State(state) => state_sent(state),
+        Note::Objects(Sighting { put, gone, beyond }) => {
+            m.objects.iter().zip([*put, *gone, *beyond]).for_each(|(counter, n)| counter.inc_by(n as u64));
+        }
         Note::Skipped => m.ticks_skipped.inc(),
         Note::Late(ticks) => m.ticks_late.inc_by(*ticks),
         Note::Seen(SeenFact { write_to_seen_us, end_to_end_us }) => {
@@ -391,6 +408,8 @@ pub fn world_facts(facts: &Facts) {
     m.openings.iter().zip(facts.opened).for_each(|(counter, n)| counter.inc_by(n));
     m.out_of_bounds.inc_by(facts.out_of_bounds);
     m.stories.iter().zip([facts.gaps, facts.diverged, facts.snapshots]).for_each(|(counter, n)| counter.inc_by(n));
+    let ErrandFacts { carried, put_down, arrived, landed } = facts.errands;
+    m.errands.iter().zip([carried, put_down, arrived, landed]).for_each(|(counter, n)| counter.inc_by(n));
     m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));
     if facts.full > 0 {
         m.dropped.with_label_values(&["partition_full"]).inc_by(facts.full);

@@ -5,7 +5,7 @@
 mod support;
 
 use nearcast::codec::Encoding;
-use nearcast::codec::message::{ByeIn, Hello, In, Out, Profile, Reserved, Scope, View};
+use nearcast::codec::message::{ByeIn, Hello, In, Out, Profile, Reserved, Scope, View, Wish};
 use nearcast::limits::MESSAGE_BYTES_MAX;
 use support::{Client, gateway, get, within};
 use tokio_tungstenite::tungstenite::Message;
@@ -89,6 +89,77 @@ async fn an_action_is_acknowledged_and_told_to_who_is_near() {
     let waves = bob.heard.iter().filter(|out| matches!(out, Out::Event(e) if e.scope == Scope::Nearby)).count();
     assert_eq!(waves, 1, "a resend takes effect once");
     assert_eq!(ann.heard.iter().filter(|out| matches!(out, Out::Ack(a) if a.n == 1)).count(), 2);
+    gateway.drain().await;
+}
+
+#[tokio::test]
+async fn two_clients_switch_a_lamp_and_fight_for_a_cup_that_is_carried_over_a_border() {
+    let gateway = gateway("").await;
+    for (one, other) in [(Encoding::Json, Encoding::MessagePack), (Encoding::MessagePack, Encoding::Json)] {
+        let (mut ann, ann_is) = Client::join(&gateway, one, "Ann").await;
+        let (mut bob, bob_is) = Client::join(&gateway, other, "Bob").await;
+        ann.walk(510.0, 3.0).await;
+        bob.walk(508.0, 3.0).await;
+        let made =
+            |n: u64| move |out: &Out| if let Out::Ack(ack) = out { (ack.n == n).then_some(ack.object?) } else { None };
+        ann.create(1, 510.0, 3.0).await;
+        let lamp = ann.hear("a lamp", made(1)).await;
+        bob.hold("the lamp", |stock| stock.objects.contains_key(&lamp)).await;
+        let is_on = |stock: &nearcast::client::Stock| {
+            stock.objects[&lamp].version == 2 && stock.objects[&lamp].fields["on"] == "yes"
+        };
+        bob.wish(1, Wish::Change, lamp, None).await;
+        bob.hold("it is on", is_on).await;
+        ann.hold("the lamp is on", |stock| stock.objects.contains_key(&lamp) && is_on(stock)).await;
+
+        ann.create(2, 510.0, 3.0).await;
+        let cup = ann.hear("a cup", made(2)).await;
+        ann.hold("the cup", |stock| stock.objects.contains_key(&cup)).await;
+        bob.hold("the cup", |stock| stock.objects.contains_key(&cup)).await;
+        ann.wish(3, Wish::Grab, cup, None).await;
+        bob.wish(3, Wish::Grab, cup, None).await;
+        let answer = |out: &Out| match out {
+            Out::Ack(ack) if ack.n == 3 => Some("ack".to_owned()),
+            Out::Refuse(refuse) if refuse.n == Some(3) => Some(refuse.code.to_string()),
+            _ => None,
+        };
+        let answers = [ann.hear("an answer", answer).await, bob.hear("an answer", answer).await];
+        assert!(answers == ["ack", "held"] || answers == ["held", "ack"], "{answers:?}");
+        let (mut has, mut has_not, holder) =
+            if answers[0] == "ack" { (ann, bob, ann_is.entity) } else { (bob, ann, bob_is.entity) };
+        for client in [&mut has, &mut has_not] {
+            client.hold("who holds it", |stock| stock.objects[&cup].holder == Some(holder)).await;
+        }
+
+        // Over the border of a block, which is that of a partition.
+        has.walk(514.0, 3.0).await;
+        let is_over = |stock: &nearcast::client::Stock| {
+            stock.objects.get(&cup).is_some_and(|row| row.pos[0] > 512.0 && row.holder == Some(holder))
+        };
+        has.hold("the cup has come along", is_over).await;
+        has_not.hold("the cup has gone along", is_over).await;
+        has.wish(4, Wish::Release, cup, Some([515.0, 0.0, 3.0])).await;
+        let lies = |stock: &nearcast::client::Stock| {
+            stock.objects.get(&cup).is_some_and(|row| row.pos == [515.0, 0.0, 3.0] && row.holder.is_none())
+        };
+        has_not.hold("the cup lies there", lies).await;
+        let (mut cid, _) = Client::join(&gateway, one, "Cid").await;
+        cid.walk(530.0, 3.0).await;
+        cid.hold("what lies there", |stock| lies(stock) && stock.objects.contains_key(&lamp)).await;
+        assert_eq!(cid.stock.objects, has_not.stock.objects, "who comes later sees the same");
+        has_not.walk(513.0, 3.0).await;
+        has_not.wish(5, Wish::Grab, cup, None).await;
+        has_not.hear("it is taken", made(5)).await;
+        // Who goes leaves it where they are.
+        has_not.say(&In::Bye(ByeIn {})).await;
+        assert_eq!(has_not.bye().await.code, 1000);
+        cid.hold("it is put down", |stock| stock.objects[&cup].pos == [513.0, 0.0, 3.0]).await;
+        assert_eq!(cid.stock.objects[&cup].holder, None);
+        for mut client in [has, cid] {
+            client.say(&In::Bye(ByeIn {})).await;
+            client.bye().await;
+        }
+    }
     gateway.drain().await;
 }
 

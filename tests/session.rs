@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
-use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, ByeIn, Event, Hello, Id, In, Move, Out, Profile, Report, Scope, Seen, View};
+use nearcast::client::{Mirror, Stock};
+use nearcast::codec::message::{
+    Ack, Act, ByeIn, Event, Hello, Id, In, Move, ObjectRow, Objects, Out, Profile, Report, Scope, Seen, Set, View, Wish,
+};
 use nearcast::codec::state::Known;
 use nearcast::codec::token::Key;
 use nearcast::codec::{Encoding, Heard};
@@ -38,6 +40,7 @@ struct Person {
     encoding: Encoding,
     known: Known,
     mirror: Mirror,
+    stock: Stock,
     heard: Vec<Out>,
     notes: Vec<Note>,
     /// (time, bytes) of all that was sent.
@@ -70,6 +73,7 @@ impl Room {
             encoding,
             known: Known::default(),
             mirror: Mirror::default(),
+            stock: Stock::default(),
             heard: Vec::new(),
             notes: Vec::new(),
             sent: Vec::new(),
@@ -126,7 +130,12 @@ impl Room {
                 Effect::Send(payload) => {
                     person.sent.push((self.now_us, payload.framed_len()));
                     match person.encoding.decode_out(&mut person.known, payload.bytes()).expect("ours") {
-                        Heard::Other(out) => person.heard.push(out),
+                        Heard::Other(out) => {
+                            if let Out::Object(objects) = &out {
+                                person.stock.apply(objects).expect("no contradiction");
+                            }
+                            person.heard.push(out);
+                        }
                         Heard::State(delta) => {
                             let digest = person.mirror.apply(&delta).expect("no contradiction");
                             let lie = u32::from(person.lies);
@@ -170,6 +179,40 @@ impl Room {
             Out::Event(event) => Some(event),
             _ => None,
         })
+    }
+
+    /// Wishes something of an object, or of none, where it is seen, or at the place of who wishes.
+    fn set(&mut self, who: usize, n: u64, wish: Wish, of: Option<Id>, change: impl FnOnce(&mut Set)) {
+        let seen = of.and_then(|id| self.people[who].stock.objects.get(&id));
+        let mut set = Set {
+            n,
+            wish,
+            object: of,
+            expect: None,
+            kind: (wish == Wish::Create).then(|| "lamp".into()),
+            fields: std::collections::BTreeMap::new(),
+            to: None,
+            yaw: 0.0,
+            pos: seen.map_or([0.0; 3], |row| row.pos),
+            scope: None,
+        };
+        change(&mut set);
+        self.say(who, &In::Set(set));
+    }
+
+    fn acks(&self, who: usize) -> Vec<&Ack> {
+        let heard = self.people[who].heard.iter();
+        heard
+            .filter_map(|out| match out {
+                Out::Ack(ack) => Some(ack),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// An object as somebody holds it.
+    fn seen(&self, who: usize, object: Id) -> Option<&ObjectRow> {
+        self.people[who].stock.objects.get(&object)
     }
 
     fn refusals(&self, who: usize) -> Vec<&str> {
@@ -468,4 +511,143 @@ fn the_nearest_are_there_after_two_ticks_and_the_rest_as_fast_as_the_budget_pays
     // 400 enters of at most 60 bytes at 24 KiB/s, of which half a second is at hand: all are paid for in half a second more.
     room.ticks(10);
     assert_eq!(room.people[ann].mirror.shown().count(), 400);
+}
+
+#[test]
+fn an_object_is_seen_by_all_who_are_near_as_it_is() {
+    for encoding in Encoding::ALL {
+        let mut room = Room::new();
+        let ann = room.join(encoding, View::default(), 0.0, 0.0);
+        let bob = room.join(Encoding::Json, View::default(), 10.0, 0.0);
+        let eve = room.join(Encoding::MessagePack, View::default(), 70.0, 0.0);
+        let ann_is = room.people[ann].session.entity();
+        let fields = |on: &str| [("on".to_owned(), Some(on.to_owned()))].into();
+        room.ticks(2);
+        let begun = |room: &Room, who: usize| {
+            let objects = room.people[who].heard.iter().filter(|out| matches!(out, Out::Object(_)));
+            objects.cloned().collect::<Vec<_>>()
+        };
+        let nothing = Out::Object(Objects { begin: true, ..Objects::default() });
+        assert_eq!(begun(&room, bob), [nothing], "there is nothing");
+        room.set(ann, 1, Wish::Create, None, |set| set.fields = fields("no"));
+        room.ticks(2);
+        let Some(lamp) = room.acks(ann)[0].object else { panic!("{:?}", room.acks(ann)) };
+        room.set(bob, 1, Wish::Change, Some(lamp), |set| set.fields = fields("yes"));
+        room.ticks(2);
+        assert_eq!(room.refusals(bob), ["out_of_reach"], "10 m are too far");
+        room.set(ann, 2, Wish::Change, Some(lamp), |set| (set.fields, set.expect) = (fields("yes"), Some(1)));
+        room.set(ann, 3, Wish::Change, Some(lamp), |set| (set.fields, set.expect) = (fields("no"), Some(1)));
+        room.ticks(2);
+        assert_eq!(room.acks(ann).iter().map(|ack| ack.version).collect::<Vec<_>>(), [Some(1), Some(2)]);
+        assert_eq!(room.refusals(ann), ["version"]);
+        let row = room.seen(bob, lamp).expect("it is near");
+        assert_eq!((row.version, &*row.kind, &*row.fields["on"], row.holder), (2, "lamp", "yes", None));
+        assert_eq!(room.seen(eve, lamp), None, "70 m away");
+        // Who comes later is told what is, and with it that this is all.
+        let cid = room.join(encoding, View::default(), -10.0, 0.0);
+        room.ticks(2);
+        assert_eq!(room.seen(cid, lamp), room.seen(bob, lamp));
+        assert!(matches!(&begun(&room, cid)[..], [Out::Object(Objects { begin: true, .. })]));
+        // Carried out of Cid's sight into Eve's.
+        room.set(ann, 4, Wish::Grab, Some(lamp), |_| {});
+        for step in 1..=60 {
+            room.walk(ann, f64::from(step), 0.0);
+            room.ticks(2);
+        }
+        room.ticks(4);
+        assert_eq!(room.seen(eve, lamp).map(|row| (row.version, row.holder)), Some((3, Some(ann_is))));
+        assert_eq!(room.seen(cid, lamp), None, "it is where its holder is");
+        room.set(ann, 5, Wish::Release, Some(lamp), |set| set.to = Some([61.0, 0.0, 0.0]));
+        room.ticks(2);
+        assert_eq!(room.seen(eve, lamp).map(|row| (row.pos, row.holder)), Some(([61.0, 0.0, 0.0], None)));
+        // It stays when she has gone, and goes when it is removed.
+        room.set(ann, 6, Wish::Remove, Some(lamp), |_| {});
+        room.ticks(2);
+        assert_eq!((room.seen(eve, lamp), room.seen(bob, lamp)), (None, None));
+        assert_eq!(room.acks(ann).len(), 6 - 1);
+    }
+}
+
+#[test]
+fn of_two_hands_on_one_cup_one_wins() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
+    let bob = room.join(Encoding::MessagePack, View::default(), 1.0, 0.0);
+    room.ticks(2);
+    room.set(ann, 1, Wish::Create, None, |_| {});
+    room.ticks(2);
+    let cup = room.acks(ann)[0].object.expect("made");
+    room.set(bob, 1, Wish::Grab, Some(cup), |_| {});
+    room.set(ann, 2, Wish::Grab, Some(cup), |_| {});
+    room.ticks(2);
+    assert_eq!((room.refusals(ann), room.acks(bob).len()), (vec!["held"], 1));
+    let holder = Some(room.people[bob].session.entity());
+    assert!([ann, bob].iter().all(|who| room.seen(*who, cup).expect("near").holder == holder));
+    // It is put down where Bob was when he goes.
+    room.walk(bob, 2.0, 0.0);
+    room.say(bob, &In::Bye(ByeIn {}));
+    room.ticks(2);
+    assert_eq!(room.seen(ann, cup).map(|row| (row.pos, row.holder)), Some(([2.0, 0.0, 0.0], None)));
+}
+
+#[test]
+fn who_rests_sees_what_becomes_of_an_object() {
+    let mut room = Room::new();
+    let ann = room.join(Encoding::MessagePack, View::default(), 0.0, 0.0);
+    let bob = room.join(Encoding::MessagePack, View::default(), 20.0, 0.0);
+    room.ticks(2);
+    room.set(bob, 1, Wish::Create, None, |set| set.pos = [20.0, 0.0, 0.0]);
+    room.ticks(STRIDE_MAX as usize + 10);
+    let cup = room.acks(bob)[0].object.expect("made");
+    for (n, wish) in (2..).zip([Wish::Change, Wish::Grab, Wish::Release]) {
+        let before = room.people[ann].fed;
+        room.ticks(200);
+        assert!(room.people[ann].fed - before <= 22, "fed {} of 200 ticks", room.people[ann].fed - before);
+        room.set(bob, n, wish, Some(cup), |set| set.to = Some([20.0 + n as f64 / 10.0, 0.0, 0.0]));
+        room.ticks(2);
+        assert_eq!(room.seen(ann, cup).map(|row| row.version), Some(n));
+        room.ticks(STRIDE_MAX as usize + 10);
+    }
+}
+
+#[test]
+fn a_room_full_of_objects_keeps_to_the_budget_and_avatars_move_meanwhile() {
+    for encoding in Encoding::ALL {
+        let mut room = Room::new();
+        let budget = 8_192;
+        for i in 0..40 {
+            room.join(Encoding::MessagePack, View::default(), f64::from(i % 8), f64::from(i / 8));
+        }
+        room.ticks(2);
+        let text = "\u{1}\"x".repeat(50);
+        for n in 1..=12 {
+            for who in 0..40 {
+                room.set(who, n, Wish::Create, None, |set| {
+                    set.pos = [(who % 8) as f64, 0.0, (who / 8) as f64];
+                    set.fields = [("like".to_owned(), Some(text.clone()))].into();
+                });
+            }
+            room.ticks(4);
+        }
+        let ann = room.join(encoding, View { budget: Some(budget), radius: None }, 4.0, 2.0);
+        let (mut still, mut longest, mut last) = (0, 0, None);
+        for step in 0..20 * 60 {
+            room.walk(1, 1.0 + f64::from(step % 20) * 0.05, 0.0);
+            room.tick();
+            let first = room.people[ann].mirror.shown().find(|avatar| avatar.entity == 4).map(|avatar| avatar.pos);
+            still = if first.is_some() && first == last { still + 1 } else { 0 };
+            (longest, last) = (longest.max(still), first);
+        }
+        assert_eq!(room.people[ann].stock.objects.len(), 480, "{encoding:?}: all came");
+        assert!(longest <= 10, "{encoding:?}: an avatar stood still for {longest} ticks");
+        let sent = &room.people[ann].sent;
+        for i in 0..sent.len() {
+            let mut sum = 0;
+            for (at, bytes) in &sent[i..] {
+                sum += *bytes as u64;
+                let bound = u64::from(budget) * (at - sent[i].0 + BUDGET_DEPTH_US) / SECOND_US;
+                assert!(sum <= bound, "{encoding:?}: {sum} bytes in {} ms", (at - sent[i].0) / 1_000);
+            }
+        }
+    }
 }

@@ -8,6 +8,7 @@ const MOVE_EVERY_MS = 50;
 const SHOWN_LATE_MS = 120; // others are drawn this long ago, so that there are two samples to draw between
 const HOLD_MS = 220; // a pointer held this long, or dragged, walks; a shorter touch waves
 const DRAG_PX = 7;
+const THING_PX = 16; // a touch so near a thing is meant for it
 const RING_MS = 1_400;
 const FEED_LINES = 5;
 const FEED_MS = 12_000;
@@ -138,6 +139,35 @@ function wave() {
   client.act("wave", here());
 }
 
+/** Switches a lamp, opens a door, takes a ball or puts it down. */
+function use(thing) {
+  sayWhere();
+  const { kind, fields = {}, holder, version } = thing;
+  const toggle = (name) => ({ expect: version, fields: { [name]: fields[name] === "yes" ? "no" : "yes" } });
+  if (kind === "lamp") client.set("change", thing, toggle("on"));
+  else if (kind === "door") client.set("change", thing, toggle("open"));
+  else if (holder === client.welcome.entity) client.set("release", thing, { to: here(), yaw: me.yaw });
+  else client.set("grab", thing);
+}
+
+/** What lies at a place of the screen, or is carried past it. */
+function thingAt(x, y) {
+  const away = (thing) => Math.hypot(thing.screen[0] - x, thing.screen[1] - y);
+  const near = things().filter((thing) => away(thing) < THING_PX);
+  return near.sort((a, b) => away(a) - away(b))[0]?.object;
+}
+
+/** Things in sight and where they are on the screen: what is held is where its holder is. */
+function things() {
+  const t = client.now() - SHOWN_LATE_MS;
+  const held = (avatar) => avatar && placeAt(avatar, Number.isNaN(t) ? Infinity : t);
+  return [...client.objects.values()].flatMap((object) => {
+    const { holder, pos: [x, , z] } = object;
+    const at = holder === undefined ? { x, z } : holder === client.welcome.entity ? me : held(client.byEntity.get(holder));
+    return at ? [{ object, screen: toScreen(at.x, at.z) }] : [];
+  });
+}
+
 // --- hands --------------------------------------------------------------------------------------------------------
 
 addEventListener("keydown", (event) => {
@@ -174,7 +204,11 @@ for (const kind of ["pointerup", "pointercancel"]) {
     pointers.delete(event.pointerId);
     // Judged by when the hand came and went, not by when a busy page got to know.
     const short = pointer && !pointer.dragged && event.timeStamp - pointer.at < HOLD_MS;
-    if (short && kind === "pointerup" && (!gesture || gesture === "walk")) wave();
+    if (short && kind === "pointerup" && (!gesture || gesture === "walk")) {
+      const thing = client.connected && thingAt(event.clientX, event.clientY);
+      if (thing) use(thing);
+      else wave();
+    }
     if (pointers.size === 0) gesture = undefined;
   });
 }
@@ -262,7 +296,7 @@ function tell(text) {
 let ink = {};
 function readInk() {
   const style = getComputedStyle(document.documentElement);
-  const names = ["known", "beyond", "ink", "faint", "line", "region", "me"];
+  const names = ["known", "beyond", "ink", "faint", "line", "region", "me", "good", "warn"];
   ink = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
 
@@ -288,6 +322,7 @@ function draw(now) {
   circle(x, y, reach, ink.faint, 1.2);
   pen.setLineDash([]);
   drawRings(now);
+  if (client.welcome) for (const { object, screen } of things()) drawThing(...screen, object);
   const t = client.now() - SHOWN_LATE_MS;
   const others = [...client.shown()].map((avatar) => {
     const at = placeAt(avatar, Number.isNaN(t) ? Infinity : t);
@@ -341,6 +376,30 @@ function drawAvatar(x, y, yaw, colour, size) {
   Object.assign(pen, { strokeStyle: ink.known, fillStyle: colour, lineWidth: 2.5, lineJoin: "round" });
   pen.stroke();
   pen.fill();
+}
+
+/** A lamp shines or does not, a door is a gap or a bar, a ball is round, anything else a box. */
+function drawThing(x, y, { kind, yaw, fields = {} }) {
+  const r = avatarPx() * 0.8;
+  if (kind === "lamp" && fields.on === "yes") {
+    pen.globalAlpha = 0.35;
+    disc(x, y, r * 3, ink.warn);
+    pen.globalAlpha = 1;
+  }
+  if (kind === "lamp") disc(x, y, r * 0.8, fields.on === "yes" ? ink.warn : ink.faint);
+  else if (kind === "ball") disc(x, y, r * 0.7, ink.good);
+  else {
+    const [long, wide] = kind === "door" ? [r * 1.6, r * 0.4] : [r * 0.8, r * 0.8];
+    const turn = ((fields.open === "yes" ? yaw + 90 : yaw) * -Math.PI) / 180;
+    pen.save();
+    pen.translate(x, y);
+    pen.rotate(turn);
+    pen.fillStyle = ink.ink;
+    pen.fillRect(-long, -wide, long * 2, wide * 2);
+    pen.restore();
+    return;
+  }
+  circle(x, y, r * 0.8, ink.known, 1.5);
 }
 
 const avatarPx = () => clamp(0.5 * camera.scale, 4.5, 11);

@@ -12,7 +12,7 @@ const RETRY_MS = [500, 15_000]; // pause before the second attempt, and the long
 const CURSORS_MAX = 64;
 
 export class Nearcast {
-  /** `on` holds functions by event: welcome, state, event, ack, refuse, stale, reset, status; each may be left out. */
+  /** `on` holds functions by event: welcome, state, event, object, ack, refuse, stale, reset, status; each may be left out. */
   constructor(url, hello, on = {}) {
     Object.assign(this, { url, hello, on, tries: 0, connected: false });
     this.token = undefined; // opens our session again
@@ -31,6 +31,8 @@ export class Nearcast {
     this.old = new Map(); // entity → avatar: what a full view is about to replace
     this.byEntity = new Map();
     this.generations = new Map(); // slot → the generation it had last
+    this.objects = new Map(); // id → what is in sight, as told last
+    this.places = new Map(); // name → what it is like
     this.number = this.moved = 0;
     this.offset = undefined; // the gateway's clock less ours, ms
     this.pings = [];
@@ -63,6 +65,14 @@ export class Nearcast {
     const act = { n: this.nextAct++, scope, name, data, time: performance.now(), pos };
     this.acts.set(act.n, act);
     this.say("act", act);
+  }
+
+  /** Wishes something of an object, where it was told to be; or of none. Sent again as `act` is. */
+  set(wish, object, fields) {
+    if (!this.connected) return;
+    const set = { n: this.nextAct++, wish, object: object?.object, pos: object?.pos, ...fields };
+    this.acts.set(set.n, set);
+    this.say("set", set);
   }
 
   /** The gateway's clock, ms; undefined until the first pong. */
@@ -104,6 +114,14 @@ export class Nearcast {
     this.offset = this.pings.reduce((best, ping) => (ping.rtt < best.rtt ? ping : best)).offset;
   }
 
+  _object({ begin, put = [], gone = [], places = [] }) {
+    if (begin) for (const held of [this.objects, this.places]) held.clear();
+    for (const id of gone) this.objects.delete(id);
+    for (const object of put) this.objects.set(object.object, object);
+    for (const place of places) this.places.set(place.place, place);
+    this.on.object?.({ put, gone, places });
+  }
+
   _event(event, now) {
     this.#cursor(event.stream, event.offset + 1);
     this.on.event?.(event, now);
@@ -113,7 +131,7 @@ export class Nearcast {
   _refuse(refuse) { this.acts.delete(refuse.n); this.on.refuse?.(refuse); }
   _unknown({ n }) {
     const act = this.acts.get(n);
-    if (act) setTimeout(() => this.acts.get(n) === act && this.say("act", act), 1_000);
+    if (act) setTimeout(() => this.acts.get(n) === act && this.say(act.wish ? "set" : "act", act), 1_000);
   }
   _stale({ stale }) { this.on.stale?.(stale); }
   _reset(reset) {

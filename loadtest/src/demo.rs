@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use nearcast::metrics::Hop;
 
 use crate::audit::tally::{BANDS_M, quantile_ms};
@@ -12,12 +12,15 @@ use crate::scenario::Scenario;
 use crate::scrape::Reading;
 use crate::sheet::Report;
 use crate::swarm::Window;
+use crate::swarm::hands::Account;
 use crate::trial::{Mark, Setup, TOO_BUSY, Trial, VOID_MAX, late_ms};
 
 /// Where the output is no terminal, a line is written this often, seconds.
 const LINE_EVERY_S: u64 = 5;
 /// An endless demonstration shows figures of the last so many seconds.
 const WINDOW_S: u64 = 30;
+/// What was acknowledged is seen after this long, at the latest: answers and states are a few ticks under way.
+const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// Of a demonstration of given length, this much goes into joining and settling, seconds; at most half of it.
 const WARM_UP_S: u64 = 6;
 
@@ -48,8 +51,10 @@ pub async fn run(scenario: &Scenario, setup: &Setup<'_>, seconds: Option<u64>) -
         }
         if !is_void {
             let report = Report::of(scenario.name, scenario.server.name, &[sheet], &scenario.wanted, void);
+            let is_kept = keep_word(&trial).await?;
             trial.stop().await;
             print!("{}", report.table());
+            ensure!(is_kept, "what was acknowledged is not so");
             return Ok(Some(report));
         }
         void += 1;
@@ -58,6 +63,25 @@ pub async fn run(scenario: &Scenario, setup: &Setup<'_>, seconds: Option<u64>) -
             bail!("{VOID_MAX} windows were void, so there is no verdict. {TOO_BUSY}");
         }
     }
+}
+
+/// Says whether all that was acknowledged about things is in effect, each once. Nothing is wished meanwhile.
+async fn keep_word(trial: &Trial) -> Result<bool> {
+    trial.swarm.rest_hands();
+    tokio::time::sleep(SEEN_WITHIN).await;
+    let reading = trial.reading().await?;
+    let errands = |kind| reading.sum(&format!("nearcast_object_errands_total{{kind=\"{kind}\"}}")) as u64;
+    let (account, open) = trial.swarm.account();
+    let Account { objects, acked, lost, doubled, wrong, others } = account;
+    let by_gateways = errands("carry") + errands("put_down");
+    let is_kept = lost + doubled + wrong == 0 && others <= by_gateways + open as u64;
+    println!(
+        "{acked} commands about {objects} things were acknowledged: {lost} are not in effect, {doubled} took effect twice, {wrong} \
+         otherwise than wished; of the versions seen {others} were made by gateways, which know of {by_gateways}, and {open} \
+         commands have no answer: {}",
+        if is_kept { "as it must be" } else { "WRONG" }
+    );
+    Ok(is_kept)
 }
 
 async fn show(trial: &Trial, mark: Option<&Mark>, seconds: u64, screen: &mut Screen) -> Result<()> {
@@ -115,6 +139,14 @@ impl View<'_> {
                 quantile_ms(&tally.age_us, 0.99),
                 tally.codec_cm.value_at_quantile(0.99),
                 tally.presence.per_million(),
+            );
+            let acks = &self.window.counters.ack_us;
+            let _ = write!(
+                text,
+                ", {:.1} commands/s, ack p50 {:.1} p99 {:.1} ms",
+                acks.len() as f64 / self.window.seconds.max(1.0),
+                quantile_ms(acks, 0.5),
+                quantile_ms(acks, 0.99),
             );
             if !tally.age_other_us.is_empty() {
                 let other = &tally.age_other_us;

@@ -39,6 +39,7 @@ async fn shows_who_is_near(server: Server) {
         audited: false,
         idle: false,
         group: 0,
+        uses_us: None,
         life_us: None,
     };
     let swarm = Swarm::start(SwarmPlan {

@@ -261,7 +261,8 @@ mod tests {
         let (ids, log) = (Arc::new(Ids::default()), AnyLog::Memory(Memory::new(0, || 0).open()));
         ids.offer(1);
         let end = End { stop: CancellationToken::new(), alive: std::sync::Weak::new() };
-        let (hall, _run) = world::open(WorldSettings::plaza(), (ids, Key::new([7; Key::BYTES])), log, Vec::new(), Clock::start(), end);
+        let (hall, _run) =
+            world::open(WorldSettings::plaza(), (ids, Key::new([7; Key::BYTES])), log, Vec::new(), Clock::start(), end);
         let shared = Arc::new(Shared::new(vec![hall.clone()], Vec::new()));
         let check = async |status: u16, words: &str| {
             let answer = ready(State(shared.clone())).await;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::display::{Carried, Display};
 use crate::codec::message::{AppState, Id, Scope};
 use crate::codec::row::{Shared, Told};
 use crate::space::{Grid, Pos, Region};
@@ -28,6 +29,10 @@ pub struct Tick {
     pub partitions: Vec<PartitionStatus>,
     /// Events by partition, the newest last, and behind them those of the world as a whole; `None` while they are not read, so that nobody takes offsets for missed.
     pub events: Vec<Option<Arc<Ring>>>,
+    /// Objects by partition, and behind them what the world as a whole is like; `None` while they are not read.
+    pub objects: Vec<Option<Arc<Display>>>,
+    /// What those who are shown have in their hands, by where they are.
+    pub carried: Vec<Carried>,
 }
 
 impl Tick {
@@ -44,6 +49,8 @@ impl Tick {
             strided: Vec::new(),
             partitions: Vec::new(),
             events: Vec::new(),
+            objects: Vec::new(),
+            carried: Vec::new(),
         }
     }
 
@@ -77,6 +84,14 @@ impl Tick {
             [only] => only.range(),
             [] => 0..0,
         }
+    }
+
+    /// What is carried in a column of regions.
+    #[must_use]
+    pub fn carried(&self, column: (Region, Region)) -> &[Carried] {
+        let who = self.column(column);
+        let at = |index: usize| self.carried.partition_point(|carried| (carried.by as usize) < index);
+        if self.carried.is_empty() { &[] } else { &self.carried[at(who.start)..at(who.end)] }
     }
 
     fn cells_of(&self, (first, last): (Region, Region)) -> &[Cell] {
@@ -124,7 +139,7 @@ pub struct PartitionStatus {
     pub complete: bool,
     /// Nothing has been heard of it for a while: what is shown of other gateways' avatars is old.
     pub stale: bool,
-    /// Last tick at which one of these, or its events, became different from the tick before.
+    /// Last tick at which one of these, or its events or objects, became different from the tick before.
     pub altered: u64,
 }
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::display::{self, Carried, Display};
 use super::fold::{Held, Leaver};
-use super::frame::{Cell, PartitionStatus, Ring, Spot, Tick};
+use super::frame::{Cell, PartitionStatus, Spot, Tick};
 use super::handles::{Handles, Shown};
 use super::submit::Facts;
 use super::world::{Part, World};
@@ -16,6 +17,7 @@ impl World {
     /// Freezes what is known into what is shown at one tick.
     pub fn freeze(&mut self, number: u64, now_us: u64) -> Arc<Tick> {
         let tick_us = number * TICK_US;
+        let objects = self.show_objects(number, now_us);
         let here = newest(&self.parts, &self.handles);
         let mut tick = Tick {
             spots: Vec::with_capacity(here.len()),
@@ -23,6 +25,7 @@ impl World {
             shared: Vec::with_capacity(here.len()),
             partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).chain([WHOLE]).collect(),
             events: self.stories().map(|story| story?.commands.ring()).collect(),
+            objects,
             ..Tick::empty(number, self.grid)
         };
         for (region, handle, held) in here {
@@ -33,6 +36,7 @@ impl World {
             let strides = (tick.strided.len() - strided_at) as u8;
             tick.push(region, shown.spot(handle, held, tick_us), shown.entity(strided_at as u32, strides));
         }
+        tick.carried = carry(&tick, &self.handles);
         let Facts { fold_to_tick_us, remote_age_us, .. } = &mut self.facts;
         fold_to_tick_us.extend(self.admitted_us.drain(..).map(|at_us| now_us.saturating_sub(at_us)));
         remote_age_us.extend(self.arrived_us.drain(..).map(|at_us| tick_us.saturating_sub(at_us)));
@@ -42,6 +46,25 @@ impl World {
         self.frozen = tick.clone();
         tick
     }
+
+    /// What is shown of the objects of all partitions, and behind them of the world as a whole.
+    fn show_objects(&mut self, number: u64, now_us: u64) -> Vec<Option<Arc<Display>>> {
+        let leavers = self.leavers(now_us);
+        let parts = self.parts.iter_mut().zip(leavers);
+        let mut objects: Vec<_> = parts.map(|(part, leavers)| part.as_mut()?.story.show(leavers, number)).collect();
+        objects.push(self.social.as_mut().and_then(|story| story.show(Vec::new(), number)));
+        objects
+    }
+}
+
+/// What those who are shown have in their hands.
+fn carry(tick: &Tick, handles: &Handles) -> Vec<Carried> {
+    if tick.objects.iter().flatten().all(|display| display.held.is_empty()) {
+        return Vec::new();
+    }
+    let mut spots = vec![None; handles.shown.len()];
+    tick.spots.iter().enumerate().for_each(|(index, spot)| spots[spot.handle as usize] = Some(index as u32));
+    display::carried(&tick.objects, |entity| spots[handles.get(entity)? as usize])
 }
 
 /// The world as a whole has no avatars: nothing of it is missing, or old.
@@ -103,7 +126,7 @@ fn share(shown: &mut Shown, handle: u32, number: u64, fresh: bool, out: &mut Vec
 
 fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {
     part.map_or_else(PartitionStatus::default, |part| PartitionStatus {
-        complete: part.motion.is_complete(part.fold.time_us),
+        complete: part.is_complete(),
         stale: now_us.saturating_sub(part.heard_us) >= STALE_US,
         altered: 0,
     })
@@ -128,10 +151,15 @@ fn date_cells(tick: &mut Tick, before: &Tick) {
 
 /// The same of each partition.
 fn date_partitions(tick: &mut Tick, before: &Tick) {
-    let Tick { number, partitions, events, .. } = tick;
-    let span = |ring: &Option<Arc<Ring>>| ring.as_ref().map(|ring| (ring.start, ring.end));
-    let old = before.partitions.iter().zip(before.events.iter().map(span)).map(Some).chain(std::iter::repeat(None));
-    for ((status, ring), old) in partitions.iter_mut().zip(events.iter().map(span)).zip(old) {
+    let spans = |tick: &Tick| {
+        let events = tick.events.iter().map(|ring| ring.as_ref().map(|ring| (ring.start, ring.end)));
+        let objects = tick.objects.iter().map(|display| display.as_ref().map(|display| display.since));
+        events.zip(objects).collect::<Vec<_>>()
+    };
+    let new = spans(tick);
+    let Tick { number, partitions, .. } = tick;
+    let old = before.partitions.iter().zip(spans(before)).map(Some).chain(std::iter::repeat(None));
+    for ((status, ring), old) in partitions.iter_mut().zip(new).zip(old) {
         let since =
             old.filter(|(old, span)| *span == ring && (old.complete, old.stale) == (status.complete, status.stale));
         status.altered = since.map_or(*number, |(old, _)| old.altered);

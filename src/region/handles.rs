@@ -132,6 +132,12 @@ impl Handles {
         self.by_id.len()
     }
 
+    /// The dense number of an entity.
+    #[must_use]
+    pub fn get(&self, entity: Id) -> Option<u32> {
+        self.by_id.get(&entity).map(|(handle, _)| *handle)
+    }
+
     /// Whether none is.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -2,13 +2,16 @@
 //! their samples into records; `reading` decides from where a partition is read, `fold` makes the state of its
 //! motion and `commands` that of its commands, with `dedupe` and `objects`, which `story` reads and keeps by `snapshot`s;
 //! `pending` knows which commands wait for an answer, `sessions` folds who may go on as which session and `openings` asks it,
-//! `peers` knows the other gateways' clocks; `world` holds all of them for
-//! one world and writes to the log, `polled` takes what comes from there, `upkeep` is what is due now and then, `freeze`
-//! makes its ticks, as `frame` has them. Pure: time comes in as an argument, the log as a polled contract.
+//! `peers` knows the other gateways' clocks; `world` holds all of them for one world and writes to the log, `polled` takes
+//! what comes from there, `upkeep` is what is due now and then, `errands` what gateways do of themselves with objects,
+//! `freeze` makes its ticks, as `frame` and `display` have them. Pure: time comes in as an argument, the log as a polled
+//! contract.
 
 pub mod batch;
 pub mod commands;
 pub mod dedupe;
+pub mod display;
+mod errands;
 pub mod fold;
 pub mod frame;
 mod freeze;

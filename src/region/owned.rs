@@ -110,6 +110,12 @@ impl Owned {
         self.at.map(|(place, _, _)| place.pos)
     }
 
+    /// Where it is and how it faces, if it has a place.
+    #[must_use]
+    pub fn stance(&self) -> Option<(Pos, u8)> {
+        self.at.map(|(place, _, _)| (place.pos, place.yaw))
+    }
+
     /// The partition it is held in.
     #[must_use]
     pub fn partition(&self) -> Option<u16> {

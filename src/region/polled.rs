@@ -6,6 +6,7 @@ use super::reading::{From, Reading};
 use super::story::Story;
 use super::submit::{Answer, Answered};
 use super::world::{Part, World};
+use crate::codec::command::Verdict;
 use crate::codec::record::{self, Record, Sample, Stamp};
 use crate::limits::{DIRECT_READ_BACK_US, READ_BACK_US};
 use crate::log::{Fault, Log, Outcome, Polled, Source, Ticket, Topic};
@@ -117,11 +118,20 @@ impl World {
         let decoded = record::decode(bytes);
         let verdict = story.fold(offset, decoded.as_ref().ok().map(|(_, record)| record));
         self.facts.sessions_forgotten += std::mem::take(&mut story.commands.forgotten);
+        if let (Ok((stamp, _)), Some(Verdict::Done(Some((id, version))))) = (&decoded, verdict)
+            && stamp.gateway == self.gateway
+            && story.commands.objects.left(id).is_some_and(|departed| departed.object.version == version)
+        {
+            self.sent_away.push((source.partition, id));
+        }
         match (decoded, verdict) {
             (Ok((stamp, Record::Command(command))), Some(verdict)) => {
                 // A repetition is answered too: sessions hand on no number so low that the fold only takes it for one.
-                // What was folded before, and is read back, is not.
-                if stamp.gateway == self.gateway && (self.pending.folded((command.session, command.n)) || is_news) {
+                // What was folded before, and is read back, is not; nor what gateways do of themselves.
+                if command.session != 0
+                    && stamp.gateway == self.gateway
+                    && (self.pending.folded((command.session, command.n)) || is_news)
+                {
                     let answer = Answer::Folded(offset, verdict);
                     self.answers.push(Answered { to: command.session, n: command.n, answer });
                 }
@@ -240,7 +250,7 @@ pub(super) fn story<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::command::{Command, Deed, Verdict};
+    use crate::codec::command::{Command, Deed};
     use crate::codec::message::Scope;
     use crate::log::{Bounds, Health};
     use crate::region::script::{GRID, NOW_US, Script};

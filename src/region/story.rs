@@ -2,15 +2,17 @@
 //! after it, read from the log; and snapshots written back when much has come since.
 
 use super::commands::Commands;
+use super::display::Display;
 use super::fold::Map;
 use super::reading::{From, Reading};
 use super::snapshot::{self, Snapshots, Writing};
-use crate::codec::command::{Rules, Verdict};
+use crate::codec::command::{Object, Rules, Verdict};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Piece, Record, Stamp};
 use crate::limits::{EVENTS_READ_BACK_US, HASH_EVERY, HASHES_MAX, SNAPSHOT_US};
 use crate::log::{Bounds, Log, Source, Topic};
 use crate::space::Grid;
+use std::sync::Arc;
 
 /// What a gateway does for the commands of all partitions.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +53,8 @@ pub struct Story {
     hashes: Hashes,
     /// One of ours that others have yet to be told.
     hash_due: Option<(u64, u32)>,
+    /// What was last shown of its objects.
+    shown: Option<Arc<Display>>,
     /// Commands lack between the newest snapshot and the log's start: what they did is not known. The caller empties it.
     pub gap: bool,
     /// Another gateway has come to another state. The caller empties it.
@@ -107,6 +111,7 @@ impl Story {
             jitter_us,
             hashes: Hashes::default(),
             hash_due: None,
+            shown: None,
             gap: false,
             differs: false,
         }
@@ -298,6 +303,15 @@ impl Story {
         false
     }
 
+    /// What is shown of its objects at a tick, once all that was there at the beginning is read; `leavers` have left, and are
+    /// shown still.
+    pub fn show(&mut self, leavers: Vec<Arc<Object>>, tick: u64) -> Option<Arc<Display>> {
+        if self.commands.is_read() {
+            self.shown = Some(Display::next(self.shown.as_ref(), &self.commands.objects, leavers, tick));
+        }
+        self.shown.clone()
+    }
+
     /// The offset that the newest snapshot is of; 0 if there is none.
     #[must_use]
     pub fn snapshots(&self) -> u64 {
@@ -336,7 +350,6 @@ mod tests {
     use crate::log::{Follow, Polled};
     use crate::region::{Submit, World};
     use crate::space::Pos;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicI64, Ordering};
 
     const GRID: Grid = Grid { w: 2, h: 1 };

@@ -127,6 +127,19 @@ pub struct Answered {
     pub answer: Answer,
 }
 
+/// Records that this gateway has written of itself about objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ErrandFacts {
+    /// Objects carried along with their holders.
+    pub carried: u64,
+    /// Objects put down, as their holders left or were nowhere.
+    pub put_down: u64,
+    /// Objects written into the partition that they left for.
+    pub arrived: u64,
+    /// Landings written into the partition that was left.
+    pub landed: u64,
+}
+
 /// What the caller should count, since it last looked. Durations in µs.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -168,6 +181,8 @@ pub struct Facts {
     pub snapshots: u64,
     /// Partitions that another gateway has folded to another state; they are read anew.
     pub diverged: u64,
+    /// What was done with objects of itself.
+    pub errands: ErrandFacts,
     /// Another number of this gateway, see [`super::World::claim`].
     pub number: Option<u32>,
     /// Whether the log takes what is written, if that has changed.

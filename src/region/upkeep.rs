@@ -1,6 +1,7 @@
 //! What a world looks after now and then: who has lingered long enough leaves, who says nothing is repeated, what
 //! somebody sees is followed and what nobody sees is dropped, and a quiet partition is told that time passes.
 
+use super::errands::Errands;
 use super::fold::Fold;
 use super::polled::story;
 use super::reading::{From, Reading};
@@ -47,6 +48,7 @@ impl World {
         }
         for partition in 0..self.grid.partitions() {
             self.upkeep_part(partition, log, now_us);
+            self.run_errands(partition, log, now_us);
         }
     }
 
@@ -103,6 +105,7 @@ impl World {
             motion: Reading::start(source(Topic::Motion), From::Back(READ_BACK_US), log, now_us),
             fold: Fold::default(),
             story: Story::start(self.grid, source(Topic::Events), jitter, log, now_us),
+            errands: Errands::default(),
             heard_us: now_us,
             beat_us: now_us,
             wanted_us: now_us,

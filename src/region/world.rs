@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::batch;
+use super::errands::Errands;
 use super::fold::{Fold, Folded, Held, Map};
 use super::frame::Tick;
 use super::handles::Handles;
@@ -31,11 +32,20 @@ pub(super) struct Part {
     pub(super) fold: Fold,
     /// What its commands have come to.
     pub(super) story: Story,
+    /// What is to be done with its objects.
+    pub(super) errands: Errands,
     /// When a record of it was last polled, µs on our clock.
     pub(super) heard_us: u64,
     pub(super) beat_us: u64,
     /// When somebody could last see it.
     pub(super) wanted_us: u64,
+}
+
+impl Part {
+    /// Whether all who live in it are known.
+    pub(super) fn is_complete(&self) -> bool {
+        self.motion.is_complete(self.fold.time_us)
+    }
 }
 
 /// One world on one gateway.
@@ -64,6 +74,8 @@ pub struct World {
     pub(super) openings: Openings,
     polled: Vec<Polled>,
     pub(super) answers: Vec<Answered>,
+    /// What our own commands have sent into other partitions: from where, and which object.
+    pub(super) sent_away: Vec<(u16, Id)>,
     /// The question for another number that is under way.
     pub(super) claim: Option<Ticket>,
     /// Whether the log takes what is written.
@@ -133,6 +145,7 @@ impl World {
             openings: Openings::default(),
             polled: Vec::new(),
             answers: Vec::new(),
+            sent_away: Vec::new(),
             claim: None,
             health: Health::Well,
             facts: Facts::default(),
@@ -216,6 +229,7 @@ impl World {
             self.on_polled(item, log, now_us);
         }
         self.polled = polled;
+        self.see_off(log, now_us);
         if now_us >= self.flush_us {
             // Steps come a little early or late; two close together write once.
             self.flush_us = now_us + FLUSH_US / 2;
@@ -299,6 +313,7 @@ impl World {
     }
 
     pub(super) fn leave(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
+        self.put_down(entity, log, now_us);
         let Some(mut owned) = self.disown(entity) else { return };
         let samples = owned.leave();
         self.fold_own(&samples);

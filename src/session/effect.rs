@@ -1,6 +1,7 @@
 //! What a session wants done, and what it wants counted.
 
 use super::flow::SeenFact;
+use super::things::Sighting;
 use crate::admit::movement::Rule;
 use crate::admit::{Close, Refusal};
 use crate::codec::Payload;
@@ -42,6 +43,8 @@ pub enum Note {
     Cleaned,
     /// A state was sent.
     State(StateNote),
+    /// Something was told of objects.
+    Objects(Sighting),
     /// A tick was skipped, because too much is on its way.
     Skipped,
     /// The session was so late that it did not meet this many ticks.

@@ -9,6 +9,7 @@ pub mod gate;
 mod heard;
 mod opening;
 pub mod rest;
+pub mod things;
 mod tick;
 
 use std::collections::VecDeque;
@@ -34,6 +35,7 @@ use events::Cursors;
 use flow::Flow;
 use gate::Gate;
 use rest::Rest;
+use things::Things;
 
 /// What happens to a session.
 #[derive(Debug)]
@@ -102,6 +104,8 @@ pub struct Session {
     cursors: Cursors,
     /// Some events did not fit at the last tick.
     events_wait: bool,
+    /// What it was told of objects.
+    things: Things,
     stale: bool,
     /// The last tick it met, if it has not rested since.
     met: Option<u64>,
@@ -155,6 +159,7 @@ impl Session {
             around: Around::default(),
             cursors: Cursors::default(),
             events_wait: false,
+            things: Things::default(),
             stale: false,
             met: None,
             rest: None,
@@ -177,6 +182,12 @@ impl Session {
     #[must_use]
     pub fn view(&self) -> &View {
         &self.view
+    }
+
+    /// What it was told of objects, for the simulation's checker.
+    #[must_use]
+    pub fn things(&self) -> &Things {
+        &self.things
     }
 
     /// States on their way to the client.

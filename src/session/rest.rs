@@ -53,7 +53,11 @@ impl Session {
     /// Rests after a tick at which there was nothing to tell, unless something waits that no tick brings.
     pub(super) fn lie_down(&mut self, tick: &Tick, summary: &Summary) {
         let until = self.context.tick + EMPTY_STATE_TICKS;
-        let waits = self.events_wait || self.flow.unseen() > 0 || self.view.is_joining() || summary.waits();
+        let waits = self.events_wait
+            || !self.things.is_settled()
+            || self.flow.unseen() > 0
+            || self.view.is_joining()
+            || summary.waits();
         if !waits
             && self.phase == Phase::Live
             && let Some(rest) = Rest::at(&self.around, tick, until)

@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use super::events::TURN_TICKS;
 use super::flow::Verdict;
+use super::things::Viewer;
 use super::{Effect, Note, Phase, Session, StateNote};
 use crate::admit::Close;
 use crate::codec::message::{Out, Stale};
@@ -14,6 +15,7 @@ use crate::limits::{
 };
 use crate::region::Submit;
 use crate::region::frame::Tick;
+use crate::space::Pos;
 use crate::view::Turn;
 
 thread_local! {
@@ -69,15 +71,27 @@ impl Session {
         told.clear();
         self.cursors.say(tick, self.budget.room(now_us), &mut told);
         told.iter().for_each(|message| self.send(message, out));
-        let share = if self.events_wait && turn_of_events { 0 } else { STATE_BYTES_MAX };
-        let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());
-        self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick, rows_max }, now_us, out);
-    }
-
-    fn tell_state(&mut self, turn: Turn<'_>, now_us: u64, out: &mut Vec<Effect>) {
         if !self.flow.may_send(now_us) {
             return out.push(Effect::Note(Note::Skipped));
         }
+        self.tell_things(tick, at, now_us, out);
+        let share = if self.events_wait && turn_of_events { 0 } else { STATE_BYTES_MAX };
+        let room = self.budget.room(now_us).saturating_sub(self.things.saved()).min(share);
+        let per_tick = self.budget.per_tick();
+        self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick, rows_max }, now_us, out);
+    }
+
+    fn tell_things(&mut self, tick: &Tick, at: Pos, now_us: u64, out: &mut Vec<Effect>) {
+        let (me, radius_m, around) = (self.entity, self.radius_m, &self.around);
+        let (room, per_tick, depth) = (self.budget.room(now_us), self.budget.per_tick(), self.budget.depth_bytes());
+        let viewer = Viewer { me, at, radius_m, around, room, per_tick, depth };
+        if let Some((objects, sighting)) = self.things.step(tick, viewer) {
+            self.send(&Out::Object(objects), out);
+            out.push(Effect::Note(Note::Objects(sighting)));
+        }
+    }
+
+    fn tell_state(&mut self, turn: Turn<'_>, now_us: u64, out: &mut Vec<Effect>) {
         let tick = turn.tick;
         let mut delta = DELTA.take();
         let summary = self.view.step(turn, &mut delta);

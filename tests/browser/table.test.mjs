@@ -101,3 +101,21 @@ test("avatars are drawn on the line between samples, and stand through a pause",
   assert.equal(placeAt(c.table.get(0), 142 * 50 - 101).x, 0);
   assert.equal(placeAt(c.table.get(0), 142 * 50 - 50).x, 5);
 });
+
+test("objects are held as told last, and wishes name them", () => {
+  const { client: c, said } = client();
+  const lamp = (version, on) => ({ object: 1024, version, kind: "lamp", pos: [1, 0, 2], yaw: 0, fields: { on } });
+  c._object({ begin: true, put: [lamp(1, "no"), { ...lamp(1, "no"), object: 2048 }] });
+  c._object({ put: [lamp(2, "yes")], gone: [2048], places: [{ place: "world", version: 1, fields: { time: "noon" } }] });
+  assert.deepEqual([...c.objects.values()], [lamp(2, "yes")]);
+  assert.equal(c.places.get("world").fields.time, "noon");
+  c.connected = true;
+  c.set("change", c.objects.get(1024), { expect: 2, fields: { on: "no" } });
+  assert.equal(said.at(-1), "set");
+  const [set] = c.acts.values();
+  assert.deepEqual([set.n, set.object, set.pos, set.expect], [1, 1024, [1, 0, 2], 2]);
+  c._ack({ n: 1, object: 1024, version: 3 });
+  assert.equal(c.acts.size, 0);
+  c._object({ begin: true });
+  assert.equal(c.objects.size + c.places.size, 0);
+});

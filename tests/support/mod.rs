@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use nearcast::client::Mirror;
-use nearcast::codec::message::{Act, ByeOut, Hello, In, Move, Out, Report, Scope, Seen, Set, Welcome, Wish};
+use nearcast::client::{Mirror, Stock};
+use nearcast::codec::message::{Act, ByeOut, Hello, Id, In, Move, Out, Report, Scope, Seen, Set, Welcome, Wish};
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard, Payload};
 use nearcast::config::{Config, Flags};
@@ -69,6 +69,8 @@ pub struct Client {
     started: std::time::Instant,
     /// What it holds.
     pub mirror: Mirror,
+    /// What it was told of objects.
+    pub stock: Stock,
     /// Everything heard that is no state, in order.
     pub heard: Vec<Out>,
     /// Says `seen` for each state.
@@ -109,6 +111,7 @@ impl Client {
             known: Known::default(),
             started: std::time::Instant::now(),
             mirror: Mirror::default(),
+            stock: Stock::default(),
             heard: Vec::new(),
             says_seen: true,
         }
@@ -179,6 +182,13 @@ impl Client {
         self.say(&In::Set(set)).await;
     }
 
+    /// Wishes something of an object, where it was told to be.
+    pub async fn wish(&mut self, n: u64, wish: Wish, object: Id, to: Option<[f64; 3]>) {
+        let pos = self.stock.objects.get(&object).expect("it is in sight").pos;
+        let fields = if wish == Wish::Change { lamp_wish().fields } else { Default::default() };
+        self.say(&In::Set(Set { n, wish, object: Some(object), to, pos, fields, ..lamp_wish() })).await;
+    }
+
     /// Does something.
     pub async fn act(&mut self, n: u64, scope: Scope, x: f64, z: f64) {
         let time = self.clock_ms();
@@ -205,7 +215,12 @@ impl Client {
                 }
             }
             Heard::Other(Out::Bye(bye)) => return Some(Err(bye)),
-            Heard::Other(out) => self.heard.push(out),
+            Heard::Other(out) => {
+                if let Out::Object(objects) = &out {
+                    self.stock.apply(objects).expect("no contradiction");
+                }
+                self.heard.push(out);
+            }
         }
         Some(Ok(()))
     }
@@ -233,6 +248,16 @@ impl Client {
     pub async fn see(&mut self, what: &str, wanted: impl Fn(&Mirror) -> bool) {
         within(what, async {
             while !wanted(&self.mirror) {
+                assert!(matches!(self.read().await, Some(Ok(()))), "{what}: the socket ended instead");
+            }
+        })
+        .await;
+    }
+
+    /// Reads until what it was told of objects is as wanted.
+    pub async fn hold(&mut self, what: &str, wanted: impl Fn(&Stock) -> bool) {
+        within(what, async {
+            while !wanted(&self.stock) {
                 assert!(matches!(self.read().await, Some(Ok(()))), "{what}: the socket ended instead");
             }
         })

@@ -16,6 +16,9 @@ const JOINS_PER_S: u32 = 200;
 /// than one that is held.
 const JOINS_PER_S_COMPARED: u32 = 50;
 
+/// In the demonstration one of so many uses things: a command or two a second for each hundred.
+const USERS_EVERY: usize = 8;
+
 impl Scenario {
     /// All, in the order in which they run and are shown.
     #[must_use]
@@ -82,6 +85,7 @@ impl Scenario {
             seconds: 20,
             lasts: None,
             storm: 0,
+            users_every: None,
             bad_every: None,
             link: Link::default(),
             life: None,
@@ -198,7 +202,7 @@ impl Scenario {
         // Two gateways and a swarm on two cores miss a tick now and then: the rate, which counts it, may be 18/s.
         let by_rate = |rule: &Wanted| rule.figure != "missed_states";
         let wanted = wanted.into_iter().filter(|rule| on_kafka(rule) && by_rate(rule)).collect();
-        Scenario { name: "demo", gateways: if kafka { 2 } else { 1 }, wanted, ..plaza }
+        Scenario { name: "demo", users_every: Some(USERS_EVERY), gateways: if kafka { 2 } else { 1 }, wanted, ..plaza }
     }
 
     fn spot(name: &'static str, server: Server) -> Scenario {

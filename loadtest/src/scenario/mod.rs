@@ -21,6 +21,8 @@ use crate::swarm::dialect::Dialect;
 const AUDITED: usize = 50;
 /// The same of a crowd in one spot, where each view is twenty times as large.
 const AUDITED_IN_SPOT: usize = 8;
+/// Who uses things does so every so often, µs, or up to twice as long.
+const USES_US: u64 = SECOND_US;
 /// As many bots at most all keep a table of what they receive.
 const KEEPING_MAX: usize = 1_000;
 /// A crowd in one spot lies within this of the origin, metres: all are within the radius of all.
@@ -79,6 +81,8 @@ pub struct Scenario {
     pub link: Link,
     /// Those who are not audited leave and come back after about this long.
     pub life: Option<Duration>,
+    /// Every so many bots, one does something with things every few seconds.
+    pub users_every: Option<usize>,
     /// Gateways, on one Apache Kafka if there are two.
     pub gateways: usize,
     /// What is wanted.
@@ -138,6 +142,13 @@ impl Scenario {
     #[must_use]
     pub fn is_bad(&self, bot: usize) -> bool {
         self.bad_every.is_some_and(|every| bot % every == every - 1)
+    }
+
+    /// How often a bot does something with things, µs.
+    #[must_use]
+    pub fn uses_us(&self, bot: usize) -> Option<u64> {
+        let uses = |every: usize| bot % every == every / 2 && matches!(self.server.dialect, Dialect::Nearcast(_));
+        self.users_every.filter(|every| uses(*every)).map(|_| USES_US + (bot as u64 * 7_919) % USES_US)
     }
 
     /// Whether a bot is audited: some of all tiles, and all on a bad link up to as many.

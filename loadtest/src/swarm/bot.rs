@@ -10,6 +10,7 @@ use tokio_tungstenite::tungstenite::Bytes;
 
 use super::around::Around;
 use super::dialect::{Dialect, Shown};
+use super::hands::Hands;
 use super::socket::Socket;
 use crate::audit::Watch;
 use crate::scene::{Agent, Sample};
@@ -37,6 +38,8 @@ pub struct BotPlan {
     pub group: usize,
     /// It says where it is once, and from then on only that it saw what came.
     pub idle: bool,
+    /// It does something with things every so often, µs.
+    pub uses_us: Option<u64>,
     /// It leaves after this long and comes back a second later, again and again, µs.
     pub life_us: Option<u64>,
 }
@@ -64,6 +67,8 @@ pub(super) struct Bot {
     pub(super) watch: Option<Watch>,
     /// Of a server that is only counted: what it has shown.
     pub(super) shown: Shown,
+    /// What it does with things, if it does.
+    pub(super) hands: Option<Hands>,
     /// Newest state and its receipt, not yet told.
     pub(super) unsaid: Option<(u64, u64)>,
     pub(super) counts: Counts,

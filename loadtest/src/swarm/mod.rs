@@ -5,6 +5,7 @@
 mod around;
 mod bot;
 pub mod dialect;
+pub mod hands;
 mod schedule;
 mod socket;
 mod work;
@@ -31,6 +32,7 @@ use crate::audit::{Hole, LATE_KEPT, Player, Roster, Watch};
 use crate::clock::{Clock, Offset};
 use bot::{Arrival, Bot, INBOX_MAX, hello};
 use dialect::Dialect;
+use hands::{Account, Hands, Ledger};
 use schedule::{Due, Duty, Schedule};
 use socket::{Alarm, Read, Socket};
 
@@ -71,6 +73,8 @@ pub struct Counters {
     pub gaps: BTreeMap<u64, u32>,
     /// `stale: true` heard.
     pub stale: u64,
+    /// From a wish about a thing to its `ack`, µs.
+    pub ack_us: Histogram<u64>,
 }
 
 impl Default for Counters {
@@ -87,6 +91,7 @@ impl Default for Counters {
             ticks: 0,
             gaps: BTreeMap::new(),
             stale: 0,
+            ack_us: histogram(),
         }
     }
 }
@@ -114,6 +119,8 @@ pub struct Swarm {
     news: Notify,
     joined: Cell<usize>,
     over: Cell<bool>,
+    /// Nobody uses anything any more.
+    at_rest: Cell<bool>,
     /// When the storm began, and who waits for it.
     storm_us: Cell<Option<u64>>,
     gate: Notify,
@@ -121,6 +128,7 @@ pub struct Swarm {
     /// The newest tick that anybody had been shown when the window began.
     window_tick: Cell<u64>,
     counters: RefCell<Counters>,
+    ledger: RefCell<Ledger>,
     tallies: RefCell<[Tally; GROUPS]>,
 }
 
@@ -151,11 +159,13 @@ impl Swarm {
             news: Notify::new(),
             joined: Cell::new(0),
             over: Cell::new(false),
+            at_rest: Cell::new(false),
             storm_us: Cell::new(None),
             gate: Notify::new(),
             window_us: Cell::new(0),
             window_tick: Cell::new(0),
             counters: RefCell::default(),
+            ledger: RefCell::default(),
             tallies: RefCell::default(),
             plan,
         });
@@ -234,6 +244,18 @@ impl Swarm {
     #[must_use]
     pub fn counts(&self) -> Vec<Counts> {
         (0..self.bots.len()).map(|number| self.counts_of(number)).collect()
+    }
+
+    /// What became of all wishes about things since the start; and how many have no answer yet.
+    #[must_use]
+    pub fn account(&self) -> (Account, usize) {
+        let open = self.bots.iter().filter_map(|bot| bot.borrow().hands.as_ref().map(Hands::open)).sum();
+        (self.ledger.borrow().account(), open)
+    }
+
+    /// From now on nobody wishes anything of things: so that what was wished can be looked at.
+    pub fn rest_hands(&self) {
+        self.at_rest.set(true);
     }
 
     /// By bot that keeps a table: entities held now.
@@ -378,6 +400,10 @@ impl Swarm {
         let mut schedule = self.schedule.borrow_mut();
         schedule.push(due(first_us, Duty::Move));
         schedule.push(due(now_us, Duty::Ping));
+        if let Some(every_us) = plan.uses_us {
+            bot.hands = Some(Hands::new(number));
+            schedule.push(due(now_us + every_us, Duty::Use));
+        }
         plan.life_us.into_iter().for_each(|life| schedule.push(due(now_us + life, Duty::Leave)));
         if plan.audited {
             let mut watch = Watch::new(now_us);

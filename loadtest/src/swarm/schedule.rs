@@ -14,6 +14,8 @@ pub(super) enum Duty {
     Leave,
     /// Audit the view.
     Look,
+    /// Do something with what lies about.
+    Use,
 }
 
 /// A duty of one bot's session.
@@ -29,7 +31,7 @@ pub(super) struct Due {
     pub(super) duty: Duty,
 }
 
-/// Duties, the earliest first. Bounded: each session has four at most.
+/// Duties, the earliest first. Bounded: each session has five at most.
 #[derive(Debug, Default)]
 pub(super) struct Schedule(BinaryHeap<Reverse<Due>>);
 

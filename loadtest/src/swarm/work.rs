@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use nearcast::codec::message::{ByeIn, In, Out, Ping, Report, Seen};
+use nearcast::codec::message::{ByeIn, In, Out, Ping, Report, Seen, Set};
 use nearcast::codec::state::{self, Delta, body};
 use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
@@ -76,6 +76,14 @@ impl Swarm {
                     (In::Ping(Ping { time: now_us as f64 / 1e3 }), if is_new { PING_FIRST_US } else { PING_EVERY_US })
                 }
                 Duty::Leave => (In::Bye(ByeIn {}), TICK_US),
+                Duty::Use => {
+                    let every_us = self.plan.bots[number].uses_us.unwrap_or(PING_EVERY_US);
+                    let Some(set) = self.wish(number, &mut bot, now_us) else {
+                        self.schedule.borrow_mut().push(Due { at_us: now_us + every_us, ..due });
+                        continue;
+                    };
+                    (In::Set(set), every_us)
+                }
                 Duty::Look => continue,
             };
             let taken = self.send(&mut bot, &message);
@@ -86,13 +94,21 @@ impl Swarm {
                     bot.leaving = true;
                     self.roster.borrow_mut().players[number].entity = None;
                 }
-                Duty::Move | Duty::Leave | Duty::Ping | Duty::Look => {}
+                Duty::Move | Duty::Leave | Duty::Ping | Duty::Look | Duty::Use => {}
             }
             self.counters.borrow_mut().send_late_us.saturating_record(now_us - due.at_us);
             let behind_us = now_us - due.at_us;
             let skip_us = if behind_us > CATCH_UP_US { behind_us / again_us * again_us } else { 0 };
             self.schedule.borrow_mut().push(Due { at_us: due.at_us + again_us + skip_us, ..due });
         }
+    }
+
+    /// What a bot wishes of the things around it.
+    fn wish(&self, number: usize, bot: &mut Bot, now_us: u64) -> Option<Set> {
+        let roster = self.roster.borrow();
+        let player = &roster.players[number];
+        let (me, at) = (player.entity?, player.said?);
+        if self.at_rest.get() { None } else { bot.hands.as_mut()?.wish(me, at, now_us) }
     }
 
     /// Whether the socket took it.
@@ -202,6 +218,25 @@ impl Swarm {
                 let gateway = self.plan.bots[number].gateway;
                 self.offsets.borrow_mut()[gateway].measured(sent_us, *received_us, pong.server * 1e3);
             }
+            Heard::Other(Out::Object(objects)) => {
+                if let Some(hands) = &mut bot.hands {
+                    hands.see(&objects).map_err(|e| format!("an object contradicts what was told: {e}"))?;
+                    self.ledger.borrow_mut().saw(&objects);
+                }
+            }
+            Heard::Other(Out::Ack(ack)) => {
+                if let Some((set, took_us)) = bot.hands.as_mut().and_then(|hands| hands.acked(&ack, *received_us)) {
+                    self.counters.borrow_mut().ack_us.saturating_record(took_us);
+                    self.ledger.borrow_mut().acked(&ack, set);
+                }
+            }
+            Heard::Other(Out::Unknown(unknown)) => {
+                bot.hands.iter_mut().for_each(|hands| hands.unknown(unknown.n, *received_us));
+            }
+            // Somebody else was faster, or it lies elsewhere by now: as it is with things.
+            Heard::Other(Out::Refuse(refuse)) if refuse.of == "set" && bot.hands.is_some() => {
+                bot.hands.iter_mut().zip(refuse.n).for_each(|(hands, n)| hands.refused(n));
+            }
             Heard::Other(Out::Refuse(refuse)) => {
                 let key = format!("{} {}", refuse.of, refuse.code);
                 *self.counters.borrow_mut().refusals.entry(key).or_default() += 1;
@@ -213,9 +248,6 @@ impl Swarm {
                 | Out::Welcome(_)
                 | Out::State(_)
                 | Out::Event(_)
-                | Out::Ack(_)
-                | Out::Unknown(_)
-                | Out::Object(_)
                 | Out::Notice(_)
                 | Out::Reset(_)
                 | Out::Cursor(_)

@@ -101,6 +101,7 @@ impl Trial {
                 keeps: audited || scenario.all_keep(),
                 idle: scenario.place == Place::Alone || number >= scenario.bots - scenario.storm,
                 group: usize::from(is_bad),
+                uses_us: scenario.uses_us(number),
                 life_us: scenario.life.filter(|_| !audited).map(life),
             }
         });
