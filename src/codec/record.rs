@@ -43,9 +43,9 @@ const KIND_ARRIVE: u8 = 6;
 const KIND_LANDED: u8 = 7;
 const KIND_PIECE: u8 = 8;
 const KIND_HASH: u8 = 9;
-const KIND_RULES: u8 = 10;
-const KIND_OPENING: u8 = 11;
-const KIND_SIGNS: u8 = 12;
+const KIND_OPENING: u8 = 10;
+const KIND_SIGNS: u8 = 11;
+const KIND_RULES: u8 = 12;
 
 const KEYFRAME: u8 = 1;
 const HANDOVER: u8 = 2;

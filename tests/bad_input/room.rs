@@ -90,7 +90,6 @@ impl Room {
     pub fn join(&mut self, encoding: Encoding) -> usize {
         let who = self.connect(encoding);
         self.say(who, &In::Hello(Hello { world: "plaza".into(), ..Hello::default() }));
-        self.step();
         assert!(matches!(self.people[who].heard[..], [Out::Welcome(_)]), "{:?}", self.people[who].heard);
         self.people[who].heard.clear();
         who
@@ -130,12 +129,13 @@ impl Room {
     pub fn input(&mut self, who: usize, input: Input<'_>) {
         let mut effects = Vec::new();
         self.people[who].session.on(input, self.now_us, &mut effects);
-        let mut seen = None;
+        let (mut seen, mut opens) = (None, false);
         for effect in effects {
             let person = &mut self.people[who];
             match effect {
                 Effect::Submit(submit) => {
                     check(&submit, &self.settings, self.now_us);
+                    opens |= matches!(submit, Submit::Open { .. });
                     person.submits.push(submit.clone());
                     self.world.submit(submit, &mut self.log, self.now_us);
                 }
@@ -146,6 +146,9 @@ impl Room {
                 Effect::Ping(_) | Effect::Pong(_) => {}
                 Effect::Send(payload) => seen = person.hear(&payload).or(seen),
             }
+        }
+        if opens {
+            self.step();
         }
         if let Some(seen) = seen
             && !self.people[who].is_mute
