@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
+use crate::codec::token::Key;
 use crate::limits::{
     BUDGET_MAX, BUDGET_MIN, PARTITION_SIDE_MAX, RADIUS_MAX_M, RADIUS_MIN_M, WORLD_NAME_BYTES_MAX, WORLD_REACH_M,
 };
@@ -31,6 +32,10 @@ pub struct Flags {
     /// Folder in which events are kept over a restart, with the log in this process [default: none, all is forgotten].
     #[arg(long, env = "NEARCAST_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Secret of the cluster that resume tokens are sealed with, 64 hexadecimal digits; better in the environment than on
+    /// the command line [default: the file `key` of the data folder, or a new one at each start].
+    #[arg(long, env = "NEARCAST_KEY", value_name = "HEX", hide_env_values = true)]
+    pub key: Option<String>,
     /// First part of all topic names [default: nearcast].
     #[arg(long, env = "NEARCAST_PREFIX")]
     pub prefix: Option<String>,
@@ -70,6 +75,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The world log.
     pub log: LogUrl,
+    /// What resume tokens are sealed with; `None`: found or made at start. Never shown.
+    pub key: Option<Key>,
     /// First part of all topic names.
     pub prefix: String,
     /// How log lines are written.
@@ -86,6 +93,8 @@ struct File {
     admin: Option<String>,
     log: Option<String>,
     data: Option<PathBuf>,
+    #[serde(skip_serializing)]
+    key: Option<String>,
     prefix: Option<String>,
     log_format: Option<LogFormat>,
     #[serde(default)]
@@ -150,6 +159,14 @@ impl Config {
             }
             (log, _) => log,
         };
+        let key = flags.key.clone().or(file.key).and_then(|text| {
+            let key = Key::from_hex(&text);
+            if key.is_none() {
+                // Not what it is: it may be a secret but for a digit.
+                faults.push(format!("key: must be {} hexadecimal digits", 2 * Key::BYTES));
+            }
+            key
+        });
         let prefix = pick(&flags.prefix, file.prefix, "nearcast");
         if !is_name(&prefix) {
             faults.push(format!("prefix: {prefix:?} must be 1 to {WORLD_NAME_BYTES_MAX} of a-z, 0-9, - and _"));
@@ -174,13 +191,13 @@ impl Config {
             worlds.push(WorldSettings::plaza());
         }
         if faults.is_empty() {
-            Ok(Config { listen, admin, log, prefix, log_format, worlds })
+            Ok(Config { listen, admin, log, key, prefix, log_format, worlds })
         } else {
             Err(ConfigError(faults))
         }
     }
 
-    /// The settings as a TOML file that would give them again.
+    /// The settings as a TOML file that would give them again, but for the key.
     #[must_use]
     pub fn to_toml(&self) -> String {
         let file = File {
@@ -191,6 +208,7 @@ impl Config {
                 LogUrl::Kafka(url) => url.clone(),
             }),
             data: if let LogUrl::Disk(folder) = &self.log { Some(folder.clone()) } else { None },
+            key: None,
             prefix: Some(self.prefix.clone()),
             log_format: Some(self.log_format),
             world: self
@@ -207,7 +225,8 @@ impl Config {
                 })
                 .collect(),
         };
-        toml::to_string(&file).expect("strings, numbers and tables")
+        let head = if self.key.is_some() { "# A key is set; it is not shown.\n" } else { "" };
+        format!("{head}{}", toml::to_string(&file).expect("strings, numbers and tables"))
     }
 }
 
@@ -288,6 +307,20 @@ mod tests {
         let flags = Flags { listen: Some("127.0.0.1:1".into()), ..Flags::default() };
         let config = Config::merge(&flags, "listen = '127.0.0.1:2'\nprefix = 'x'").expect("right");
         assert_eq!((config.listen.port(), config.prefix.as_str()), (1, "x"));
+    }
+
+    #[test]
+    fn a_key_is_read_and_never_shown() {
+        let text = "00ff".repeat(16);
+        let flags = Flags { key: Some(text.clone()), ..Flags::default() };
+        let config = Config::merge(&flags, "").expect("right");
+        assert_eq!(config.key, Key::from_hex(&text));
+        assert!(config.to_toml().contains("A key is set"));
+        assert!(!config.to_toml().contains(&text) && !format!("{config:?}").contains(&text));
+        assert_eq!(Config::merge(&Flags::default(), &format!("key = '{text}'")).expect("right").key, config.key);
+        let wrong = Flags { key: Some("00ff00".into()), ..Flags::default() };
+        let told = Config::merge(&wrong, "").expect_err("too short").to_string();
+        assert!(told.contains("64 hexadecimal") && !told.contains("00ff00"), "{told}");
     }
 
     #[test]

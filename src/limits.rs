@@ -201,6 +201,36 @@ pub const DISK_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.
 pub const POLL_RECORDS_MAX: usize = 4_096;
 
+// --- sessions: see `region/sessions.rs` -----------------------------------------------------------------------------
+
+/// W: who has lost their socket may go on as the same session for this long. A train through a tunnel, a gateway that is
+/// started again.
+pub const RESUME_US: u64 = 120 * SECOND_US;
+/// A gateway says of all sessions it holds that they live, this often: where it dies without a word, [`RESUME_US`] counts
+/// from the last time, so that a session may go on for as much longer.
+pub const LIVE_US: u64 = 30 * SECOND_US;
+/// And up to so much later: jitter, so that the partitions' turns fall apart, and what waits for the next upkeep.
+pub const LIVE_JITTER_US: u64 = 4 * SECOND_US;
+/// One record of `direct` advances the partition's time by at most this, a little more than the longest pause between two
+/// where somebody lives: a log that was cut off for an hour, or a gateway that was down, ends nobody's session.
+pub const DIRECT_STEP_MAX_US: u64 = LIVE_US + LIVE_JITTER_US + 2 * SECOND_US;
+/// `direct` is read from so long before its last record on: all that may still be resumed has been heard of since.
+pub const DIRECT_READ_BACK_US: u64 = RESUME_US + LIVE_US + LIVE_JITTER_US + 26 * SECOND_US;
+/// Sessions remembered of one partition of `direct`: those of seven full gateways in all eight. The one lost longest is
+/// forgotten first, and counted: its token opens nothing.
+pub const SESSIONS_MAX: usize = 16_384;
+/// Signs of life in one record, 120 KB.
+pub const SIGNS_MAX: usize = 4_096;
+/// An opening that the log has not answered by then: the client is told to come back.
+pub const OPEN_WITHIN_US: u64 = 10 * SECOND_US;
+/// A resume token, bytes of text; ours have 71.
+pub const RESUME_TOKEN_BYTES_MAX: usize = 128;
+/// Streams that a client may name in `hello.resume.cursors`. Beyond it the hello is refused (`length`): a viewer sees four
+/// partitions at most, and what it left behind earlier it cannot miss.
+pub const RESUME_CURSORS_MAX: usize = 64;
+/// Up to where a client has been told of a partition's events is said this often at most, where that has changed.
+pub const CURSOR_US: u64 = 5 * SECOND_US;
+
 // --- log on Kafka ---------------------------------------------------------------------------------------------------
 
 /// A motion record that the broker has not taken by then is dropped: newer samples have replaced it.

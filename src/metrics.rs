@@ -150,7 +150,8 @@ struct Metrics {
     foreign: IntCounter,
     echo_mismatch: IntCounter,
     expired: IntCounter,
-    forgotten: [IntCounter; 2],
+    forgotten: [IntCounter; 3],
+    openings: [IntCounter; 3],
     out_of_bounds: IntCounter,
     /// Commands lost before a snapshot had them; states that differ; snapshots that are whole.
     stories: [IntCounter; 3],
@@ -185,6 +186,7 @@ impl Metrics {
         };
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
+        let openings = counters("nearcast_openings_total", "Sessions that the log has opened.", "how");
         let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
         let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
         let info = register(r, GaugeVec::new(Opts::new("nearcast_info", "Version of this gateway."), &["version"]));
@@ -244,7 +246,8 @@ impl Metrics {
             foreign: counter("nearcast_records_foreign_total", "Records that are damaged or not ours, skipped."),
             echo_mismatch: counter("nearcast_echo_mismatch_total", "Own samples that came back newer than written."),
             expired: counter("nearcast_expired_total", "Avatars of other gateways that expired."),
-            forgotten: ["session", "leaver"].map(|what| forgotten.with_label_values(&[what])),
+            forgotten: ["session", "leaver", "resume"].map(|what| forgotten.with_label_values(&[what])),
+            openings: ["new", "resumed", "refused"].map(|how| openings.with_label_values(&[how])),
             stories: [
                 counter("nearcast_commands_lost_total", "Partitions whose log begins behind the newest snapshot."),
                 counter("nearcast_states_differ_total", "Partitions that another gateway has folded to another state."),
@@ -362,7 +365,11 @@ pub fn world_facts(facts: &Facts) {
     m.echo_mismatch.inc_by(facts.echo_mismatch);
     m.expired.inc_by(facts.expired);
     m.lingers_cut.inc_by(facts.lingers_cut);
-    m.forgotten.iter().zip([facts.sessions_forgotten, facts.leavers_forgotten]).for_each(|(c, n)| c.inc_by(n));
+    m.forgotten
+        .iter()
+        .zip([facts.sessions_forgotten, facts.leavers_forgotten, facts.resumes_forgotten])
+        .for_each(|(c, n)| c.inc_by(n));
+    m.openings.iter().zip(facts.opened).for_each(|(counter, n)| counter.inc_by(n));
     m.out_of_bounds.inc_by(facts.out_of_bounds);
     m.stories.iter().zip([facts.gaps, facts.diverged, facts.snapshots]).for_each(|(counter, n)| counter.inc_by(n));
     m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));

@@ -43,6 +43,8 @@ mod switch {
         OlderSnapshot,
         /// A command sent again takes effect again.
         DoneTwice,
+        /// A session goes on where it was when another opening has won.
+        BothLive,
     }
 
     thread_local! {

@@ -119,6 +119,13 @@ impl Region {
     pub fn stream(self) -> String {
         format!("region/{}/{}", self.x, self.z)
     }
+
+    /// The region whose stream has this name; worlds have none beyond 16 bits.
+    #[must_use]
+    pub fn from_stream(stream: &str) -> Option<Region> {
+        let (x, z) = stream.strip_prefix("region/")?.split_once('/')?;
+        Some(Region { x: x.parse::<i16>().ok()?.into(), z: z.parse::<i16>().ok()?.into() })
+    }
 }
 
 /// How a world's regions map to the partitions of its topics; fixed for the world's life.
@@ -194,6 +201,16 @@ mod tests {
 
     fn at(x: f64, z: f64) -> Pos {
         Pos::from_metres([x, 0.0, z]).expect("finite")
+    }
+
+    #[test]
+    fn a_stream_names_its_region() {
+        for region in [Region { x: 0, z: -1 }, Region { x: -128, z: 127 }] {
+            assert_eq!(Region::from_stream(&region.stream()), Some(region));
+        }
+        for wrong in ["region/1", "region/1/2/3", "region/1.5/0", "region/40000/0", "world/1/2"] {
+            assert_eq!(Region::from_stream(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

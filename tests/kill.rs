@@ -1,5 +1,6 @@
 //! `kill -9` while clients act and make things: what they were acknowledged is in the log, once, where they were told it is,
-//! and comes to what they were told; and the gateway starts again on it. `KILLS=50` kills as often.
+//! and comes to what they were told; and the gateway starts again on it. `KILLS=50` kills as often. And who was there goes on
+//! as the same avatar, and is told what they missed.
 
 mod support;
 
@@ -12,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use nearcast::codec::Encoding;
 use nearcast::codec::command::Verdict;
-use nearcast::codec::message::{Id, Out, Scope};
+use nearcast::codec::message::{Hello, Id, Out, Resume, Scope, Welcome};
 use nearcast::codec::record::{self, Record};
 use nearcast::log::Topic;
 use nearcast::log::disk::files::Folder;
@@ -146,4 +147,59 @@ async fn what_was_acknowledged_is_in_the_log_after_kill_9() {
         }
     }
     println!("{} commands were acknowledged in {kills} lives", acknowledged.len());
+}
+
+/// Goes on as the session of a welcome.
+async fn resume(gateway: &Served, welcome: &Welcome, open: u64, cursors: Vec<(String, u64)>) -> (Client, Welcome) {
+    let token = welcome.token.clone().expect("a token");
+    let resume = Some(Resume { token, open: Some(open), cursors });
+    Client::hello_at(gateway.listen, Encoding::Json, Hello { resume, ..Hello::default() }).await
+}
+
+#[tokio::test]
+async fn who_was_there_goes_on_after_kill_9_and_misses_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut gateway = Served::start(folder.path());
+    let (mut ann, mut ann_is) = Client::join_at(gateway.listen, Encoding::Json, "Ann").await;
+    let (mut bob, mut bob_is) = Client::join_at(gateway.listen, Encoding::Json, "Bob").await;
+    ann.walk(0.0, 0.0).await;
+    bob.walk(5.0, 0.0).await;
+    ann.see("Bob", |m| !m.is_empty()).await;
+    bob.see("Ann", |m| !m.is_empty()).await;
+    let ack = |n: u64| move |out: &Out| matches!(out, Out::Ack(ack) if ack.n == n).then_some(());
+    // The stream and the offset of the last thing heard.
+    let last = |client: &Client| {
+        let mut events = client.heard.iter().rev();
+        events.find_map(
+            |out| if let Out::Event(event) = out { Some((event.stream.clone(), event.offset + 1)) } else { None },
+        )
+    };
+    ann.act(1, Scope::Nearby, 0.0, 0.0).await;
+    bob.hear("act 1", |out| matches!(out, Out::Event(event) if event.from == ann_is.entity).then_some(())).await;
+    for kill in 2..4 {
+        let cursors: Vec<_> = last(&bob).into_iter().collect();
+        drop(bob);
+        ann.act(kill, Scope::Nearby, 0.0, 0.0).await;
+        ann.hear("an ack", ack(kill)).await;
+        gateway = {
+            drop(gateway);
+            Served::start(folder.path())
+        };
+        let (came, is) = resume(&gateway, &bob_is, 1, cursors).await;
+        assert_eq!((is.session, is.entity, is.resumed), (bob_is.session, bob_is.entity, true), "kill {kill}");
+        (bob, bob_is) = (came, is);
+        bob.walk(5.0, 0.0).await;
+        bob.hear("what he missed", |out| matches!(out, Out::Event(event) if event.from == ann_is.entity).then_some(()))
+            .await;
+        let (came, is) = resume(&gateway, &ann_is, kill, Vec::new()).await;
+        assert_eq!((is.session, is.resumed), (ann_is.session, true), "kill {kill}");
+        (ann, ann_is) = (came, is);
+        // She has not got the answer, for all she knows: it has taken effect, and does not again.
+        ann.walk(0.0, 0.0).await;
+        ann.act(kill, Scope::Nearby, 0.0, 0.0).await;
+        ann.hear("the answer", ack(kill)).await;
+        bob.see("Ann again", |m| m.find(ann_is.entity).is_some()).await;
+        let told = bob.heard.iter().filter(|out| matches!(out, Out::Event(_))).count();
+        assert_eq!(told, 1, "kill {kill}: what he missed, once");
+    }
 }

@@ -16,7 +16,7 @@ use nearcast::admit::{Close, Refusal};
 use nearcast::client::Mirror;
 use nearcast::codec::command::{Aim, Command, Deed, Object};
 use nearcast::codec::message::*;
-use nearcast::codec::record::{self, Note, Piece, Record, Sample, Stamp};
+use nearcast::codec::record::{self, Note, Opening, Piece, Record, Sample, Sign, Signal, Stamp};
 use nearcast::codec::state::{self, Context, ROW_BYTES, row_hash};
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits;
@@ -105,6 +105,8 @@ fn what_clients_say_passes_and_what_is_wrong_does_not() {
         json!({"act": {"n": 1, "scope": "everywhere", "name": "wave", "time": 1, "pos": [0, 0, 0]}}),
         json!({"seen": {"held_ms": 1}}),
         json!({"report": {"number": 128}}),
+        json!({"hello": {"world": "plaza", "resume": "token"}}),
+        json!({"hello": {"world": "plaza", "resume": {"token": "x", "cursors": [["region/0/0"]]}}}),
     ];
     check(&schemas()[0].1, &good, &bad);
     check(&schemas()[0].1, &[json!({"bye": {"a later": "field"}})], &[]);
@@ -122,6 +124,7 @@ fn what_the_gateway_says_passes_and_what_is_wrong_does_not() {
         json!({"state": {"number": 1, "tick": 1, "leave": [[1]]}}),
         json!({"bye": {"code": 4000}}),
         json!({"ack": {"n": 1}}),
+        json!({"cursor": {"stream": 3, "offset": 1}}),
     ];
     check(&schemas()[1].1, &good, &bad);
     check(&schemas()[1].1, &[row(json!([0, 0, 1.0, 0.0, 2.0, 90.0, 20, 0]))], &[]);
@@ -175,7 +178,9 @@ fn closes() -> impl Iterator<Item = Close> {
         Close::Drain(_) => Some(Close::Silent),
         Close::Silent => Some(Close::Rate),
         Close::Rate => Some(Close::Internal),
-        Close::Internal => Some(Close::NoHello),
+        Close::Internal => Some(Close::NoLog),
+        Close::NoLog => Some(Close::Superseded),
+        Close::Superseded => Some(Close::NoHello),
         Close::NoHello => Some(Close::BadMessages),
         Close::BadMessages => Some(Close::NoWorld),
         Close::NoWorld => None,
@@ -234,6 +239,7 @@ fn the_prose_states_the_limits_in_force() {
         ("`move`", rate(limits::MOVES_PER_S, limits::MOVES_BURST)),
         ("`act`", rate(limits::ACTS_PER_S, limits::ACTS_BURST)),
         ("`profile` and `view` together", rate(limits::CHANGES_PER_S, limits::CHANGES_BURST)),
+        ("`resume.cursors`", format!("{}", limits::RESUME_CURSORS_MAX)),
         ("open actions", format!("{}", limits::OPEN_ACTS_MAX)),
         ("pings and pongs before `hello`", format!("{}", limits::CONTROLS_BEFORE_HELLO_MAX)),
         ("`hello` within", seconds(limits::HELLO_WITHIN_US)),
@@ -244,6 +250,8 @@ fn the_prose_states_the_limits_in_force() {
         ("avatars held", format!("{}", limits::VIEW_ENTITIES_MAX)),
         ("avatar after a lost socket", seconds(limits::EXPIRY_US)),
         ("answer to an action", seconds(limits::ANSWER_US)),
+        ("answer to `hello`", seconds(limits::OPEN_WITHIN_US)),
+        ("session after a lost socket", seconds(limits::RESUME_US)),
         ("events kept", format!("{} of a partition", limits::EVENT_RING)),
     ] {
         let row = table_row(prose, cell);
@@ -346,6 +354,11 @@ fn the_shown_bytes_of_records_are_those_written() {
         holder: None,
         fields: [("on".into(), "yes".into())].into(),
     };
+    let (session, names) = (10_485_761, Some(12));
+    let (opener, world) = (10_485_777, "plaza".into());
+    let opening = Record::Opening(Opening { user: session, session, entity: 10_485_762, opener, names, world });
+    let sign = Sign { session, incarnation: 300, confirmed: true, pos: Some(pos) };
+    let signs = Record::Signs(Signal::Lost, vec![sign]);
     for (label, record) in [
         ("hex motion", motion),
         ("hex beat", Record::Beat),
@@ -358,6 +371,8 @@ fn the_shown_bytes_of_records_are_those_written() {
         ("hex landed", Record::Landed { object: 44_032, version: 2 }),
         ("hex piece", Record::Piece(Piece { offset: 300, index: 0, count: 1, bytes: vec![0, 0, 0, 0, 0].into() })),
         ("hex gateway", Record::Gateway("host-1".into())),
+        ("hex opening", opening),
+        ("hex signs", signs),
     ] {
         check_hex("records.md", label, &record::encode(stamp, &record));
     }

@@ -92,7 +92,7 @@ impl Crowd {
             view: View::new(Encoding::MessagePack),
         };
         (0..n).fold(crowd, |mut crowd, i| {
-            crowd.submit(Submit::Open { session: 200 + i, entity: 10 + i, profile: name(i), radius_m: 50.0 }, 1);
+            crowd.world.adopt(200 + i, 10 + i, name(i), 50.0);
             crowd
         })
     }
@@ -141,8 +141,8 @@ impl Crowd {
         }
         match tick {
             18 => self.submit(Submit::Profile { entity: 12, profile: "Zoë".into() }, tick),
-            20 => self.submit(Submit::Leave { entity: 16 }, tick),
-            25 => self.submit(Submit::Open { session: 300, entity: 16, profile: name(9), radius_m: 50.0 }, tick),
+            20 => self.submit(Submit::Leave { entity: 16, incarnation: 0 }, tick),
+            25 => self.world.adopt(300, 16, name(9), 50.0),
             30 => self.view.doubt(),
             _ => {}
         }

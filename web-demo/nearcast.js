@@ -1,5 +1,5 @@
-// A client of protocol v1 over JSON: connects and comes back, keeps the table of who is near, says `seen`, reports
-// digests, knows the gateway's clock. Draws nothing. The prose is in schemas/protocol.md.
+// A client of protocol v1 over JSON: connects, comes back and goes on as who it was, keeps the table of who is near, says
+// `seen`, reports digests, knows the gateway's clock. Draws nothing. The prose is in schemas/protocol.md.
 
 const MOVING_MS = 60; // so soon after a move, the next one is expected to carry `seen`…
 const SEEN_WITHIN_MS = 80; // …or else a timer says it; hidden pages get theirs late, so they say it at once
@@ -9,11 +9,21 @@ const STEP_MS = 100; // …which ended this long before the second
 const SAMPLES_KEPT = 8;
 const DIGEST_EVERY = 128;
 const RETRY_MS = [500, 15_000]; // pause before the second attempt, and the longest
+const CURSORS_MAX = 64;
 
 export class Nearcast {
   /** `on` holds functions by event: welcome, state, event, ack, refuse, stale, reset, status; each may be left out. */
   constructor(url, hello, on = {}) {
     Object.assign(this, { url, hello, on, tries: 0, connected: false });
+    this.token = undefined; // opens our session again
+    this.#forget();
+  }
+
+  // Nothing is open any more, and nothing missed.
+  #forget() {
+    this.acts = new Map(); // n → an action that waits for its answer
+    this.nextAct = 1;
+    this.cursors = new Map(); // stream → the next offset; what changed last is last
   }
 
   connect() {
@@ -21,15 +31,13 @@ export class Nearcast {
     this.old = new Map(); // entity → avatar: what a full view is about to replace
     this.byEntity = new Map();
     this.generations = new Map(); // slot → the generation it had last
-    this.acts = new Map(); // n → an action that waits for its answer
-    this.nextAct = 1;
     this.number = this.moved = 0;
     this.offset = undefined; // the gateway's clock less ours, ms
     this.pings = [];
     this.goodbye = this.unseen = undefined;
     this.#status("connecting");
     const socket = (this.socket = new WebSocket(this.url, "nearcast.v1.json"));
-    socket.onopen = () => this.say("hello", this.hello);
+    socket.onopen = () => this.say("hello", { ...this.hello, resume: this.#resume() });
     socket.onmessage = ({ data }) => {
       const now = performance.now();
       const [[name, message]] = Object.entries(JSON.parse(data));
@@ -71,7 +79,9 @@ export class Nearcast {
   // --- what the gateway says ------------------------------------------------------------------------------------
 
   _welcome(welcome) {
-    Object.assign(this, { welcome, tries: 0, connected: true, asked: 0 });
+    Object.assign(this, { welcome, tries: 0, connected: true, asked: 0, token: welcome.token });
+    if (!welcome.resumed) this.#forget();
+    for (const act of this.acts.values()) this.say("act", act); // what has no answer, unchanged
     this.#ping();
     this.#status("connected");
     this.on.welcome?.(welcome);
@@ -94,7 +104,11 @@ export class Nearcast {
     this.offset = this.pings.reduce((best, ping) => (ping.rtt < best.rtt ? ping : best)).offset;
   }
 
-  _event(event, now) { this.on.event?.(event, now); }
+  _event(event, now) {
+    this.#cursor(event.stream, event.offset + 1);
+    this.on.event?.(event, now);
+  }
+  _cursor({ stream, offset }) { this.#cursor(stream, offset); }
   _ack(ack) { this.acts.delete(ack.n); this.on.ack?.(ack); }
   _refuse(refuse) { this.acts.delete(refuse.n); this.on.refuse?.(refuse); }
   _unknown({ n }) {
@@ -102,7 +116,10 @@ export class Nearcast {
     if (act) setTimeout(() => this.acts.get(n) === act && this.say("act", act), 1_000);
   }
   _stale({ stale }) { this.on.stale?.(stale); }
-  _reset(reset) { this.on.reset?.(reset); }
+  _reset(reset) {
+    this.#cursor(`partition/${reset.partition}`, reset.offset);
+    this.on.reset?.(reset);
+  }
   _bye(bye) { this.goodbye = bye; }
 
   // --- the table ------------------------------------------------------------------------------------------------
@@ -202,12 +219,23 @@ export class Nearcast {
     this.pinger = setTimeout(() => this.#ping(), this.asked++ < 10 ? 1_000 : 10_000);
   }
 
+  // What to go on with, once we were somebody.
+  #resume() {
+    const { token, cursors } = this;
+    return token && { token, open: Math.min(this.nextAct, ...this.acts.keys()), cursors: [...cursors] };
+  }
+
+  #cursor(stream, next) {
+    this.cursors.delete(stream);
+    this.cursors.set(stream, next);
+    if (this.cursors.size > CURSORS_MAX) this.cursors.delete(this.cursors.keys().next().value);
+  }
+
   #status(status, detail = "") {
     this.on.status?.(status, detail);
   }
 
   #doubt(why) {
-    this.say("bye", {});
     this.goodbye = { again: true, after_ms: 0, text: why };
     this.socket.close();
   }

@@ -6,7 +6,7 @@ use nearcast::codec::message::{self, AppState, Hello, Id, In, Move};
 use nearcast::codec::{Encoding, Payload};
 use nearcast::limits::SECOND_US;
 use nearcast::log::memory::MemoryLog;
-use nearcast::region::World;
+use nearcast::region::{Letter, Opened, World};
 use nearcast::session::{Effect, Input, Session};
 use nearcast::settings::WorldSettings;
 
@@ -20,14 +20,20 @@ pub fn entity(i: usize) -> Id {
     1 + i as Id
 }
 
-/// The session of a client who has said hello.
+/// The session of a client who has been welcomed, without a word in the log of that.
 pub fn open(i: usize, budget: u32, settings: &Arc<WorldSettings>, world: &mut World, log: &mut MemoryLog) -> Session {
     let mut session = Session::new(1_000_000 + entity(i), entity(i), ENCODING, settings.clone(), START_US);
     let (profile, view) = (format!("bot {i:012}"), message::View { budget: Some(budget), radius: None });
-    let (world_name, profile, view) = (settings.name.clone(), Some(profile), Some(view));
-    let hello = Hello { world: world_name, profile, view, ..Hello::default() };
+    let (world_name, view) = (settings.name.clone(), Some(view));
+    let hello = Hello { world: world_name, profile: Some(profile.clone()), view, ..Hello::default() };
     let mut effects = Vec::new();
     session.on(Input::Message(ENCODING.encode_in(&In::Hello(hello)).bytes()), START_US, &mut effects);
+    effects.clear();
+    let (id, entity) = (1_000_000 + entity(i), entity(i));
+    world.adopt(id, entity, profile.into(), settings.radius);
+    let (resumed, token, at) = (false, None, None);
+    let opened = Opened { session: id, entity, user: id, incarnation: 0, resumed, token, at };
+    session.on(Input::Letter(&Letter::Opened(Box::new(opened))), START_US, &mut effects);
     submit(&mut effects, world, log, START_US);
     session
 }

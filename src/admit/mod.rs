@@ -18,6 +18,8 @@ pub enum Refusal {
     NotSupported,
     /// A second `hello`.
     Again,
+    /// The session has not been welcomed yet.
+    NotOpen,
     /// A text or state is longer than allowed, or empty where it must not be.
     Length,
     /// A coordinate, angle or time is no finite number.
@@ -48,11 +50,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// All, for metrics.
-    pub const ALL: [Refusal; 25] = [
+    pub const ALL: [Refusal; 26] = [
         Refusal::Malformed,
         Refusal::UnknownType,
         Refusal::NotSupported,
         Refusal::Again,
+        Refusal::NotOpen,
         Refusal::Length,
         Refusal::NotFinite,
         Refusal::OutOfBounds,
@@ -84,6 +87,7 @@ impl Refusal {
             Refusal::UnknownType => "unknown_type",
             Refusal::NotSupported => "not_supported",
             Refusal::Again => "again",
+            Refusal::NotOpen => "not_open",
             Refusal::Length => "length",
             Refusal::NotFinite => "not_finite",
             Refusal::OutOfBounds => "out_of_bounds",
@@ -118,6 +122,7 @@ impl Refusal {
             Refusal::UnknownType => "no message of protocol v1 has this name",
             Refusal::NotSupported => "reserved for a later version of the gateway",
             Refusal::Again => "this session has said hello already",
+            Refusal::NotOpen => "wait for welcome; until then only move, ping and bye are heard",
             Refusal::Length => "a text or state is too long, or empty where it must not be; see schemas/protocol.md",
             Refusal::NotFinite => "coordinates, angles and times must be finite numbers",
             Refusal::OutOfBounds => "outside the bounds that welcome names",
@@ -160,6 +165,10 @@ pub enum Close {
     Rate,
     /// The gateway made a mistake.
     Internal,
+    /// The log does not answer, so that no session can open.
+    NoLog,
+    /// The session goes on by another connection.
+    Superseded,
     /// No `hello` in time, or something else first.
     NoHello,
     /// There is no such world.
@@ -187,6 +196,8 @@ impl Close {
             Close::Silent => 4001,
             Close::Rate => 4003,
             Close::Internal => 4004,
+            Close::NoLog => 4005,
+            Close::Superseded => 4504,
             Close::NoHello => 4102,
             Close::BadMessages => 4505,
             Close::NoWorld => 4507,
@@ -205,6 +216,8 @@ impl Close {
             Close::Silent => "silent",
             Close::Rate => "rate",
             Close::Internal => "internal",
+            Close::NoLog => "no_log",
+            Close::Superseded => "superseded",
             Close::NoHello => "no_hello",
             Close::BadMessages => "bad_messages",
             Close::NoWorld => "no_world",
@@ -223,6 +236,8 @@ impl Close {
             Close::Silent => "nothing heard for 25 s; say seen when a state comes",
             Close::Rate => "too many messages refused",
             Close::Internal => "the gateway made a mistake",
+            Close::NoLog => "the log does not answer; come back",
+            Close::Superseded => "this session goes on by another connection",
             Close::NoHello => "say hello within 5 s, and first",
             Close::BadMessages => "three messages within ten seconds could not be read",
             Close::NoWorld => "no such world on this gateway; its settings name those there are",
@@ -242,8 +257,15 @@ impl Close {
         match self {
             Close::Drain(after_ms) => Some(after_ms),
             Close::Silent | Close::Internal | Close::NoHello => Some(0),
+            Close::NoLog => Some(1_000),
             Close::Rate => Some(5_000),
-            Close::Bye | Close::TooBig | Close::Protocol | Close::NotUtf8 | Close::BadMessages | Close::NoWorld => None,
+            Close::Bye
+            | Close::TooBig
+            | Close::Protocol
+            | Close::NotUtf8
+            | Close::BadMessages
+            | Close::NoWorld
+            | Close::Superseded => None,
         }
     }
 }

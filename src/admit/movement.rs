@@ -20,6 +20,12 @@ impl Movement {
         self.last.map(|(pos, _)| pos)
     }
 
+    /// Goes on from where the avatar was, at a time on the gateway's clock: a resumed session jumps no further than walking
+    /// would have brought it.
+    pub fn resume(&mut self, pos: Pos, at_us: u64) {
+        *self = Movement { last: Some((pos, at_us)), allowance_m: 0.0 };
+    }
+
     /// Judges a step. The first may lead anywhere within bounds.
     ///
     /// The way allowed grows with the gateway's time by 1.5 × speed and is kept for half a second, or for as long as
@@ -108,6 +114,18 @@ mod tests {
         assert!(jumped, "but nobody saw the way");
         let (_, jumped) = movement.admit([107.0, 0.0, 0.0], &world, 9 * SECOND_US).expect("walked");
         assert!(!jumped, "7 m");
+    }
+
+    #[test]
+    fn who_comes_back_may_be_where_walking_would_have_brought_them_and_no_further() {
+        let world = WorldSettings::plaza();
+        let resumed = || {
+            let mut movement = Movement::default();
+            movement.resume(Pos::default(), SECOND_US);
+            movement
+        };
+        assert_eq!(resumed().admit([31.0, 0.0, 0.0], &world, 3 * SECOND_US), Err(Refusal::Speed), "15 m/s x 2 s");
+        assert!(resumed().admit([29.0, 0.0, 0.0], &world, 3 * SECOND_US).is_ok());
     }
 
     #[test]

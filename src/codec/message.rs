@@ -75,6 +75,8 @@ pub enum Out {
     Notice(Reserved),
     /// Events of a stream were missed.
     Reset(Reset),
+    /// Up to where events have been told.
+    Cursor(Cursor),
     /// Reserved: the avatar is elsewhere.
     Correct(Reserved),
     /// Part of what the client sees is old, because the log is silent.
@@ -99,15 +101,28 @@ pub struct Hello {
     pub token: Option<String>,
     /// Name of the world to enter.
     pub world: String,
-    /// A sealed token of an earlier session. Not supported yet: the answer is a new session.
+    /// To go on as an earlier session; if that is not possible any more the answer is a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resume: Option<String>,
+    pub resume: Option<Resume>,
     /// Profile to start with, see `profile`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
     /// View to start with, see `view`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<View>,
+}
+
+/// What a client knows of the session that it wants to go on as.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Resume {
+    /// `welcome.token` of the last time.
+    pub token: String,
+    /// The lowest number of an action that has no answer, or else the number of the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open: Option<u64>,
+    /// How far events have been told: `[stream, next offset]`, by `event`, `cursor` and `reset`. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cursors: Vec<(String, u64)>,
 }
 
 /// Where the avatar is, when.
@@ -282,8 +297,13 @@ pub struct Welcome {
     pub radius: f64,
     /// Budget in force, bytes per second.
     pub budget: u32,
-    /// Whether the earlier session was resumed; always false for now.
+    /// Whether this is the earlier session, which goes on.
     pub resumed: bool,
+    /// Opens this session again, for two minutes after the connection is lost. Keep it secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Number of its user: for now that of their first session.
+    pub user: Id,
 }
 
 /// A numbered difference to what the client holds.
@@ -451,6 +471,15 @@ pub struct Reset {
     /// The partition of `events` whose streams have a gap.
     pub partition: u16,
     /// The next offset that will be told.
+    pub offset: u64,
+}
+
+/// Up to where events have been told.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Cursor {
+    /// Names the partition of `events`, such as `partition/3`; for `hello.resume.cursors`.
+    pub stream: String,
+    /// What stands in it below has been told, as far as it reaches the client.
     pub offset: u64,
 }
 

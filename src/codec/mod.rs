@@ -1,7 +1,6 @@
 //! Bytes ↔ messages: what clients say and hear (`message`, `wire`), the binary form of `state` (`state`; its rows are
-//! `row`, written in `bits`), and what the log carries (`record`;
-//! commands and objects are `command`). Pure; the two directions of each format stand side by
-//! side. Knows no session.
+//! `row`, written in `bits`), what the log carries (`record`; commands and objects are `command`), and by what a client goes
+//! on (`token`). Pure; the two directions of each format stand side by side. Knows no session.
 
 pub mod bits;
 pub mod command;
@@ -11,6 +10,7 @@ pub mod reader;
 pub mod record;
 pub mod row;
 pub mod state;
+pub mod token;
 pub mod wire;
 
 pub use message::{In, Out};

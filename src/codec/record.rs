@@ -1,4 +1,4 @@
-//! What the log carries: a header, then samples, a beat, a command or a gateway's opening.
+//! What the log carries: a header, then samples, a beat, a command, a gateway's opening, or what becomes of sessions.
 //!
 //! ```text
 //! magic "NC" · version u8 · kind u8 · crc32c u32 (of everything but itself) · gateway u32 · published_us u64 · body
@@ -12,6 +12,9 @@
 //! piece:   offset varint · index u16 · count u16 · compressed, until the end
 //! hash:    offset varint · u32      rules: revision u32 · u16 · u16 · u32 · u16
 //! gateway: name short              beat: nothing
+//! opening: user u64 · session u64 · entity u64 · opener u64 · names varint (0: none) · world short
+//! signs:   what u8 (0 live, 1 lost, 2 closed), then until the end
+//!          session u64 · incarnation varint · flags u8 · [x y z 3 × i32 cm] if PLACE
 //! ```
 
 use std::sync::Arc;
@@ -23,7 +26,7 @@ use super::command::{
 };
 use super::message::{AppState, Id};
 use super::reader::{Malformed, Reader, put_short, put_varint};
-use crate::limits::{APP_STATE_BYTES_MAX, PROFILE_BYTES_MAX};
+use crate::limits::{APP_STATE_BYTES_MAX, PROFILE_BYTES_MAX, SIGNS_MAX, WORLD_NAME_BYTES_MAX};
 use crate::space::Pos;
 
 const MAGIC: [u8; 2] = *b"NC";
@@ -41,11 +44,16 @@ const KIND_LANDED: u8 = 7;
 const KIND_PIECE: u8 = 8;
 const KIND_HASH: u8 = 9;
 const KIND_RULES: u8 = 10;
+const KIND_OPENING: u8 = 11;
+const KIND_SIGNS: u8 = 12;
 
 const KEYFRAME: u8 = 1;
 const HANDOVER: u8 = 2;
 const LEAVE: u8 = 4;
 const TELEPORT: u8 = 8;
+
+const PLACE: u8 = 1;
+const CONFIRMED: u8 = 2;
 
 /// No gateway's clock shows more, µs since 1970: the year 2255. Differences of such times fit an `i64` many times over.
 const TIME_MAX_US: u64 = 1 << 53;
@@ -109,6 +117,47 @@ pub struct Piece {
     pub bytes: Bytes,
 }
 
+/// Somebody asks to be a session; `region/sessions.rs` says whether they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The session's user; decides in which partition of `direct` this stands.
+    pub user: Id,
+    /// The session.
+    pub session: Id,
+    /// Its avatar.
+    pub entity: Id,
+    /// Who asks: a number that no connection had before. A new session is named by it.
+    pub opener: Id,
+    /// The incarnation whose token the client has shown; `None`: the session is new.
+    pub names: Option<u64>,
+    /// The world that it is in.
+    pub world: Arc<str>,
+}
+
+/// What a gateway knows of a session that it holds, or has held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// The session.
+    pub session: Id,
+    /// Which of its openings the gateway has answered.
+    pub incarnation: u64,
+    /// The answer has arrived: the client holds the token of this incarnation.
+    pub confirmed: bool,
+    /// Where its avatar was last admitted.
+    pub pos: Option<Pos>,
+}
+
+/// What signs say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// The sockets are there.
+    Live,
+    /// The sockets have gone without a `bye`; who has the token may come back for a while.
+    Lost,
+    /// They said `bye`: the token opens nothing any more.
+    Closed,
+}
+
 /// A record, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -145,6 +194,10 @@ pub enum Record {
     },
     /// A gateway starts; the record's offset is its number.
     Gateway(String),
+    /// Somebody asks to be a session.
+    Opening(Opening),
+    /// What becomes of sessions; [`SIGNS_MAX`] at most. Without any it says that time passes.
+    Signs(Signal, Vec<Sign>),
 }
 
 /// Why a record was not folded.
@@ -223,6 +276,29 @@ pub fn encode(stamp: Stamp, record: &Record) -> Bytes {
             put_varint(&mut out, *version);
             seal(out)
         }
+        Record::Opening(opening) => {
+            let mut out = begin(stamp, KIND_OPENING);
+            let Opening { user, session, entity, opener, names, world } = opening;
+            [user, session, entity, opener].iter().for_each(|id| out.extend_from_slice(&id.to_le_bytes()));
+            put_varint(&mut out, names.unwrap_or(0));
+            put_short(&mut out, world.as_bytes());
+            seal(out)
+        }
+        Record::Signs(signal, signs) => {
+            let mut out = begin(stamp, KIND_SIGNS);
+            out.push(match signal {
+                Signal::Live => 0,
+                Signal::Lost => 1,
+                Signal::Closed => 2,
+            });
+            for Sign { session, incarnation, confirmed, pos } in signs {
+                out.extend_from_slice(&session.to_le_bytes());
+                put_varint(&mut out, *incarnation);
+                out.push(if *confirmed { CONFIRMED } else { 0 } | if pos.is_some() { PLACE } else { 0 });
+                pos.iter().for_each(|pos| put_pos(&mut out, *pos));
+            }
+            seal(out)
+        }
     }
 }
 
@@ -263,6 +339,23 @@ pub fn decode(bytes: &[u8]) -> Result<(Stamp, Record), Foreign> {
         (RECORD_VERSION, KIND_RULES) => Record::Rules(rules(&mut reader)?),
         (RECORD_VERSION, KIND_HASH) => Record::Hash { offset: reader.varint()?, hash: reader.u32()? },
         (RECORD_VERSION, KIND_GATEWAY) => Record::Gateway(reader.short_str(255, "gateway name")?.to_owned()),
+        (RECORD_VERSION, KIND_OPENING) => Record::Opening(opening(&mut reader)?),
+        (RECORD_VERSION, KIND_SIGNS) => {
+            let signal = match reader.u8()? {
+                0 => Signal::Live,
+                1 => Signal::Lost,
+                2 => Signal::Closed,
+                _ => return Err(Foreign::Damaged(Malformed::Bad("signal"))),
+            };
+            let mut signs = Vec::new();
+            while reader.left() > 0 {
+                if signs.len() == SIGNS_MAX {
+                    return Err(Foreign::Damaged(Malformed::Bad("number of signs")));
+                }
+                signs.push(sign(&mut reader)?);
+            }
+            Record::Signs(signal, signs)
+        }
         (version, kind) => return Err(Foreign::Unknown { version, kind }),
     };
     reader.end()?;
@@ -346,6 +439,22 @@ fn sample(reader: &mut Reader<'_>, stamp: Stamp) -> Result<Sample, Malformed> {
     Ok(Sample { entity, incarnation, sequence, time_us, pos, yaw, state, profile, note })
 }
 
+fn opening(reader: &mut Reader<'_>) -> Result<Opening, Malformed> {
+    let (user, session, entity, opener) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+    let names = Some(reader.varint()?).filter(|names| *names > 0);
+    let world = reader.short_str(WORLD_NAME_BYTES_MAX, "world name")?.into();
+    Ok(Opening { user, session, entity, opener, names, world })
+}
+
+fn sign(reader: &mut Reader<'_>) -> Result<Sign, Malformed> {
+    let (session, incarnation, flags) = (reader.u64()?, reader.varint()?, reader.u8()?);
+    if flags & !(PLACE | CONFIRMED) != 0 {
+        return Err(Malformed::Bad("sign flags"));
+    }
+    let pos = if flags & PLACE == 0 { None } else { Some(pos(reader)?) };
+    Ok(Sign { session, incarnation, confirmed: flags & CONFIRMED != 0, pos })
+}
+
 fn begin(stamp: Stamp, kind: u8) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     out.extend_from_slice(&MAGIC);
@@ -404,6 +513,24 @@ mod tests {
             ]),
             Record::Beat,
             Record::Gateway("host-1".into()),
+            Record::Opening(Opening {
+                user: 1,
+                session: 1 << 52,
+                entity: 2,
+                opener: 3,
+                names: Some(1 << 40),
+                world: "w".repeat(WORLD_NAME_BYTES_MAX).into(),
+            }),
+            Record::Opening(Opening { user: 1, session: 1, entity: 2, opener: 1, names: None, world: "plaza".into() }),
+            Record::Signs(Signal::Live, Vec::new()),
+            Record::Signs(
+                Signal::Lost,
+                vec![
+                    Sign { session: 1 << 52, incarnation: 300, confirmed: true, pos: Some(Pos { x: -1, y: 2, z: 3 }) },
+                    Sign { session: 2, incarnation: 1, confirmed: false, pos: None },
+                ],
+            ),
+            Record::Signs(Signal::Closed, vec![Sign { session: 2, incarnation: 1, confirmed: true, pos: None }]),
             command(Deed::Act { scope: Scope::Region, name: "wave".into(), data: "x".repeat(300).into() }),
             command(Deed::Create { kind: "lamp".into(), yaw: 7, fields: vec![("on".into(), Some("1".into()))] }),
             command(Deed::Change {
@@ -479,7 +606,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn sealed_nonsense_never_panics(kind in 0_u8..12, body in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn sealed_nonsense_never_panics(kind in 0_u8..14, body in prop::collection::vec(any::<u8>(), 0..120)) {
             let mut out = begin(STAMP, kind);
             out.extend_from_slice(&body);
             let _ = decode(&seal(out));

@@ -7,6 +7,7 @@ pub mod driver;
 pub mod framing;
 pub mod http;
 pub mod ids;
+mod key;
 pub mod line;
 mod pace;
 pub mod world;
@@ -68,11 +69,13 @@ impl Gateway {
         let openings: Vec<_> = (0..count).map(|_| driver::open()).collect::<std::io::Result<_>>()?;
         let drivers: Vec<Line> = openings.iter().map(|(line, _)| line.clone()).collect();
         let disk = open_disk(config, clock).await?;
+        let key = key::find(config)?;
         let (mut halls, ids) = (Vec::new(), Arc::new(Ids::default()));
         for settings in &config.worlds {
             let log = open_log(config, settings, clock, disk.as_ref().map(|(disk, _)| disk)).await?;
             let end = world::End { stop: worlds.clone(), alive: Arc::downgrade(&alive) };
-            let (hall, run) = world::open(settings.clone(), ids.clone(), log, drivers.clone(), clock, end);
+            let (hall, run) =
+                world::open(settings.clone(), (ids.clone(), key.clone()), log, drivers.clone(), clock, end);
             let running = world_tasks.token();
             std::thread::Builder::new().name("world".to_owned()).spawn(move || {
                 run();
@@ -108,8 +111,8 @@ impl Gateway {
         }
     }
 
-    /// Ends gracefully: not ready, no new connections, clients told to come back spread over three seconds, avatars
-    /// gone, the log closed with all that was published.
+    /// Ends gracefully: not ready, no new connections, clients told to come back spread over three seconds, the log
+    /// closed with all that was published.
     pub async fn drain(mut self) {
         info!("draining");
         self.shared.draining.store(true, Ordering::Release);

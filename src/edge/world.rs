@@ -17,18 +17,21 @@ use super::clock::Clock;
 use super::ids::Ids;
 use super::line::{Command, Line, Mailbox};
 use crate::codec::message::Id;
+use crate::codec::token::Key;
 use crate::limits::{FLUSH_US, FOLD_AHEAD_US, INBOX_MAX, MILLI_US, SECOND_US, TICK_US};
 use crate::log::{Follow, Log, Outcome, Polled, Source, Ticket, disk::DiskLog, memory::MemoryLog};
 use crate::metrics;
 use crate::region::world::{CONTROL, claim_record};
-use crate::region::{Answer, Answered, Facts, Submit, Tick, World};
+use crate::region::{Answer, Answered, Facts, Letter, Submit, Tick, World};
 use crate::settings::WorldSettings;
 
 /// What a session is told from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Mail {
     /// An action has its answer.
     Answered(u64, Answer),
+    /// What the world tells the session of itself.
+    Letter(Letter),
     /// The gateway is going; come back after so many ms.
     Drain(u32),
 }
@@ -45,7 +48,7 @@ pub struct Hall {
     pub ticks: watch::Receiver<Arc<Tick>>,
     /// The log has numbered this gateway.
     pub open: AtomicBool,
-    /// Who is here.
+    /// Who is here, by the number with which they asked to be a session.
     pub directory: DashMap<Id, Mailbox>,
     drivers: Vec<Line>,
     /// Its thread, and whether something in the inbox does not wait for the tick.
@@ -118,7 +121,7 @@ impl Log for AnyLog {
 /// Makes a world's hall, and what runs it on a thread of its own.
 pub fn open(
     settings: WorldSettings,
-    ids: Arc<Ids>,
+    (ids, key): (Arc<Ids>, Key),
     log: AnyLog,
     drivers: Vec<Line>,
     clock: Clock,
@@ -139,7 +142,7 @@ pub fn open(
         hurries: AtomicBool::new(false),
     });
     let own = hall.clone();
-    (hall, move || run(&own, log, submissions, &ticks, clock, &end))
+    (hall, move || run(&own, &key, log, submissions, &ticks, clock, &end))
 }
 
 /// When a world is to end.
@@ -183,6 +186,7 @@ fn wait_for_step(hall: &Hall, due: bool, clock: Clock, tick_us: u64) {
 
 fn run(
     hall: &Hall,
+    key: &Key,
     mut log: AnyLog,
     mut submissions: mpsc::Receiver<Submit>,
     ticks: &watch::Sender<Arc<Tick>>,
@@ -194,8 +198,8 @@ fn run(
     hall.open.store(true, Ordering::Release);
     let name = hall.settings.name.clone();
     info!(world = name, gateway = number, "world is open");
-    let mut world = World::new(hall.settings.grid, number);
-    let mut answers = Vec::new();
+    let mut world = World::new(hall.settings.grid, number).named(&name, key);
+    let (mut answers, mut letters) = (Vec::new(), Vec::new());
     let mut next_tick = clock.now_us() / TICK_US + 1;
     let mut unreachable_us = 0;
     let _ = hall.thread.set(thread::current());
@@ -216,6 +220,8 @@ fn run(
         }
         world.step(&mut log, now_us, &mut answers);
         answers.drain(..).for_each(|answered| deliver(hall, answered));
+        letters.append(&mut world.letters());
+        letters.retain(|(to, letter)| !post(hall, *to, letter));
         if now_us >= next_tick * TICK_US {
             let number = now_us / TICK_US;
             let started = Instant::now();
@@ -270,13 +276,19 @@ fn cleared(mut facts: Facts) -> Facts {
 }
 
 fn deliver(hall: &Hall, answered: Answered) {
-    let Answered { session, n, answer } = answered;
-    if let Some(mailbox) = hall.directory.get(&session)
-        && !mailbox.send(session, Mail::Answered(n, answer))
+    let Answered { to, n, answer } = answered;
+    if let Some(mailbox) = hall.directory.get(&to)
+        && !mailbox.send(to, Mail::Answered(n, answer))
     {
         // The client will ask again: an action without an answer is `unknown` to it.
-        warn!(session, "mailbox is full, an answer is lost");
+        warn!(session = to, "mailbox is full, an answer is lost");
     }
+}
+
+/// Whether a letter is on its way, or nobody is there to read it: who is gone has said so. One whose driver has no room
+/// is sent again.
+fn post(hall: &Hall, to: Id, letter: &Letter) -> bool {
+    hall.directory.get(&to).is_none_or(|mailbox| mailbox.send(to, Mail::Letter(letter.clone())))
 }
 
 /// Announces this gateway in `control`; the record's offset is its number. Asks until it is answered.

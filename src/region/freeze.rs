@@ -159,8 +159,7 @@ mod tests {
     #[test]
     fn who_left_by_one_partition_is_not_shown_by_another_that_missed_it() {
         let (mut world, mut log) = (World::new(GRID, 1), Script::default());
-        let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
-        world.submit(open, &mut log, NOW_US);
+        world.adopt(1, 2, "Ann".into(), 50.0);
         let pos = |x| Pos { x, y: 0, z: 0 };
         let place = Place { time_us: NOW_US, pos: pos(50_000), yaw: 0, state: AppState::default(), jumped: false };
         world.submit(Submit::Move { entity: 2, place }, &mut log, NOW_US);
@@ -194,8 +193,7 @@ mod tests {
         fn at_the_border() -> Wire {
             let mut wire =
                 Wire { world: World::new(GRID, 1), log: Script::default(), now_us: NOW_US, offsets: [0; 16] };
-            let open = Submit::Open { session: 1, entity: 2, profile: "Ann".into(), radius_m: 50.0 };
-            wire.world.submit(open, &mut wire.log, NOW_US);
+            wire.world.adopt(1, 2, "Ann".into(), 50.0);
             let pos = Pos { x: 50_000, y: 0, z: 0 };
             let place = Place { time_us: NOW_US, pos, yaw: 0, state: AppState::default(), jumped: false };
             wire.world.submit(Submit::Move { entity: 2, place }, &mut wire.log, NOW_US);

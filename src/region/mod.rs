@@ -1,6 +1,8 @@
 //! From records to frames. `submit` is what sessions ask; `owned` speaks for this gateway's avatars and `batch` puts
 //! their samples into records; `reading` decides from where a partition is read, `fold` makes the state of its
-//! motion and `commands` that of its commands, with `dedupe` and `objects`, which `story` reads and keeps by `snapshot`s; `pending` knows which commands wait for an answer, `peers` the other gateways' clocks; `world` holds all of them for
+//! motion and `commands` that of its commands, with `dedupe` and `objects`, which `story` reads and keeps by `snapshot`s;
+//! `pending` knows which commands wait for an answer, `sessions` folds who may go on as which session and `openings` asks it,
+//! `peers` knows the other gateways' clocks; `world` holds all of them for
 //! one world and writes to the log, `polled` takes what comes from there, `upkeep` is what is due now and then, `freeze`
 //! makes its ticks, as `frame` has them. Pure: time comes in as an argument, the log as a polled contract.
 
@@ -12,6 +14,7 @@ pub mod frame;
 mod freeze;
 pub mod handles;
 pub mod objects;
+mod openings;
 pub mod owned;
 pub mod peers;
 pub mod pending;
@@ -19,6 +22,7 @@ mod polled;
 pub mod reading;
 #[cfg(test)]
 mod script;
+pub mod sessions;
 pub mod snapshot;
 pub mod story;
 pub mod submit;
@@ -26,5 +30,5 @@ mod upkeep;
 pub mod world;
 
 pub use frame::Tick;
-pub use submit::{Answer, Answered, Facts, Submit};
+pub use submit::{Answer, Answered, Facts, Letter, Opened, Submit};
 pub use world::{Kept, World};

@@ -36,6 +36,14 @@ pub struct Place {
 pub struct Owned {
     /// Its session.
     pub session: Id,
+    /// Its session's user.
+    pub user: Id,
+    /// Which opening of its session this is; samples are counted within it.
+    pub incarnation: u64,
+    /// The number of whoever asked for that.
+    pub opener: Id,
+    /// The client is known to have the answer.
+    pub confirmed: bool,
     /// How far its viewer sees, metres.
     pub radius_m: f64,
     /// When its newest sample was queued for the log; `None` when nothing waits.
@@ -59,6 +67,10 @@ impl Owned {
     pub fn new(entity: Id, session: Id, profile: Arc<str>) -> Owned {
         Owned {
             session,
+            user: session,
+            incarnation: 0,
+            opener: session,
+            confirmed: false,
             radius_m: RADIUS_M,
             queued_us: None,
             entity,
@@ -73,6 +85,25 @@ impl Owned {
         }
     }
 
+    /// Goes on as another opening of its session: what lingered stays where it is, and samples are counted anew.
+    pub fn reopen(&mut self, incarnation: u64, opener: Id, profile: Arc<str>, now_us: u64) {
+        (self.incarnation, self.opener, self.confirmed) = (incarnation, opener, false);
+        (self.sequence, self.linger_until_us) = (0, None);
+        self.set_profile(profile, now_us);
+    }
+
+    /// Where it is and since when, µs, if it has a place.
+    #[must_use]
+    pub fn place(&self) -> Option<(Pos, u64)> {
+        self.at.map(|(place, _, _)| (place.pos, place.time_us))
+    }
+
+    /// Whether its socket is gone.
+    #[must_use]
+    pub fn is_lingering(&self) -> bool {
+        self.linger_until_us.is_some()
+    }
+
     /// Where it is, if it has a place.
     #[must_use]
     pub fn pos(&self) -> Option<Pos> {
@@ -85,10 +116,10 @@ impl Owned {
         self.at.map(|(_, _, partition)| partition)
     }
 
-    /// Number of its newest sample.
+    /// Incarnation and number of its newest sample.
     #[must_use]
-    pub fn sequence(&self) -> u64 {
-        self.sequence
+    pub fn version(&self) -> (u64, u64) {
+        (self.incarnation, self.sequence)
     }
 
     /// Moves it. Appends the samples to fold here and now, with their partitions: its own first, then a partition just
@@ -181,7 +212,7 @@ impl Owned {
         let (place, _, partition) = self.at?;
         let sample = Sample {
             entity: self.entity,
-            incarnation: 0,
+            incarnation: self.incarnation,
             sequence: self.sequence,
             time_us: place.time_us,
             pos: place.pos,

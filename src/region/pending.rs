@@ -87,14 +87,14 @@ impl Pending {
         if answer == Answer::NotLogged {
             self.open.swap_remove(&key);
         }
-        (!told).then_some(Answered { session: key.0, n: key.1, answer })
+        (!told).then_some(Answered { to: key.0, n: key.1, answer })
     }
 
     /// Appends `unknown` for all that have waited too long, and forgets the oldest.
     pub fn overdue(&mut self, now_us: u64, out: &mut Vec<Answered>) {
         for (&(session, n), open) in &mut self.open {
             if now_us >= open.deadline_us && !std::mem::replace(&mut open.told, true) {
-                out.push(Answered { session, n, answer: Answer::Unknown });
+                out.push(Answered { to: session, n, answer: Answer::Unknown });
             }
         }
         self.open.retain(|_, open| now_us < open.deadline_us + REMEMBERED_US);

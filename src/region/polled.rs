@@ -7,7 +7,7 @@ use super::story::Story;
 use super::submit::{Answer, Answered};
 use super::world::{Part, World};
 use crate::codec::record::{self, Record, Sample, Stamp};
-use crate::limits::READ_BACK_US;
+use crate::limits::{DIRECT_READ_BACK_US, READ_BACK_US};
 use crate::log::{Fault, Log, Outcome, Polled, Source, Ticket, Topic};
 
 impl World {
@@ -15,9 +15,18 @@ impl World {
     pub(super) fn on_polled(&mut self, polled: Polled, log: &mut impl Log, now_us: u64) {
         match polled {
             Polled::Record { source, offset, append_ms, bytes } => {
-                self.on_record(source, offset, append_ms, &bytes, now_us);
+                if source.topic == Topic::Direct {
+                    let read = record::decode(&bytes).map(|(_, record)| record).map_err(drop);
+                    self.on_direct((source.partition, offset, append_ms), read, log, now_us);
+                } else {
+                    self.on_record(source, offset, append_ms, &bytes, now_us);
+                }
             }
             Polled::Outcome(ticket, outcome) => self.on_outcome(ticket, outcome),
+            Polled::Bounds(Source { topic: Topic::Direct, partition }, bounds) => {
+                self.openings.bounded(partition, bounds.end);
+                self.openings.reading(partition).into_iter().for_each(|reading| reading.on_bounds(bounds, log, now_us));
+            }
             Polled::Bounds(source, bounds) => {
                 if let Some(story) = story(&mut self.parts, &mut self.social, source) {
                     story.on_bounds(source, bounds, log, now_us);
@@ -25,6 +34,9 @@ impl World {
                 } else if let Some(part) = self.part(source) {
                     part.motion.on_bounds(bounds, log, now_us);
                 }
+            }
+            Polled::OffsetAt(Source { topic: Topic::Direct, partition }, offset) => {
+                self.openings.reading(partition).into_iter().for_each(|reading| reading.on_offset(offset, log));
             }
             Polled::OffsetAt(source, offset) => match self.part(source) {
                 Some(part) => part.motion.on_offset(offset, log),
@@ -37,6 +49,9 @@ impl World {
             // Nothing to do for a second question, asked because the first was late.
             Polled::Fault(Fault::Unanswered(source)) => {
                 let follows = match story(&mut self.parts, &mut self.social, source) {
+                    None if source.topic == Topic::Direct => {
+                        self.openings.reading(source.partition).is_some_and(|reading| reading.is_following())
+                    }
                     Some(story) => story.is_following(),
                     None => self.part(source).is_some_and(|part| part.motion.is_following()),
                 };
@@ -49,7 +64,11 @@ impl World {
     }
 
     fn read_again(&mut self, source: Source, log: &mut impl Log, now_us: u64) {
-        if let Some(story) = story(&mut self.parts, &mut self.social, source) {
+        if source.topic == Topic::Direct {
+            if let Some(reading) = self.openings.reading(source.partition) {
+                *reading = Reading::start(source, From::Back(DIRECT_READ_BACK_US), log, now_us);
+            }
+        } else if let Some(story) = story(&mut self.parts, &mut self.social, source) {
             story.restart(log, now_us);
         } else if let Some(part) = self.part(source) {
             part.motion = Reading::start(source, From::Back(READ_BACK_US), log, now_us);
@@ -95,7 +114,7 @@ impl World {
                 // What was folded before, and is read back, is not.
                 if stamp.gateway == self.gateway && (self.pending.folded((command.session, command.n)) || is_news) {
                     let answer = Answer::Folded(offset, verdict);
-                    self.answers.push(Answered { session: command.session, n: command.n, answer });
+                    self.answers.push(Answered { to: command.session, n: command.n, answer });
                 }
             }
             (Ok((_, Record::Arrive { .. } | Record::Landed { .. } | Record::Rules(_))), _) => {}
@@ -129,7 +148,9 @@ impl World {
         let offset_us = if own { 0 } else { self.peers.offset_us(stamp.gateway).unwrap_or(0) };
         let Some(part) = self.parts[usize::from(partition)].as_mut() else { return };
         for sample in samples {
-            if own && self.owned.get(&sample.entity).is_some_and(|o| sample.sequence > o.sequence()) {
+            if own
+                && self.owned.get(&sample.entity).is_some_and(|o| (sample.incarnation, sample.sequence) > o.version())
+            {
                 self.facts.echo_mismatch += 1;
             }
             let time_us = sample.time_us.saturating_add_signed(offset_us).min(now_us);
@@ -164,6 +185,7 @@ impl World {
             self.facts.number = outcome.number();
             return;
         }
+        self.openings.ended(ticket, outcome);
         let (parts, social) = (&self.parts, &self.social);
         let knows = |source: Source, key| match source.topic {
             Topic::Social => social.as_ref().is_some_and(|story| story.knows(key)),

@@ -193,7 +193,15 @@ impl Story {
                 commands.objects.rule(*rules);
                 None
             }
-            Some(Record::Motion(_) | Record::Beat | Record::Piece(_) | Record::Hash { .. } | Record::Gateway(_))
+            Some(
+                Record::Motion(_)
+                | Record::Beat
+                | Record::Piece(_)
+                | Record::Hash { .. }
+                | Record::Gateway(_)
+                | Record::Opening(_)
+                | Record::Signs(..),
+            )
             | None => None,
         };
         commands.read(offset);

@@ -6,20 +6,35 @@ use super::owned::Place;
 use crate::codec::command::{Command, Verdict};
 use crate::codec::message::Id;
 use crate::log::Source;
+use crate::space::Pos;
 
 /// What a session asks of its world.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Submit {
-    /// A session opens; its avatar has no place yet.
+    /// Somebody asks to be a session; answered by a [`Letter`].
     Open {
-        /// The session.
+        /// The number of whoever asks, and of the session if it is a new one.
         session: Id,
-        /// Its avatar.
+        /// Its avatar, if it is a new one.
         entity: Id,
         /// The avatar's profile.
         profile: Arc<str>,
         /// How far the viewer sees, metres.
         radius_m: f64,
+        /// The token of the session that it wants to go on as.
+        token: Option<Box<str>>,
+    },
+    /// Whoever asked to be a session is gone, and has not taken notice of an answer.
+    Abandon {
+        /// The number it asked with.
+        session: Id,
+    },
+    /// The answer has arrived: older tokens open the session no more.
+    Confirm {
+        /// The avatar.
+        entity: Id,
+        /// The incarnation of its session.
+        incarnation: u64,
     },
     /// The avatar is somewhere.
     Move {
@@ -44,16 +59,50 @@ pub enum Submit {
     },
     /// The avatar does something.
     Command(Command),
-    /// The socket is gone without a `bye`; the avatar stays for 15 s.
+    /// The socket is gone without a `bye`; the avatar stays for 15 s, and the session may be resumed for longer.
     Gone {
         /// The avatar.
         entity: Id,
+        /// The incarnation of its session: one that was superseded has no say.
+        incarnation: u64,
     },
-    /// The avatar leaves at once.
+    /// The avatar leaves at once, and the session is over.
     Leave {
         /// The avatar.
         entity: Id,
+        /// The incarnation of its session: one that was superseded has no say.
+        incarnation: u64,
     },
+}
+
+/// What a session is told of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Letter {
+    /// Its opening is in force; told to the number that asked.
+    Opened(Box<Opened>),
+    /// The log did not take its opening; told to the number that asked.
+    Unopened,
+    /// It goes on elsewhere: this one is over.
+    Superseded,
+}
+
+/// A session that has opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opened {
+    /// The session.
+    pub session: Id,
+    /// Its avatar.
+    pub entity: Id,
+    /// Its user.
+    pub user: Id,
+    /// Counts its openings; higher than that of all before.
+    pub incarnation: u64,
+    /// It goes on, as the token asked.
+    pub resumed: bool,
+    /// Opens it again; `None` in a world without a key.
+    pub token: Option<String>,
+    /// Where its avatar is, and since when, µs on our clock.
+    pub at: Option<(Pos, u64)>,
 }
 
 /// What became of a command.
@@ -70,9 +119,9 @@ pub enum Answer {
 /// An answer to a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// The session.
-    pub session: Id,
-    /// Its number for the command.
+    /// The number by which whoever speaks for the session has asked to; mostly its own.
+    pub to: Id,
+    /// The session's number for the command.
     pub n: u64,
     /// What became of it.
     pub answer: Answer,
@@ -105,6 +154,10 @@ pub struct Facts {
     pub sessions_forgotten: u64,
     /// Leavers forgotten early because a partition had too many.
     pub leavers_forgotten: u64,
+    /// Sessions that opened: as new ones, as the token asked, and as new ones against what the token asked.
+    pub opened: [u64; 3],
+    /// Sessions that cannot be resumed any more because a partition of `direct` had too many.
+    pub resumes_forgotten: u64,
     /// Partitions whose reading began anew because their offset was out of bounds.
     pub out_of_bounds: u64,
     /// What need not be kept: of these partitions all below these offsets. An operator's act, beside the contract.

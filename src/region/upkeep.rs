@@ -23,6 +23,7 @@ impl World {
         for entity in over {
             self.leave(entity, log, now_us);
         }
+        self.upkeep_sessions(log, now_us);
         for i in 0..self.owned.len() {
             let (&entity, owned) = self.owned.get_index_mut(i).expect("below the length");
             if owned.keyframe_due(now_us) {
@@ -108,7 +109,7 @@ impl World {
 }
 
 /// The same inputs give the same number (SplitMix64, Steele et al. 2014): spreads beats without a random source.
-fn jitter(a: u64, b: u64, c: u64) -> u64 {
+pub(super) fn jitter(a: u64, b: u64, c: u64) -> u64 {
     let mut x = a.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ b.rotate_left(32) ^ (c / SECOND_US);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -10,6 +10,7 @@ use super::batch;
 use super::fold::{Fold, Folded, Held, Map};
 use super::frame::Tick;
 use super::handles::Handles;
+use super::openings::Openings;
 use super::owned::Owned;
 use super::peers::Peers;
 use super::pending::Pending;
@@ -19,7 +20,7 @@ use super::submit::{Answered, Facts, Submit};
 use super::upkeep::UPKEEP_US;
 use crate::codec::command::{Command, Rules};
 use crate::codec::message::Id;
-use crate::codec::record::{self, Record, Sample, Stamp};
+use crate::codec::record::{self, Record, Sample, Signal, Stamp};
 use crate::limits::{FLUSH_US, OWNED_MAX, SNAPSHOT_COMMANDS};
 use crate::log::{Log, Polled, Source, Ticket, Topic};
 use crate::space::{Grid, Region};
@@ -60,6 +61,7 @@ pub struct World {
     pub(super) arrived_us: Vec<u64>,
     pub(super) pending: Pending,
     pub(super) peers: Peers,
+    pub(super) openings: Openings,
     polled: Vec<Polled>,
     pub(super) answers: Vec<Answered>,
     /// The question for another number that is under way.
@@ -100,6 +102,8 @@ pub struct Kept {
     pub windows: usize,
     /// Events in the ring of one partition, at most.
     pub events: usize,
+    /// Sessions that may be resumed, of one partition of `direct`, at most.
+    pub sessions: usize,
 }
 
 impl World {
@@ -124,6 +128,7 @@ impl World {
             arrived_us: Vec::new(),
             pending: Pending::default(),
             peers: Peers::default(),
+            openings: Openings::default(),
             polled: Vec::new(),
             answers: Vec::new(),
             claim: None,
@@ -136,11 +141,11 @@ impl World {
     /// Takes what a session asks. Samples are folded here and now, so that a slow log never freezes neighbours.
     pub fn submit(&mut self, submit: Submit, log: &mut impl Log, now_us: u64) {
         match submit {
-            Submit::Open { session, entity, profile, radius_m } => {
-                let mut owned = Owned::new(entity, session, profile);
-                owned.radius_m = radius_m;
-                self.owned.insert(entity, owned);
+            Submit::Open { session, entity, profile, radius_m, token } => {
+                self.ask(session, (entity, profile, radius_m), token.as_deref(), log, now_us);
             }
+            Submit::Abandon { session } => self.abandon(session, log, now_us),
+            Submit::Confirm { entity, incarnation } => self.confirm(entity, incarnation),
             Submit::Move { entity, place } => {
                 let grid = self.grid;
                 let Some(owned) = self.owned.get_mut(&entity) else { return };
@@ -173,17 +178,28 @@ impl World {
                 }
             }
             Submit::Command(command) => self.command(command, log, now_us),
-            Submit::Gone { entity } if self.owned.len() > OWNED_MAX => {
-                self.facts.lingers_cut += 1;
-                self.leave(entity, log, now_us);
-            }
-            Submit::Gone { entity } => {
-                if let Some(owned) = self.owned.get_mut(&entity) {
-                    owned.linger(now_us);
+            Submit::Gone { entity, incarnation } => {
+                let full = self.owned.len() > OWNED_MAX;
+                let Some(owned) = self.held(entity, incarnation) else { return };
+                owned.linger(now_us);
+                self.sign(Signal::Lost, entity, log, now_us);
+                if full {
+                    self.facts.lingers_cut += 1;
+                    self.leave(entity, log, now_us);
                 }
             }
-            Submit::Leave { entity } => self.leave(entity, log, now_us),
+            Submit::Leave { entity, incarnation } => {
+                if self.held(entity, incarnation).is_some() {
+                    self.sign(Signal::Closed, entity, log, now_us);
+                    self.leave(entity, log, now_us);
+                }
+            }
         }
+    }
+
+    /// An avatar, if this incarnation of its session still has a say.
+    fn held(&mut self, entity: Id, incarnation: u64) -> Option<&mut Owned> {
+        self.owned.get_mut(&entity).filter(|owned| owned.incarnation == incarnation)
     }
 
     /// Folds what the log brings, and writes what is due. Answers go to `answers`.
@@ -206,7 +222,14 @@ impl World {
             self.upkeep_us = now_us + UPKEEP_US;
             self.upkeep(log, now_us);
         }
-        answers.append(&mut self.answers);
+        if !self.openings.is_idle() {
+            self.open(log, now_us);
+        }
+        // To whoever speaks for the session now.
+        let openings = &self.openings;
+        answers.extend(
+            self.answers.drain(..).map(|answered| Answered { to: openings.opener_of(answered.to), ..answered }),
+        );
     }
 
     /// Asks the log for another number, for ids to come; it is told in [`Facts::number`]. The world keeps its own.
@@ -273,17 +296,18 @@ impl World {
     }
 
     pub(super) fn leave(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
-        let Some(mut owned) = self.owned.swap_remove(&entity) else { return };
+        let Some(mut owned) = self.disown(entity) else { return };
         let samples = owned.leave();
         self.fold_own(&samples);
         self.samples.extend(samples);
         self.publish_samples(log, now_us);
     }
 
-    /// The gateway is going: nobody of its own stays, those that linger neither.
+    /// The gateway is going: all that was said is written, and that its sessions may be resumed from now on. No avatar
+    /// leaves: whoever goes on elsewhere takes it along, and who does not expires there.
     pub fn close(&mut self, log: &mut impl Log, now_us: u64) {
-        let all: Vec<Id> = self.owned.keys().copied().collect();
-        all.into_iter().for_each(|entity| self.leave(entity, log, now_us));
+        self.flush(log, now_us);
+        self.lose_all(log, now_us);
     }
 
     /// The commands of all partitions, and behind them of the world as a whole.
@@ -311,10 +335,10 @@ impl World {
         self.owned.len()
     }
 
-    /// Samples and actions that wait to be written or answered.
+    /// Samples that wait to be written, and actions and openings that wait for an answer.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
-        (self.queued.len(), self.pending.len())
+        (self.queued.len(), self.pending.len() + self.openings.len())
     }
 
     /// What it keeps, for the simulation's checker.
@@ -329,6 +353,7 @@ impl World {
             tombstones: parts().map(|part| part.fold.tombstones()).max().unwrap_or(0),
             windows: parts().map(|part| part.story.commands.kept().0).max().unwrap_or(0),
             events: parts().map(|part| part.story.commands.kept().1).max().unwrap_or(0),
+            sessions: self.openings.kept(),
         }
     }
 
@@ -357,9 +382,8 @@ mod tests {
     fn connections_that_come_and_go_fast_leave_a_bounded_crowd() {
         let (mut world, mut log) = (World::new(GRID, 1), Script::default());
         for entity in 1..=OWNED_MAX as u64 + 100 {
-            let open = Submit::Open { session: entity, entity, profile: "".into(), radius_m: 50.0 };
-            world.submit(open, &mut log, NOW_US);
-            world.submit(Submit::Gone { entity }, &mut log, NOW_US);
+            world.adopt(entity, entity, "".into(), 50.0);
+            world.submit(Submit::Gone { entity, incarnation: 0 }, &mut log, NOW_US);
         }
         assert_eq!((world.owned(), world.facts.lingers_cut), (OWNED_MAX, 100));
     }

@@ -39,6 +39,12 @@ impl Open {
         self.highest.saturating_sub(n) < OPEN_ACTS_MAX && n.abs_diff(lowest) < OPEN_ACTS_MAX
     }
 
+    /// The session goes on, and this is the lowest number without an answer. It counts as handed on: an earlier connection
+    /// may have done so.
+    pub(super) fn resume(&mut self, lowest: u64) {
+        self.numbers.insert(lowest, Sent { name: "act", again: true });
+    }
+
     fn sent(&mut self, n: u64, name: &'static str) {
         let again = self.numbers.contains_key(&n);
         self.numbers.insert(n, Sent { name, again });

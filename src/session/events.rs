@@ -1,28 +1,60 @@
 //! Events are pulled: one cursor per partition in view, into rings that all sessions share.
 
-use crate::codec::message::{Event as Told, Out, Reset, Scope};
+use crate::codec::message::{Cursor as CursorAt, Event as Told, Out, Reset, Scope};
 use crate::codec::wire::json_len;
+use crate::limits::{CURSOR_US, TICK_US};
 use crate::region::frame::{Event, Tick};
-use crate::space::{Pos, Region};
+use crate::space::{Grid, Pos, Region};
 
 /// Events that wait and states take turns of this many ticks: a second, so that a bucket of half a second gets full.
 pub const TURN_TICKS: u64 = 20;
 /// What an event costs besides its name and data, bytes.
 const FIELDS_BYTES: usize = 150;
+/// What a `cursor` costs, bytes.
+const CURSOR_BYTES: usize = 80;
 
 /// How far a session has read in each partition it can see.
 #[derive(Clone, Debug, Default)]
 pub struct Cursors {
-    /// (partition, next offset), sorted.
-    next: Vec<(u16, u64)>,
+    /// Sorted by partition.
+    open: Vec<Cursor>,
+    /// Partitions in which the session goes on where it was when it went away, and are not read yet. Sorted.
+    behind: Vec<(u16, u64)>,
+    /// Where the avatar was meanwhile.
+    away: Option<Pos>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    partition: u16,
+    /// The next offset.
+    next: u64,
+    /// What stands below was written while the session was away.
+    away_until: u64,
+    /// Up to where the client was told that it has been told, and at which tick.
+    said: Option<(u64, u64)>,
 }
 
 impl Cursors {
+    /// A session that was away goes on at what it names, `[stream, next offset]`; while it was away its avatar was at `at`,
+    /// or where it appears first. Order holds over all streams of a partition, so the highest offset counts.
+    pub fn resume(&mut self, named: &[(String, u64)], grid: Grid, at: Option<Pos>) {
+        self.away = at;
+        for (stream, next) in named {
+            let Some(partition) = partition(stream, grid) else { continue };
+            match self.behind.binary_search_by_key(&partition, |(p, _)| *p) {
+                Ok(found) => self.behind[found].1 = self.behind[found].1.max(*next),
+                Err(place) => self.behind.insert(place, (partition, *next)),
+            }
+        }
+    }
+
     /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope
     /// reaches it, in order, while `room` bytes allow (the rest stays for the next tick); a `reset` where the ring has moved
     /// past the cursor, or begins anew below it. A partition that comes into view is read from its newest event on, as soon
-    /// as the world reads it. An event larger than the whole bucket, of `depth` bytes, goes when that is full. Returns
-    /// whether one waits: then the bucket must be let fill.
+    /// as the world reads it; one in which a resumed session is behind, from there on, in view or not. An event larger than
+    /// the whole bucket, of `depth` bytes, goes when that is full. Returns whether one waits: then the bucket must be let
+    /// fill.
     pub fn pull(
         &mut self,
         tick: &Tick,
@@ -31,21 +63,19 @@ impl Cursors {
         (room, depth): (usize, usize),
         out: &mut Vec<Out>,
     ) -> bool {
-        self.next.retain(|(partition, _)| partitions.binary_search(partition).is_ok());
+        let away = *self.away.get_or_insert(at);
+        self.open.retain(|c| c.next < c.away_until || partitions.binary_search(&c.partition).is_ok());
+        let kept = self.open.iter().map(|cursor| cursor.partition);
+        let unseen = kept.chain(self.behind.iter().map(|(partition, _)| *partition));
+        let unseen: Vec<u16> = unseen.filter(|partition| partitions.binary_search(partition).is_err()).collect();
         // No partition is always last: a backlog of one does not keep out the others. Each is first for an even turn.
         let first = (tick.number / (2 * TURN_TICKS)) as usize % partitions.len();
         let mut room = room;
         let mut waits = false;
-        for &partition in partitions[first..].iter().chain(&partitions[..first]) {
-            let Some(ring) = &tick.events[usize::from(partition)] else { continue };
-            let at_cursor = match self.next.binary_search_by_key(&partition, |(p, _)| *p) {
-                Ok(found) => found,
-                Err(place) => {
-                    self.next.insert(place, (partition, ring.end));
-                    place
-                }
-            };
-            let next = &mut self.next[at_cursor].1;
+        for &partition in partitions[first..].iter().chain(&partitions[..first]).chain(&unseen) {
+            let Some(ring) = tick.events.get(usize::from(partition)).and_then(Option::as_ref) else { continue };
+            let cursor = self.cursor(partition, ring.end);
+            let Cursor { next, away_until, .. } = cursor;
             // Beyond the end: the topic was made anew, and its offsets count from 0 again.
             if *next < ring.start || *next > ring.end {
                 *next = ring.start;
@@ -53,11 +83,12 @@ impl Cursors {
                 room = room.saturating_sub(FIELDS_BYTES);
             }
             let from = ring.events.partition_point(|event| event.offset < *next);
+            let mut is_through = true;
             for event in &ring.events[from..] {
-                if reaches(event, at, radius_m) {
+                if reaches(event, if event.offset < *away_until { away } else { at }, radius_m) {
                     let cost = json_len(&event.data) + json_len(&event.name) + FIELDS_BYTES;
                     if waits || room < cost.min(depth) {
-                        waits = true;
+                        (waits, is_through) = (true, false);
                         break;
                     }
                     room = room.saturating_sub(cost);
@@ -65,8 +96,60 @@ impl Cursors {
                 }
                 *next = event.offset + 1;
             }
+            if is_through {
+                *next = (*next).max(ring.end);
+            }
         }
         waits
+    }
+
+    /// The cursor of a partition, whose ring ends there.
+    fn cursor(&mut self, partition: u16, end: u64) -> &mut Cursor {
+        let at = match self.open.binary_search_by_key(&partition, |cursor| cursor.partition) {
+            Ok(found) => found,
+            Err(place) => {
+                let behind = self.behind.binary_search_by_key(&partition, |(p, _)| *p).ok();
+                let behind = behind.map(|found| self.behind.remove(found).1);
+                let (next, away_until) = behind.map_or((end, 0), |next| (next, end));
+                self.open.insert(place, Cursor { partition, next, away_until, said: None });
+                place
+            }
+        };
+        &mut self.open[at]
+    }
+
+    /// Appends up to where the client has been told, where that has changed and was not said lately: it comes back with it.
+    /// Where `room` has no bytes left for it, it is said later.
+    pub fn say(&mut self, tick: &Tick, room: usize, out: &mut Vec<Out>) {
+        let mut left = room / CURSOR_BYTES;
+        for cursor in &mut self.open {
+            let due = match cursor.said {
+                None => true,
+                Some((offset, at)) => offset != cursor.next && tick.number >= at + CURSOR_US / TICK_US,
+            };
+            if due && left > 0 {
+                left -= 1;
+                cursor.said = Some((cursor.next, tick.number));
+                let stream = format!("{PARTITION}{}", cursor.partition);
+                out.push(Out::Cursor(CursorAt { stream, offset: cursor.next }));
+            }
+        }
+    }
+}
+
+/// The stream of what concerns the whole world.
+const WORLD: &str = "world";
+/// How partitions are named to clients, before their number.
+const PARTITION: &str = "partition/";
+
+/// The partition that a stream is in; `None` if there is no such stream.
+fn partition(stream: &str, grid: Grid) -> Option<u16> {
+    // Behind the partitions of blocks stands the world as a whole.
+    let whole = grid.partitions();
+    match stream.strip_prefix(PARTITION) {
+        Some(number) => number.parse().ok().filter(|partition| *partition <= whole),
+        None if stream == WORLD => Some(whole),
+        None => Region::from_stream(stream).map(|region| grid.partition(region)),
     }
 }
 
@@ -81,7 +164,7 @@ fn reaches(event: &Event, at: Pos, radius_m: f64) -> bool {
 fn told(event: &Event) -> Told {
     let stream = match event.scope {
         Scope::Nearby | Scope::Region => Region::of(event.pos).stream(),
-        Scope::World => "world".to_owned(),
+        Scope::World => WORLD.to_owned(),
     };
     Told {
         stream,
@@ -97,15 +180,17 @@ fn told(event: &Event) -> Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{BUDGET_MIN, TICK_US};
+    use crate::limits::BUDGET_MIN;
     use crate::region::frame::{PartitionStatus, Ring};
-    use crate::space::Grid;
     use crate::view::budget::Budget;
     use std::sync::Arc;
 
     #[test]
     fn an_event_larger_than_the_bucket_goes_when_that_is_full() {
-        let ring = |events: Vec<Arc<Event>>| Ring { start: 0, end: events.len() as u64, events };
+        let ring = |events: Vec<Arc<Event>>| {
+            let end = events.len() as u64;
+            Ring { start: 0, end, events }
+        };
         let event = |data: &str| {
             let (scope, pos, name) = (Scope::Nearby, Pos::default(), "x".into());
             Arc::new(Event { offset: 0, from: 1, scope, pos, name, data: data.into() })
@@ -138,8 +223,8 @@ mod tests {
             (ring(7, 7), None),
             (ring(7, 9), None),
             (None, None),
-            (ring(7, 7), None),
-            (ring(9, 9), Some(9)),
+            (ring(9, 9), None),
+            (ring(11, 11), Some(11)),
             (ring(2, 3), Some(2)),
             (ring(2, 4), None),
             (ring(5, 5), Some(5)),
@@ -157,13 +242,97 @@ mod tests {
         }
     }
 
+    /// Rings of a world of two partitions: events at these offsets, metres east of the origin.
+    fn rings(rings: [Option<(u64, u64, &[(u64, f64)])>; 2]) -> Tick {
+        let event = |&(offset, x): &(u64, f64)| {
+            let (scope, pos, data) = (Scope::Nearby, Pos::from_metres([x, 0.0, 0.0]).expect("a place"), "".into());
+            Arc::new(Event { offset, from: 1, scope, pos, name: "x".into(), data })
+        };
+        let ring = |(start, end, events): (u64, u64, &[(u64, f64)])| {
+            Arc::new(Ring { start, end, events: events.iter().map(event).collect() })
+        };
+        Tick {
+            partitions: vec![PartitionStatus::default(); 2],
+            events: rings.map(|of| of.map(ring)).into(),
+            ..Tick::empty(0, Grid { w: 2, h: 1 })
+        }
+    }
+
+    /// What is told of two partitions, to somebody at the origin who sees only the first of them: event offsets, resets.
+    fn told_of(cursors: &mut Cursors, tick: &Tick) -> Vec<(bool, u64)> {
+        let mut out = Vec::new();
+        cursors.pull(tick, &[0], (Pos::default(), 10.0), (100_000, 100_000), &mut out);
+        let told = |out: &Out| {
+            if let Out::Event(event) = out {
+                return (true, event.offset);
+            }
+            if let Out::Reset(reset) = out { (false, reset.offset) } else { panic!("{out:?}") }
+        };
+        out.iter().map(told).collect()
+    }
+
+    #[test]
+    fn who_was_away_is_told_what_they_missed_where_they_were_and_once() {
+        let named = |all: &[(&str, u64)]| -> Vec<(String, u64)> {
+            all.iter().map(|(stream, next)| ((*stream).to_owned(), *next)).collect()
+        };
+        let grid = Grid { w: 2, h: 1 };
+        let check = |all: &[(&str, u64)], tick: &Tick, expected: &[(bool, u64)]| {
+            let mut cursors = Cursors::default();
+            cursors.resume(&named(all), grid, Pos::from_metres([1_000.0, 0.0, 0.0]));
+            assert_eq!(told_of(&mut cursors, tick), expected, "{all:?}");
+            assert_eq!(told_of(&mut cursors, tick), [], "{all:?}: once");
+            cursors
+        };
+        // They were at 1,000 m, in the second partition, which they do not see any more.
+        let missed: &[(u64, f64)] = &[(3, 1_000.0), (5, 1_001.0), (6, 0.0), (8, 1_002.0)];
+        let tick = rings([Some((0, 0, &[])), Some((2, 9, missed))]);
+        check(&[("partition/1", 4)], &tick, &[(true, 5), (true, 8)]);
+        check(&[("partition/1", 4), ("region/7/0", 6)], &tick, &[(true, 8)]);
+        check(&[("region/7/0", 6), ("region/9/0", 2)], &tick, &[(true, 8)]);
+        check(&[("partition/1", 1)], &tick, &[(false, 2), (true, 3), (true, 5), (true, 8)]);
+        check(&[("partition/1", 10)], &tick, &[(false, 2), (true, 3), (true, 5), (true, 8)]);
+        for nonsense in ["partition/3", "partition/-1", "region/1", "region/x/0", "region/99999999999/0", "worlds", ""]
+        {
+            check(&[(nonsense, 0)], &tick, &[]);
+        }
+        check(&[("partition/1", 4)], &rings([Some((0, 0, &[])), None]), &[]);
+        for whole in ["world", "partition/2"] {
+            assert_eq!(partition(whole, grid), Some(2), "behind the partitions of blocks");
+        }
+        // What comes behind is judged by where they are.
+        let mut cursors = check(&[("partition/0", 4)], &rings([Some((0, 4, &[])), None]), &[]);
+        let later = rings([Some((0, 6, &[(4, 1_000.0), (5, 0.0)])), None]);
+        assert_eq!(told_of(&mut cursors, &later), [(true, 5)]);
+    }
+
+    #[test]
+    fn up_to_where_it_was_told_is_said_at_first_and_then_now_and_again() {
+        let mut cursors = Cursors::default();
+        let mut say = |number, end: u64| {
+            let mut tick = rings([Some((0, end, &[(end.saturating_sub(1), 0.0)])), None]);
+            tick.number = number;
+            told_of(&mut cursors, &tick);
+            let mut out = Vec::new();
+            cursors.say(&tick, 2 * CURSOR_BYTES - 1, &mut out);
+            let said = |out: &Out| if let Out::Cursor(c) = out { Some((c.stream.clone(), c.offset)) } else { None };
+            out.iter().filter_map(said).collect::<Vec<_>>()
+        };
+        let partition = |offset| vec![("partition/0".to_owned(), offset)];
+        assert_eq!(say(1, 7), partition(7));
+        assert_eq!(say(2, 8), []);
+        assert_eq!(say(101, 8), partition(8));
+        assert_eq!(say(300, 8), []);
+    }
+
     #[test]
     fn a_backlog_of_one_partition_does_not_keep_out_another() {
         let at = Pos { x: 51_200, y: 0, z: 0 };
         let ring = |x: i32, n: u64| {
             let (scope, pos, data) = (Scope::Nearby, Pos { x, ..at }, "x".repeat(2_000));
             let event = |offset| Event { offset, from: 1, scope, pos, name: "x".into(), data: data.as_str().into() };
-            Some(Arc::new(Ring { start: 0, end: n, events: (0..n).map(|offset| Arc::new(event(offset))).collect() }))
+            let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
+            Some(Arc::new(Ring { start: 0, end: n, events }))
         };
         let mut tick = Tick {
             partitions: vec![PartitionStatus::default(); 2],

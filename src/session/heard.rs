@@ -4,10 +4,8 @@ use super::gate::Strike;
 use super::{Effect, Note, Phase, Session};
 use crate::admit::{Close, Refusal};
 use crate::codec::Unreadable;
-use crate::codec::message::{Hello, In, Move, Out, Pong, Refuse, Report, View as ViewWish, Welcome};
-use crate::limits::{
-    FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US, TICK_US, TOKEN_BYTES_MAX,
-};
+use crate::codec::message::{In, Move, Out, Ping, Pong, Refuse, Report, View as ViewWish};
+use crate::limits::{FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US};
 use crate::region::Submit;
 use crate::region::owned::Place;
 use crate::space::yaw_from_degrees;
@@ -25,6 +23,7 @@ impl Session {
         match (self.phase, message) {
             (Phase::New, In::Hello(hello)) => self.hello(hello, now_us, out),
             (Phase::New, _) => self.close(Close::NoHello, out),
+            (Phase::Opening, message) => self.on_early(message, now_us, out),
             (_, message) => self.on_message(message, now_us, out),
         }
     }
@@ -55,14 +54,10 @@ impl Session {
                     self.refuse(None, name, Refusal::NotFinite, out);
                 }
             }
-            In::Ping(ping) => {
-                let server = now_us as f64 / 1e3;
-                let time = if ping.time.is_finite() { ping.time } else { 0.0 };
-                self.send(&Out::Pong(Pong { time, server }), out);
-            }
+            In::Ping(ping) => self.pong(ping, now_us, out),
             In::Report(report) => self.report(report, now_us, out),
             In::Bye(_) => {
-                out.push(Effect::Submit(Submit::Leave { entity: self.entity }));
+                out.push(Effect::Submit(Submit::Leave { entity: self.entity, incarnation: self.incarnation }));
                 self.close(Close::Bye, out);
             }
             In::Hello(_) => self.refuse(None, name, Refusal::Again, out),
@@ -72,40 +67,8 @@ impl Session {
         }
     }
 
-    fn hello(&mut self, hello: Hello, now_us: u64, out: &mut Vec<Effect>) {
-        let profile = hello.profile.unwrap_or_default();
-        let token_len = hello.token.map_or(0, |token| token.len());
-        if hello.world != self.world.name {
-            return self.close(Close::NoWorld, out);
-        }
-        if profile.len() > PROFILE_BYTES_MAX || token_len > TOKEN_BYTES_MAX {
-            return self.refuse(None, "hello", Refusal::Length, out);
-        }
-        self.budget.ask(self.world.budget);
-        if !self.look(hello.view.unwrap_or_default()) {
-            return self.refuse(None, "hello", Refusal::NotFinite, out);
-        }
-        self.phase = Phase::Live;
-        let (session, entity, radius_m) = (self.id, self.entity, self.radius_m);
-        out.push(Effect::Submit(Submit::Open { session, entity, profile: profile.into(), radius_m }));
-        let welcome = Welcome {
-            session,
-            entity,
-            world: self.world.name.clone(),
-            min: self.world.min,
-            max: self.world.max,
-            speed: self.world.speed,
-            tick_ms: TICK_US as f64 / 1e3,
-            time: now_us as f64 / 1e3,
-            radius: radius_m,
-            budget: self.budget.rate(),
-            resumed: false,
-        };
-        self.send(&Out::Welcome(welcome), out);
-    }
-
     /// Takes over what a client wants to see. False if it is no number.
-    fn look(&mut self, wish: ViewWish) -> bool {
+    pub(super) fn look(&mut self, wish: ViewWish) -> bool {
         if let Some(radius) = wish.radius {
             if !radius.is_finite() {
                 return false;
@@ -119,7 +82,13 @@ impl Session {
         true
     }
 
-    fn step(&mut self, step: &Move, now_us: u64, out: &mut Vec<Effect>) {
+    pub(super) fn pong(&mut self, ping: Ping, now_us: u64, out: &mut Vec<Effect>) {
+        let server = now_us as f64 / 1e3;
+        let time = if ping.time.is_finite() { ping.time } else { 0.0 };
+        self.send(&Out::Pong(Pong { time, server }), out);
+    }
+
+    pub(super) fn step(&mut self, step: &Move, now_us: u64, out: &mut Vec<Effect>) {
         if let Some(number) = step.seen {
             self.seen(number, step.held_ms.unwrap_or(0.0), now_us, out);
         }
@@ -147,6 +116,10 @@ impl Session {
 
     fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
         (self.says_seen, self.waits_seen_us) = (true, None);
+        // There is none before the welcome.
+        if (1..=self.context.number).contains(&number) {
+            self.confirm(out);
+        }
         let held_us = (held_ms.clamp(0.0, 1e4) * 1e3) as u64;
         if let Some(fact) = self.flow.seen(number, Some(held_us), now_us) {
             out.push(Effect::Note(Note::Seen(fact)));
@@ -174,6 +147,7 @@ impl Session {
         if !self.gate.message(payload.len(), now_us) {
             return self.refuse_rate("message", now_us, out);
         }
+        self.confirm(out);
         if let (Ok(number), false) = (payload.try_into().map(u64::from_le_bytes), self.says_seen(now_us))
             && let Some(fact) = self.flow.seen(number, None, now_us)
         {

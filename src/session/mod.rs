@@ -7,6 +7,7 @@ pub mod events;
 pub mod flow;
 pub mod gate;
 mod heard;
+mod opening;
 pub mod rest;
 mod tick;
 
@@ -17,11 +18,11 @@ use crate::admit::movement::Movement;
 use crate::admit::{Close, Refusal};
 use crate::clock::ClientClock;
 use crate::codec::Encoding;
-use crate::codec::message::{Id, Out, Refuse};
+use crate::codec::message::{Id, Move, Out, Refuse, Resume};
 use crate::codec::state::Context;
 use crate::region::frame::Tick;
 use crate::region::owned::Place;
-use crate::region::{Answer, Submit};
+use crate::region::{Answer, Letter, Submit};
 use crate::settings::WorldSettings;
 use crate::space::Around;
 use crate::view::View;
@@ -47,6 +48,8 @@ pub enum Input<'a> {
     Tick(&'a Tick, usize),
     /// A command has its answer.
     Answered(u64, Answer),
+    /// What the world tells the session of itself.
+    Letter(&'a Letter),
     /// A command could not be handed on: the world has too much to do.
     Busy(u64),
     /// The gateway is going; the client is to come back, spread over so many ms.
@@ -62,6 +65,16 @@ pub enum Input<'a> {
 pub struct Session {
     id: Id,
     entity: Id,
+    /// Which opening of the session this is.
+    incarnation: u64,
+    /// The client is known to have been welcomed.
+    confirmed: bool,
+    /// When it said `hello`.
+    asked_us: u64,
+    /// What it wants to go on with; until it has been welcomed.
+    resume: Option<Resume>,
+    /// The last move before it was welcomed, and when that came.
+    early: Option<(Move, u64)>,
     encoding: Encoding,
     world: Arc<WorldSettings>,
     phase: Phase,
@@ -100,6 +113,8 @@ pub struct Session {
 enum Phase {
     /// `hello` has not come.
     New,
+    /// The log is asked.
+    Opening,
     /// Welcomed.
     Live,
     /// Closed, or about to be; nothing is done any more.
@@ -113,6 +128,11 @@ impl Session {
         Session {
             id,
             entity,
+            incarnation: 0,
+            confirmed: false,
+            asked_us: now_us,
+            resume: None,
+            early: None,
             encoding,
             phase: Phase::New,
             opened_us: now_us,
@@ -174,10 +194,11 @@ impl Session {
             Input::Pong(payload) => self.on_pong(payload, now_us, out),
             Input::Tick(tick, rows_max) => self.on_tick(tick, rows_max, now_us, out),
             Input::Answered(n, answer) => self.on_answer(n, answer, out),
+            Input::Letter(letter) => self.on_letter(letter, now_us, out),
             Input::Busy(n) => self.busy(n, out),
             Input::Drain(after_ms) => self.close(Close::Drain(after_ms), out),
             Input::Broken(close) => self.close(close, out),
-            Input::Gone => self.end(Submit::Gone { entity: self.entity }, out),
+            Input::Gone => self.end(out),
         }
     }
 
@@ -197,28 +218,36 @@ impl Session {
     fn close(&mut self, close: Close, out: &mut Vec<Effect>) {
         self.send(&Out::Bye(close.bye()), out);
         out.push(Effect::Close(close));
-        let entity = self.entity;
         match close {
-            Close::Bye => self.phase = Phase::Over,
-            // Without resume they come back as somebody else; who they were must not stand beside them.
-            Close::Drain(_) => self.end(Submit::Leave { entity }, out),
-            Close::Silent
+            // The world knows.
+            Close::Bye | Close::Superseded => self.phase = Phase::Over,
+            Close::Drain(_)
+            | Close::Silent
             | Close::Rate
             | Close::Internal
+            | Close::NoLog
             | Close::NoHello
             | Close::NoWorld
             | Close::BadMessages
             | Close::Protocol
             | Close::NotUtf8
-            | Close::TooBig => self.end(Submit::Gone { entity }, out),
+            | Close::TooBig => self.end(out),
         }
     }
 
-    fn end(&mut self, last: Submit, out: &mut Vec<Effect>) {
-        if self.phase == Phase::Live {
-            out.push(Effect::Submit(last));
-        }
+    fn end(&mut self, out: &mut Vec<Effect>) {
+        out.extend(self.last_word().map(Effect::Submit));
         self.phase = Phase::Over;
+    }
+
+    /// What the world must be told when the session ends without a word of its client.
+    #[must_use]
+    pub fn last_word(&self) -> Option<Submit> {
+        match self.phase {
+            Phase::New | Phase::Over => None,
+            Phase::Opening => Some(Submit::Abandon { session: self.id }),
+            Phase::Live => Some(Submit::Gone { entity: self.entity, incarnation: self.incarnation }),
+        }
     }
 }
 
@@ -235,6 +264,7 @@ mod tests {
     use crate::codec::Heard;
     use crate::codec::message::{Act, Hello, In, Move, Scope, View as ViewWish};
     use crate::limits::{ROWS_MAX, SECOND_US, TICK_US};
+    use crate::region::Opened;
     use crate::region::frame::{Entity, Event, PartitionStatus, Ring, Spot};
     use crate::space::{Grid, Pos};
 
@@ -251,6 +281,7 @@ mod tests {
             let session = Session::new(1, 2, Encoding::MessagePack, Arc::new(WorldSettings::plaza()), NOW_US);
             let mut client = Client { session, known: crate::codec::state::Known::default() };
             client.say(In::Hello(Hello { world: "plaza".into(), ..Hello::default() }));
+            client.input(Input::Letter(&opened(false, None)));
             let state = crate::codec::message::AppState::default();
             client.say(In::Move(Move { time: 0.0, pos: [0.0; 3], yaw: 0.0, state, seen: None, held_ms: None }));
             client
@@ -290,6 +321,12 @@ mod tests {
             };
             payloads.map(&mut name).collect()
         }
+    }
+
+    /// The session is number 1 with avatar 2, new or resumed.
+    fn opened(resumed: bool, at: Option<(Pos, u64)>) -> Letter {
+        let opened = Opened { session: 1, entity: 2, user: 1, incarnation: 7, resumed, token: None, at };
+        Letter::Opened(Box::new(opened))
     }
 
     fn submits(effects: &[Effect]) -> bool {

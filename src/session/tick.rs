@@ -9,8 +9,8 @@ use crate::admit::Close;
 use crate::codec::message::{Out, Stale};
 use crate::codec::state::Delta;
 use crate::limits::{
-    DIGEST_EVERY, DIGESTS_MAX, EMPTY_STATE_TICKS, FLOW_PING_US, HELLO_WITHIN_US, HYSTERESIS, PING_AFTER_US, SILENT_US,
-    STATE_BYTES_MAX, TICK_US,
+    DIGEST_EVERY, DIGESTS_MAX, EMPTY_STATE_TICKS, FLOW_PING_US, HELLO_WITHIN_US, HYSTERESIS, OPEN_WITHIN_US,
+    PING_AFTER_US, SILENT_US, STATE_BYTES_MAX, TICK_US,
 };
 use crate::region::Submit;
 use crate::region::frame::Tick;
@@ -26,6 +26,12 @@ impl Session {
         if self.phase == Phase::New {
             if now_us.saturating_sub(self.opened_us) >= HELLO_WITHIN_US {
                 self.close(Close::NoHello, out);
+            }
+            return;
+        }
+        if self.phase == Phase::Opening {
+            if now_us.saturating_sub(self.asked_us) >= OPEN_WITHIN_US {
+                self.close(Close::NoLog, out);
             }
             return;
         }
@@ -59,6 +65,9 @@ impl Session {
         let room = if self.events_wait && !turn_of_events { 0 } else { self.budget.room(now_us) };
         let room = (room, self.budget.depth_bytes());
         self.events_wait = self.cursors.pull(tick, self.around.streams(), (at, self.radius_m), room, &mut told);
+        told.iter().for_each(|message| self.send(message, out));
+        told.clear();
+        self.cursors.say(tick, self.budget.room(now_us), &mut told);
         told.iter().for_each(|message| self.send(message, out));
         let share = if self.events_wait && turn_of_events { 0 } else { STATE_BYTES_MAX };
         let (room, per_tick) = (self.budget.room(now_us).min(share), self.budget.per_tick());

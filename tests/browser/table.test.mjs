@@ -7,14 +7,14 @@ import { Nearcast, placeAt } from "../../web-demo/nearcast.js";
 
 const PROSE = readFileSync(new URL("../../schemas/protocol.md", import.meta.url), "utf8");
 
-/** A client whose socket goes nowhere; `said` holds the names of what it says. */
+/** A client whose socket goes nowhere; `said` holds the names of what it says, and `close` where it closes. */
 function client() {
   const said = [];
   globalThis.WebSocket = class {
     static OPEN = 1;
     readyState = 1;
     send = (text) => said.push(...Object.keys(JSON.parse(text)));
-    close() {}
+    close = () => said.push("close");
   };
   const client = new Nearcast("ws://nowhere", {});
   client.connect();
@@ -47,7 +47,7 @@ test("a full view stands beside the old one until it is whole", () => {
   assert.equal(shown(), "7@1 8@2 9@3", "a second beginning: 8 is shown as the first had it");
   state({ full_end: true, enter: [row(1, 1, 4, 8)] });
   assert.equal(shown(), "8@4 9@3", "7 has gone");
-  assert.ok(!said.includes("bye"));
+  assert.ok(!said.includes("close"));
 });
 
 test("whoever contradicts the table is left", () => {
@@ -63,10 +63,31 @@ test("whoever contradicts the table is left", () => {
   ]) {
     const { state, said } = client();
     state(begin);
-    assert.ok(!said.includes("bye"));
+    assert.ok(!said.includes("close"));
     state(wrong);
-    assert.ok(said.includes("bye"), JSON.stringify(wrong));
+    assert.ok(said.includes("close") && !said.includes("bye"), JSON.stringify(wrong));
   }
+});
+
+test("who comes back says how far it was told, and again what has no answer", () => {
+  const { client: c } = client();
+  const pos = [0, 0, 0];
+  c._welcome({ token: "first", resumed: false });
+  ["a", "b", "c"].forEach((name) => c.act(name, pos));
+  c._ack({ n: 1 });
+  c._event({ stream: "region/0/0", offset: 5 });
+  c._cursor({ stream: "partition/0", offset: 9 });
+  c._reset({ partition: 1, offset: 3 });
+  const texts = [];
+  c.connect();
+  c.socket.send = (text) => texts.push(JSON.parse(text));
+  c.socket.onopen();
+  const cursors = [["region/0/0", 6], ["partition/0", 9], ["partition/1", 3]];
+  assert.deepEqual(texts, [{ hello: { resume: { token: "first", open: 2, cursors } } }]);
+  c._welcome({ token: "second", resumed: true });
+  assert.deepEqual(texts.flatMap((text) => text.act?.n ?? []), [2, 3]);
+  c._welcome({ token: "third", resumed: false });
+  assert.equal(c.acts.size + c.cursors.size, 0, "somebody else");
 });
 
 test("avatars are drawn on the line between samples, and stand through a pause", () => {

@@ -12,7 +12,7 @@ pub fn all_in() -> Vec<In> {
     let hello = Hello {
         token: Some("t".into()),
         world: "plaza".into(),
-        resume: Some("r".into()),
+        resume: Some(Resume { token: "AQ".into(), open: Some(7), cursors: vec![("region/0/-1".into(), 42)] }),
         profile: Some("Ann".into()),
         view: Some(view),
     };
@@ -73,7 +73,9 @@ pub fn all_out() -> Vec<Out> {
             time: 1_790_000_000_000.25,
             radius: 50.0,
             budget: 24_576,
-            resumed: false,
+            resumed: true,
+            token: Some("AQ".into()),
+            user: 10_485_762,
         }),
         Out::Event(Event {
             stream: "region/0/-1".into(),
@@ -109,6 +111,7 @@ pub fn all_out() -> Vec<Out> {
         }),
         Out::Notice(Reserved {}),
         Out::Reset(Reset { partition: 3, offset: 2_000 }),
+        Out::Cursor(Cursor { stream: "partition/3".into(), offset: 2_000 }),
         Out::Correct(Reserved {}),
         Out::Stale(Stale { stale: true }),
         Out::Pong(Pong { time: 12.5, server: 1_790_000_000_000.5 }),

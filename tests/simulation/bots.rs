@@ -313,6 +313,7 @@ impl Bot {
             | Out::Object(_)
             | Out::Notice(_)
             | Out::Reset(_)
+            | Out::Cursor(_)
             | Out::Correct(_)
             | Out::Stale(_)
             | Out::Pong(_)

@@ -167,9 +167,15 @@ impl Checker {
                 life.profiles.push((now_us, profile.clone()));
             }
             Submit::Radius { radius_m, .. } => self.see(who, *radius_m),
-            Submit::Gone { entity } => self.ended(*entity, Phase::Lingering(now_us)),
-            Submit::Leave { entity } => self.ended(*entity, Phase::Left(now_us)),
-            Submit::Command(_) => {}
+            Submit::Gone { entity, .. } => self.ended(*entity, Phase::Lingering(now_us)),
+            Submit::Leave { entity, .. } => self.ended(*entity, Phase::Left(now_us)),
+            // It has never had a place.
+            Submit::Abandon { .. } => {
+                if let Some(entity) = self.viewers.get(&who.conn).map(|viewer| viewer.entity) {
+                    self.ended(entity, Phase::Left(now_us));
+                }
+            }
+            Submit::Command(_) | Submit::Confirm { .. } => {}
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use nearcast::codec::message::Id;
 use nearcast::codec::record::{Record, Stamp, encode};
+use nearcast::codec::token::Key;
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic};
 use nearcast::region::{Answered, Facts, Submit, Tick, World};
@@ -225,7 +226,8 @@ impl Cluster {
             for item in polled {
                 if let Polled::Outcome(_, Outcome::At(Some(offset))) = item {
                     gateway.number = Some(offset as u32);
-                    let mut world = World::new(self.settings.grid, offset as u32);
+                    let key = Key::new([7; Key::BYTES]);
+                    let mut world = World::new(self.settings.grid, offset as u32).named("plaza", &key);
                     // So that those who start read snapshots, and not all that there ever was.
                     world.keeper.snapshot_after = SNAPSHOT_AFTER;
                     gateway.world = Some(world);
@@ -247,8 +249,12 @@ impl Cluster {
         drop(broker);
         world.facts = Default::default();
         self.checker.bounded(gateway.incarnation, world, gateway.sessions.values().map(|seat| seat.session.unseen()));
-        for Answered { session, n, answer } in std::mem::take(&mut self.answers) {
-            self.input(place, session, Input::Answered(n, answer));
+        let letters = world.letters();
+        for Answered { to, n, answer } in std::mem::take(&mut self.answers) {
+            self.input(place, to, Input::Answered(n, answer));
+        }
+        for (to, letter) in letters {
+            self.input(place, to, Input::Letter(&letter));
         }
         if let Some(tick) = tick {
             if tick.number.is_multiple_of(COMPARE_TICKS) {
@@ -315,7 +321,7 @@ impl Cluster {
             Effect::Submit(submit) => {
                 let who = Who { gateway: gateway.incarnation, bot, conn };
                 self.checker.submitted(who, &submit);
-                let ends = matches!(submit, Submit::Gone { .. } | Submit::Leave { .. });
+                let ends = matches!(submit, Submit::Gone { .. } | Submit::Leave { .. } | Submit::Abandon { .. });
                 if let Some(world) = &mut gateway.world {
                     world.submit(submit, &mut gateway.log, clock_us);
                 }

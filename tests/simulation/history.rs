@@ -164,6 +164,7 @@ impl History {
             | Out::Notice(_)
             | Out::Correct(_)
             | Out::Stale(_)
+            | Out::Cursor(_)
             | Out::Pong(_)
             | Out::Moved(_)
             | Out::Bye(_) => {}

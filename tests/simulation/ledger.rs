@@ -68,7 +68,13 @@ impl Ledger {
             }
             Record::Landed { object, version } => self.landed(stream, *object, *version)?,
             Record::Rules(rules) => story.objects.rule(*rules),
-            Record::Motion(_) | Record::Beat | Record::Piece(_) | Record::Hash { .. } | Record::Gateway(_) => {}
+            Record::Motion(_)
+            | Record::Beat
+            | Record::Piece(_)
+            | Record::Hash { .. }
+            | Record::Gateway(_)
+            | Record::Opening(_)
+            | Record::Signs(..) => {}
         }
         let story = self.stories.get_mut(&stream).expect("just used");
         story.read(offset);

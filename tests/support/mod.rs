@@ -121,9 +121,13 @@ impl Client {
 
     /// The same at a gateway in a process of its own.
     pub async fn join_at(listen: SocketAddr, encoding: Encoding, name: &str) -> (Client, Welcome) {
+        Client::hello_at(listen, encoding, Hello { profile: Some(name.into()), ..Hello::default() }).await
+    }
+
+    /// The same with more to say, to the world `plaza`.
+    pub async fn hello_at(listen: SocketAddr, encoding: Encoding, hello: Hello) -> (Client, Welcome) {
         let mut client = Client::connect_at(listen, encoding).await;
-        let hello = Hello { world: "plaza".into(), profile: Some(name.into()), ..Hello::default() };
-        client.say(&In::Hello(hello)).await;
+        client.say(&In::Hello(Hello { world: "plaza".into(), ..hello })).await;
         let welcome = client
             .hear("welcome", |out| match out {
                 Out::Welcome(welcome) => Some(welcome.clone()),

@@ -79,7 +79,7 @@ impl Ours {
         for person in 0..film.people() {
             let (entity, profile) = (entity(person), format!("bot {person:012}").into());
             let session = entity + film.people() as Id;
-            world.submit(Submit::Open { session, entity, profile, radius_m }, &mut log, now_us(0));
+            world.adopt(session, entity, profile, radius_m);
         }
         let client = |_: &usize| {
             let mut view = View::new(settings.encoding);

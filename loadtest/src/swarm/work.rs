@@ -218,6 +218,7 @@ impl Swarm {
                 | Out::Object(_)
                 | Out::Notice(_)
                 | Out::Reset(_)
+                | Out::Cursor(_)
                 | Out::Correct(_)
                 | Out::Moved(_),
             ) => {}

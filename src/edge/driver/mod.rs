@@ -373,9 +373,10 @@ impl Driver {
             if connection.seat.as_ref().is_some_and(|seat| seat.id() == session) {
                 driver.feed(
                     connection,
-                    match mail {
-                        Mail::Answered(n, answer) => Input::Answered(n, answer),
-                        Mail::Drain(after_ms) => Input::Drain(after_ms),
+                    match &mail {
+                        Mail::Answered(n, answer) => Input::Answered(*n, *answer),
+                        Mail::Letter(letter) => Input::Letter(letter),
+                        Mail::Drain(after_ms) => Input::Drain(*after_ms),
                     },
                 );
             }

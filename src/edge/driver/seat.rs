@@ -40,7 +40,7 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// The number of its session.
+    /// The number with which its session asked to be one.
     pub(super) fn id(&self) -> Id {
         self.presence.id
     }
@@ -82,6 +82,7 @@ impl Driver {
             Input::Ping(_)
             | Input::Pong(_)
             | Input::Answered(..)
+            | Input::Letter(_)
             | Input::Busy(_)
             | Input::Drain(_)
             | Input::Broken(_)
@@ -156,12 +157,18 @@ impl Driver {
             }
             // Without these an avatar would stay for ever, or never be seen. They keep their order.
             Submit::Open { .. }
+            | Submit::Abandon { .. }
+            | Submit::Confirm { .. }
             | Submit::Profile { .. }
             | Submit::Radius { .. }
             | Submit::Gone { .. }
             | Submit::Leave { .. } => {
+                let waits = matches!(submit, Submit::Open { .. });
                 self.owed.push((hall, submit));
                 self.pay();
+                if waits {
+                    self.halls[hall].hurry();
+                }
             }
         }
     }
@@ -201,7 +208,7 @@ impl Driver {
         let close = Close::Internal;
         metrics::closed(close);
         if let Some(seat) = connection.seat.take() {
-            self.owed.push((seat.hall, Submit::Gone { entity: seat.session.entity() }));
+            self.owed.extend(seat.session.last_word().map(|last| (seat.hall, last)));
         }
         self.out.clear();
         self.send(&connection.encoding.encode(&Out::Bye(close.bye())));

@@ -1,0 +1,571 @@
+//! Sessions that survive: who has lost the connection goes on as the same avatar, on the same gateway or another one, and
+//! is told what they missed. First without sockets, two gateways on one log; then on real ones.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
+
+mod support;
+
+use std::sync::Arc;
+
+use nearcast::client::Mirror;
+use nearcast::codec::message::{Act, ByeIn, Hello, Id, In, Move, Out, Ping, Resume, Scope, Seen, Welcome};
+use nearcast::codec::state::Known;
+use nearcast::codec::token::{Claim, Key, Seal};
+use nearcast::codec::{Encoding, Heard};
+use nearcast::limits::{EXPIRY_US, FLUSH_US, OPEN_WITHIN_US, RESUME_US, ROWS_MAX, SECOND_US, TICK_US};
+use nearcast::log::memory::{Memory, MemoryLog};
+use nearcast::log::{Follow, Log, Polled, Source, Ticket};
+use nearcast::region::World;
+use nearcast::session::{Effect, Input, Session};
+use nearcast::settings::WorldSettings;
+
+const START_US: u64 = 1_700_000_000 * SECOND_US;
+const ENCODING: Encoding = Encoding::Json;
+
+fn key() -> Key {
+    Key::new([7; Key::BYTES])
+}
+
+/// Gateways that share a log, and who is connected to them.
+struct House {
+    now_us: u64,
+    clock: Arc<std::sync::atomic::AtomicU64>,
+    memory: Memory,
+    gateways: Vec<(World, MemoryLog)>,
+    guests: Vec<Guest>,
+    settings: Arc<WorldSettings>,
+}
+
+/// One connection.
+struct Guest {
+    session: Session,
+    gateway: usize,
+    known: Known,
+    mirror: Mirror,
+    heard: Vec<Out>,
+    /// It answers pings, which says that it has the welcome.
+    pongs: bool,
+}
+
+impl House {
+    fn new(gateways: usize) -> House {
+        let clock = Arc::new(std::sync::atomic::AtomicU64::new(START_US));
+        let now = clock.clone();
+        let memory = Memory::new(0, move || (now.load(std::sync::atomic::Ordering::Relaxed) / 1_000) as i64);
+        let settings = Arc::new(WorldSettings::plaza());
+        let mut house = House { now_us: START_US, clock, memory, gateways: Vec::new(), guests: Vec::new(), settings };
+        (0..gateways).for_each(|_| house.start());
+        house.ticks(2);
+        house
+    }
+
+    /// Another gateway starts.
+    fn start(&mut self) {
+        let world = World::new(self.settings.grid, self.gateways.len() as u32 + 1).named("plaza", &key());
+        self.gateways.push((world, self.memory.open()));
+    }
+
+    /// Somebody connects and says hello.
+    fn hello(&mut self, gateway: usize, resume: Option<Resume>) -> usize {
+        let who = self.guests.len();
+        let id = 1_000 + who as Id * 2;
+        let session = Session::new(id, id + 1, ENCODING, self.settings.clone(), self.now_us);
+        let (known, mirror) = (Known::default(), Mirror::default());
+        self.guests.push(Guest { session, gateway, known, mirror, heard: Vec::new(), pongs: true });
+        let profile = Some(format!("guest {who}"));
+        self.say(who, &In::Hello(Hello { world: "plaza".into(), resume, profile, ..Hello::default() }));
+        who
+    }
+
+    /// The same, and is welcomed.
+    fn join(&mut self, gateway: usize, resume: Option<Resume>) -> (usize, Welcome) {
+        let who = self.hello(gateway, resume);
+        self.ticks(2);
+        (who, self.welcome(who).expect("welcomed"))
+    }
+
+    fn welcome(&self, who: usize) -> Option<Welcome> {
+        self.guests[who]
+            .heard
+            .iter()
+            .find_map(|out| if let Out::Welcome(welcome) = out { Some(welcome.clone()) } else { None })
+    }
+
+    fn say(&mut self, who: usize, message: &In) {
+        self.input(who, Input::Message(ENCODING.encode_in(message).bytes()));
+    }
+
+    fn walk(&mut self, who: usize, x: f64) {
+        let time = (self.now_us - START_US) as f64 / 1e3;
+        let step = Move { time, pos: [x, 0.0, 0.0], yaw: 0.0, state: Default::default(), seen: None, held_ms: None };
+        self.say(who, &In::Move(step));
+    }
+
+    fn act(&mut self, who: usize, n: u64, x: f64) {
+        let time = (self.now_us - START_US) as f64 / 1e3;
+        let name = format!("act {n}");
+        let act = Act { n, scope: Scope::Nearby, name, data: String::new(), time, pos: [x, 0.0, 0.0] };
+        self.say(who, &In::Act(act));
+    }
+
+    fn input(&mut self, who: usize, input: Input<'_>) {
+        let mut effects = Vec::new();
+        self.guests[who].session.on(input, self.now_us, &mut effects);
+        let mut replies = Vec::new();
+        for effect in effects {
+            let guest = &mut self.guests[who];
+            let (world, log) = &mut self.gateways[guest.gateway];
+            match effect {
+                Effect::Submit(submit) => world.submit(submit, log, self.now_us),
+                Effect::Ping(number) if guest.pongs => replies.push(number),
+                Effect::Ping(_) | Effect::Pong(_) | Effect::Close(_) | Effect::Note(_) => {}
+                Effect::Send(payload) => match ENCODING.decode_out(&mut guest.known, payload.bytes()).expect("ours") {
+                    Heard::Other(out) => guest.heard.push(out),
+                    Heard::State(delta) => drop(guest.mirror.apply(&delta).expect("no contradiction")),
+                },
+            }
+        }
+        for number in replies {
+            self.input(who, Input::Pong(&nearcast::session::ping_payload(number)));
+        }
+    }
+
+    fn ticks(&mut self, n: usize) {
+        for _ in 0..n {
+            let number = self.now_us / TICK_US + 1;
+            while self.now_us < number * TICK_US {
+                self.now_us += FLUSH_US;
+                self.clock.store(self.now_us, std::sync::atomic::Ordering::Relaxed);
+                (0..self.gateways.len()).for_each(|gateway| self.step(gateway));
+            }
+            for gateway in 0..self.gateways.len() {
+                let tick = self.gateways[gateway].0.freeze(number, self.now_us);
+                for who in 0..self.guests.len() {
+                    if self.guests[who].gateway == gateway {
+                        self.input(who, Input::Tick(&tick, ROWS_MAX));
+                        let seen = self.guests[who].mirror.number();
+                        if self.guests[who].pongs && seen > 0 && number.is_multiple_of(2) {
+                            self.say(who, &In::Seen(Seen { seen, held_ms: 0.0 }));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn seconds(&mut self, n: u64) {
+        self.ticks((n * SECOND_US / TICK_US) as usize);
+    }
+
+    fn step(&mut self, gateway: usize) {
+        let (world, log) = &mut self.gateways[gateway];
+        let mut answers = Vec::new();
+        world.step(log, self.now_us, &mut answers);
+        let letters = world.letters();
+        for answered in answers {
+            self.input(((answered.to - 1_000) / 2) as usize, Input::Answered(answered.n, answered.answer));
+        }
+        for (to, letter) in letters {
+            self.input(((to - 1_000) / 2) as usize, Input::Letter(&letter));
+        }
+    }
+
+    fn bye(&self, who: usize) -> Option<(u16, bool)> {
+        self.guests[who]
+            .heard
+            .iter()
+            .find_map(|out| if let Out::Bye(bye) = out { Some((bye.code, bye.again)) } else { None })
+    }
+
+    fn events(&self, who: usize) -> Vec<&str> {
+        let events = self.guests[who].heard.iter();
+        events.filter_map(|out| if let Out::Event(event) = out { Some(event.name.as_str()) } else { None }).collect()
+    }
+
+    fn refusals(&self, who: usize) -> Vec<&str> {
+        let heard = self.guests[who].heard.iter();
+        heard.filter_map(|out| if let Out::Refuse(refuse) = out { Some(&*refuse.code) } else { None }).collect()
+    }
+
+    fn shows(&self, who: usize, entity: Id) -> bool {
+        self.guests[who].mirror.find(entity).is_some()
+    }
+}
+
+fn token(welcome: &Welcome) -> Resume {
+    Resume { token: welcome.token.clone().expect("a token"), ..Resume::default() }
+}
+
+/// What a client knows of events, by what it has heard.
+fn cursors(heard: &[Out]) -> Vec<(String, u64)> {
+    let mut all = std::collections::BTreeMap::new();
+    for out in heard {
+        match out {
+            Out::Event(event) => all.insert(event.stream.clone(), event.offset + 1),
+            Out::Cursor(cursor) => all.insert(cursor.stream.clone(), cursor.offset),
+            Out::Reset(reset) => all.insert(format!("partition/{}", reset.partition), reset.offset),
+            _ => None,
+        };
+    }
+    all.into_iter().collect()
+}
+
+#[test]
+fn a_lost_socket_is_resumed_as_the_same_avatar_without_a_gap() {
+    for other in [0, 1] {
+        let mut house = House::new(2);
+        let (ann, _) = house.join(0, None);
+        let (bob, first) = house.join(0, None);
+        house.walk(ann, 0.0);
+        house.walk(bob, 5.0);
+        house.ticks(10);
+        assert!(house.shows(ann, first.entity) && !first.resumed);
+        house.input(bob, Input::Gone);
+        for _ in 0..10 {
+            house.seconds(1);
+            assert!(house.shows(ann, first.entity), "it stays for 15 s");
+        }
+        let (again, second) = house.join(other, Some(token(&first)));
+        assert_eq!(
+            (second.session, second.entity, second.user, second.resumed),
+            (first.session, first.entity, first.user, true)
+        );
+        assert_ne!(second.token, first.token);
+        house.ticks(10);
+        assert!(house.shows(again, ann_of(&house)), "it sees before it has said where it is");
+        for i in 0..30_u32 {
+            house.walk(again, 5.0 + f64::from(i) * 0.4);
+            house.seconds(1);
+            assert!(house.shows(ann, first.entity), "gateway {other}, {i} s");
+        }
+        let at = house.guests[ann].mirror.find(first.entity).expect("seen").pos.metres();
+        assert_eq!(at[0], 5.0 + 29.0 * 0.4);
+        assert_eq!(house.guests[ann].mirror.shown().count(), 1, "one avatar, not two");
+        assert!(house.refusals(again).is_empty());
+    }
+}
+
+/// The first guest's avatar.
+fn ann_of(house: &House) -> Id {
+    house.welcome(0).expect("she is here").entity
+}
+
+#[test]
+fn an_avatar_that_has_gone_comes_back_where_it_was() {
+    for other in [0, 1] {
+        let mut house = House::new(2);
+        let (ann, _) = house.join(0, None);
+        let (bob, first) = house.join(0, None);
+        house.walk(ann, 0.0);
+        house.walk(bob, 5.0);
+        house.ticks(10);
+        house.input(bob, Input::Gone);
+        house.seconds(EXPIRY_US / SECOND_US + 1);
+        assert!(!house.shows(ann, first.entity));
+        house.seconds(60);
+        let (again, second) = house.join(other, Some(token(&first)));
+        assert!(second.resumed);
+        house.ticks(10);
+        let at = house.guests[ann].mirror.find(first.entity).map(|avatar| avatar.pos.metres()[0]);
+        assert_eq!(at, Some(5.0), "gateway {other}");
+        house.walk(again, 2_000.0);
+        assert_eq!(house.refusals(again), ["speed"], "no further than it can have walked");
+        house.walk(again, 600.0);
+        assert_eq!(house.refusals(again).len(), 1);
+    }
+}
+
+#[test]
+fn a_token_opens_nothing_when_its_time_is_over_or_the_session_said_bye() {
+    let mut house = House::new(1);
+    let (bob, first) = house.join(0, None);
+    house.walk(bob, 5.0);
+    house.input(bob, Input::Gone);
+    house.seconds(RESUME_US / SECOND_US + 40);
+    let (_, second) = house.join(0, Some(token(&first)));
+    assert!(!second.resumed && second.session != first.session && second.entity != first.entity);
+    let (eve, third) = house.join(0, None);
+    house.say(eve, &In::Bye(ByeIn {}));
+    house.ticks(2);
+    assert!(!house.join(0, Some(token(&third))).1.resumed);
+}
+
+#[test]
+fn tokens_that_are_none_open_a_new_session_without_a_word_why() {
+    let mut house = House::new(1);
+    let (_, ann) = house.join(0, None);
+    let claim = Claim { session: ann.session, user: ann.user, entity: ann.entity, incarnation: 1_000 };
+    let of = |key: u8, world: &str| Seal::new(&Key::new([key; Key::BYTES]), world).seal(&claim);
+    for wrong in [String::new(), "x".repeat(9_000), "ä".into(), of(8, "plaza"), of(7, "arena"), of(7, "plaza")] {
+        let (who, welcome) = house.join(0, Some(Resume { token: wrong, ..Resume::default() }));
+        assert!(!welcome.resumed && welcome.session != ann.session);
+        assert!(house.refusals(who).is_empty());
+    }
+}
+
+#[test]
+fn the_last_to_open_closes_the_other_and_a_stolen_token_opens_nothing() {
+    for other in [0, 1] {
+        let mut house = House::new(2);
+        let (ann, first) = house.join(0, None);
+        house.walk(ann, 0.0);
+        house.seconds(2);
+        let (again, second) = house.join(other, Some(token(&first)));
+        assert!(second.resumed);
+        house.ticks(4);
+        assert_eq!(house.bye(ann), Some((4504, false)), "gateway {other}");
+        // What the old socket still says or does counts for nothing.
+        house.input(ann, Input::Gone);
+        house.walk(again, 1.0);
+        house.seconds(2);
+        // Its token was confirmed by the pong; the one before it was stolen.
+        let (thief, stolen) = house.join(0, Some(token(&first)));
+        assert!(!stolen.resumed && stolen.entity != first.entity);
+        assert_eq!(house.bye(again), None);
+        house.walk(thief, 3.0);
+        for _ in 0..20 {
+            house.seconds(1);
+            assert!(house.shows(thief, first.entity), "gateway {other}: it does not linger, it lives");
+        }
+    }
+}
+
+#[test]
+fn of_two_that_race_one_goes_on_and_the_other_hears_of_it() {
+    let mut house = House::new(2);
+    let (ann, first) = house.join(0, None);
+    house.walk(ann, 0.0);
+    house.seconds(1);
+    house.input(ann, Input::Gone);
+    let racers: Vec<usize> = (0..4).map(|i| house.hello(i % 2, Some(token(&first)))).collect();
+    racers.iter().for_each(|who| house.guests[*who].pongs = false);
+    house.seconds(1);
+    let live: Vec<usize> = racers.iter().copied().filter(|who| house.bye(*who).is_none()).collect();
+    let resumed: Vec<usize> =
+        racers.iter().copied().filter(|who| house.welcome(*who).is_some_and(|welcome| welcome.resumed)).collect();
+    let both: Vec<usize> = live.iter().copied().filter(|who| resumed.contains(who)).collect();
+    assert_eq!(both.len(), 1, "{live:?} live, {resumed:?} were resumed");
+    for who in resumed.iter().filter(|who| **who != both[0]) {
+        assert_eq!(house.bye(*who), Some((4504, false)));
+    }
+    let owned: Vec<usize> = house.gateways.iter().map(|(world, _)| world.owned()).collect();
+    assert_eq!(owned.iter().sum::<usize>(), live.len(), "{owned:?}");
+}
+
+#[test]
+fn a_lost_welcome_locks_nobody_out() {
+    let mut house = House::new(2);
+    let (ann, first) = house.join(0, None);
+    house.walk(ann, 0.0);
+    house.seconds(1);
+    house.input(ann, Input::Gone);
+    // The welcome of the next two does not arrive: no pong comes, and the token is lost.
+    for gateway in [0, 1] {
+        let deaf = house.hello(gateway, Some(token(&first)));
+        house.guests[deaf].pongs = false;
+        house.seconds(2);
+        assert!(house.welcome(deaf).expect("on its way").resumed);
+        house.input(deaf, Input::Gone);
+    }
+    let (_, last) = house.join(0, Some(token(&first)));
+    assert!(last.resumed);
+    house.seconds(1);
+    assert!(!house.join(0, Some(token(&first))).1.resumed, "and now its token is confirmed");
+}
+
+#[test]
+fn what_was_missed_is_told_once_and_what_is_sent_again_takes_effect_once() {
+    for (other, away_s) in [(0, 3), (1, 3), (0, 30), (1, 30)] {
+        let mut house = House::new(2);
+        let (ann, _) = house.join(0, None);
+        let (bob, first) = house.join(0, None);
+        house.walk(ann, 0.0);
+        house.walk(bob, 5.0);
+        house.ticks(10);
+        house.act(ann, 1, 0.0);
+        house.act(bob, 1, 5.0);
+        house.ticks(4);
+        assert_eq!(house.events(bob), ["act 1", "act 1"]);
+        // His second action is in the log; its answer is lost.
+        house.act(bob, 2, 5.0);
+        house.input(bob, Input::Gone);
+        house.seconds(1);
+        house.act(ann, 2, 0.0);
+        house.seconds(away_s);
+        house.act(ann, 3, 0.0);
+        house.ticks(4);
+        let (heard, open) = (house.guests[bob].heard.clone(), Some(2));
+        let resume = Resume { open, cursors: cursors(&heard), ..token(&first) };
+        let (again, welcome) = house.join(other, Some(resume));
+        assert!(welcome.resumed);
+        house.act(again, 2, 5.0);
+        house.act(again, 3, 5.0);
+        house.seconds(1);
+        let told = house.events(again);
+        assert_eq!(told, ["act 2", "act 2", "act 3", "act 3"], "gateway {other}, after {away_s} s");
+        let acked: Vec<u64> = house.guests[again]
+            .heard
+            .iter()
+            .filter_map(|out| match out {
+                Out::Ack(ack) => Some(ack.n),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(acked, [2, 3]);
+        assert_eq!(house.events(ann).len(), 6, "each once");
+        assert!(!house.guests[again].heard.iter().any(|out| matches!(out, Out::Reset(_))));
+    }
+}
+
+#[test]
+fn before_the_welcome_the_newest_move_is_kept_and_nothing_else() {
+    let mut house = House::new(1);
+    let who = house.hello(0, None);
+    house.act(who, 7, 0.0);
+    assert_eq!(house.refusals(who), ["not_open"]);
+    house.say(who, &In::Ping(Ping { time: 1.0 }));
+    assert!(house.guests[who].heard.iter().any(|out| matches!(out, Out::Pong(_))));
+    (0..5).for_each(|i| house.walk(who, 100.0 * f64::from(i)));
+    house.ticks(4);
+    let (ann, _) = house.join(0, None);
+    house.walk(ann, 390.0);
+    house.ticks(4);
+    let entity = house.welcome(who).expect("welcomed").entity;
+    assert_eq!(house.guests[ann].mirror.find(entity).map(|avatar| avatar.pos.x), Some(40_000));
+}
+
+#[test]
+fn who_goes_before_the_welcome_leaves_nothing_behind() {
+    let mut house = House::new(1);
+    let who = house.hello(0, None);
+    house.input(who, Input::Gone);
+    house.ticks(10);
+    assert_eq!(house.gateways[0].0.owned(), 0);
+    // Its answer crosses its end.
+    let who = house.hello(0, None);
+    let (world, log) = &mut house.gateways[0];
+    for _ in 0..3 {
+        world.step(log, house.now_us, &mut Vec::new());
+    }
+    assert_eq!((world.owned(), world.letters().len()), (1, 1));
+    house.input(who, Input::Gone);
+    house.seconds(EXPIRY_US / SECOND_US + 1);
+    assert_eq!(house.gateways[0].0.owned(), 0);
+}
+
+/// A log that says nothing.
+struct Silence;
+
+impl Log for Silence {
+    fn publish(&mut self, _: Source, _: bytes::Bytes) -> Ticket {
+        Ticket(0)
+    }
+    fn follow(&mut self, _: Follow) {}
+    fn poll(&mut self, _: &mut Vec<Polled>) {}
+    fn bounds(&mut self, _: Source) {}
+    fn offset_at(&mut self, _: Source, _: i64) {}
+}
+
+#[test]
+fn who_is_not_answered_by_the_log_is_sent_away_to_come_back() {
+    let settings = Arc::new(WorldSettings::plaza());
+    let mut world = World::new(settings.grid, 1).named("plaza", &key());
+    let mut session = Session::new(1, 2, ENCODING, settings, START_US);
+    let mut effects = Vec::new();
+    let hello = In::Hello(Hello { world: "plaza".into(), ..Hello::default() });
+    session.on(Input::Message(ENCODING.encode_in(&hello).bytes()), START_US, &mut effects);
+    let mut bye = None;
+    for number in START_US / TICK_US + 1.. {
+        let now_us = number * TICK_US;
+        world.step(&mut Silence, now_us, &mut Vec::new());
+        session.on(Input::Tick(&world.freeze(number, now_us), ROWS_MAX), now_us, &mut effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Submit(submit) => world.submit(submit, &mut Silence, now_us),
+                Effect::Send(payload) => {
+                    match ENCODING.decode_out(&mut Known::default(), payload.bytes()).expect("ours") {
+                        Heard::Other(Out::Bye(said)) => bye = Some((said.code, said.again)),
+                        heard => panic!("{heard:?}"),
+                    }
+                }
+                _ => {}
+            }
+        }
+        if now_us > START_US + OPEN_WITHIN_US {
+            break;
+        }
+    }
+    assert_eq!(bye, Some((4005, true)));
+    assert_eq!(world.waiting().1, 0, "nobody asks any more");
+}
+
+// --- on sockets -----------------------------------------------------------------------------------------------------
+
+mod sockets {
+    use super::*;
+    use support::{Client, gateway, within};
+
+    async fn resume(gateway: &nearcast::edge::Gateway, resume: Resume) -> (Client, Welcome) {
+        let hello = Hello { resume: Some(resume), profile: Some("Bob".into()), ..Hello::default() };
+        Client::hello_at(gateway.listen, Encoding::MessagePack, hello).await
+    }
+
+    #[tokio::test]
+    async fn a_dropped_socket_is_resumed() {
+        let gateway = gateway("").await;
+        let (mut ann, _) = Client::join(&gateway, Encoding::Json, "Ann").await;
+        let (mut bob, first) = Client::join(&gateway, Encoding::MessagePack, "Bob").await;
+        ann.walk(0.0, 0.0).await;
+        bob.walk(5.0, 0.0).await;
+        ann.see("Bob", |m| m.find(first.entity).is_some()).await;
+        bob.see("Ann", |m| !m.is_empty()).await;
+        let heard = bob.heard.clone();
+        drop(bob);
+        ann.act(1, Scope::Nearby, 0.0, 0.0).await;
+        ann.hear("ack", |out| matches!(out, Out::Ack(_)).then_some(())).await;
+        let (mut bob, second) = resume(&gateway, Resume { cursors: cursors(&heard), ..token(&first) }).await;
+        assert_eq!((second.session, second.entity, second.resumed), (first.session, first.entity, true));
+        let event = bob
+            .hear("what he missed", |out| if let Out::Event(event) = out { Some(event.clone()) } else { None })
+            .await;
+        assert_eq!(event.name, "wave");
+        bob.walk(5.5, 0.0).await;
+        ann.see("Bob goes on", |m| m.find(first.entity).is_some_and(|bob| bob.pos.x == 550)).await;
+        bob.act(1, Scope::Nearby, 5.5, 0.0).await;
+        bob.hear("an answer at the new connection", |out| matches!(out, Out::Ack(_)).then_some(())).await;
+        gateway.drain().await;
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_replaced_is_closed_with_a_reason() {
+        let gateway = gateway("").await;
+        let (mut old, first) = Client::join(&gateway, Encoding::Json, "Bob").await;
+        old.walk(0.0, 0.0).await;
+        let (mut new, second) = resume(&gateway, token(&first)).await;
+        assert!(second.resumed);
+        let bye = old.bye().await;
+        assert_eq!((bye.code, bye.again), (4504, false));
+        assert_eq!(old.close_code().await, Some(4504));
+        new.walk(0.5, 0.0).await;
+        new.see("two states, a second apart", |m| m.number() >= 2).await;
+        // The new token has arrived, and the log knows: the old one is worth nothing.
+        assert!(!resume(&gateway, token(&first)).await.1.resumed);
+        new.walk(1.0, 0.0).await;
+        new.see("another state", |m| m.number() >= 4).await;
+        gateway.drain().await;
+    }
+
+    #[tokio::test]
+    async fn a_drained_session_is_told_to_come_back_and_a_token_is_not_shown_by_metrics() {
+        let gateway = gateway("").await;
+        let (mut bob, first) = Client::join(&gateway, Encoding::Json, "Bob").await;
+        bob.walk(0.0, 0.0).await;
+        let (_, metrics) = support::get(gateway.admin, "/metrics").await;
+        assert!(metrics.contains("nearcast_openings_total{how=\"new\"}"));
+        assert!(!metrics.contains(&first.token.expect("one")));
+        let draining = tokio::spawn(gateway.drain());
+        let bye = bob.bye().await;
+        assert_eq!((bye.code, bye.again), (4000, true));
+        within("the drain", draining).await.expect("no panic");
+    }
+}
