@@ -114,9 +114,9 @@ pub const HANDOVERS_MAX: usize = 4;
 pub const LEAVER_US: u64 = 500 * MILLI_US;
 /// A new partition is read from this long before its last record.
 pub const READ_BACK_US: u64 = 8 * SECOND_US;
-/// The events of a new partition are read from this long before its last one, so that what a session may still send again is
-/// known to have taken effect: an action without an answer is remembered for two minutes.
-pub const EVENTS_READ_BACK_US: u64 = 600 * SECOND_US;
+/// The commands of a new partition are read from this long before the last one, also where a snapshot has them, so that a
+/// session that goes on can be told what it missed.
+pub const EVENTS_READ_BACK_US: u64 = RESUME_US + LIVE_US + LIVE_JITTER_US + 26 * SECOND_US;
 /// A new partition is complete when this much partition time has been folded (more than one keyframe).
 pub const COMPLETE_US: u64 = 6 * SECOND_US;
 /// Motion is retained this long; so are tombstones.
@@ -423,7 +423,6 @@ pub const DRAIN_WITHIN_S: u64 = 15;
 const _: () =
     assert!(RADIUS_MAX_M * HYSTERESIS + ORIGIN_DRIFT_M < 327.0, "rows are 16-bit centimetres around the origin");
 const _: () = assert!(COMPLETE_US > KEYFRAME_US && READ_BACK_US > COMPLETE_US, "reading back must cover one keyframe");
-const _: () = assert!(EVENTS_READ_BACK_US > REMEMBERED_US, "what may be sent again must be read back");
 const _: () = assert!(TICK_US.is_multiple_of(READ_EVERY_US), "a tick shows what came until just before");
 const _: () = assert!(STALE_US > BEAT_US + BEAT_JITTER_US, "a healthy partition is never stale");
 const _: () = assert!(FLOW_LATE_US + FLOW_PING_US < FLOW_SLACK_US, "the queue that is left on a slow link shows");

@@ -19,6 +19,8 @@ pub struct Commands {
     /// Its objects and environments.
     pub objects: Objects,
     ring: Arc<Ring>,
+    /// Which commands were heard of those below `next`, which are read for the ring alone.
+    heard: Windows,
     /// The offset after the last record folded.
     next: u64,
     /// Where the log ended when its reading began; `None` until that is known. Before it is reached nobody is told of
@@ -33,7 +35,8 @@ impl Commands {
     #[must_use]
     pub fn new(grid: Grid, partition: u16) -> Commands {
         let (windows, objects) = (Windows::default(), Objects::new(grid, partition));
-        Commands { windows, objects, ring: Arc::default(), next: 0, news_from: None, forgotten: 0 }
+        let heard = Windows::default();
+        Commands { windows, objects, ring: Arc::default(), heard, next: 0, news_from: None, forgotten: 0 }
     }
 
     /// The newest events, once all that was there at the beginning is read.
@@ -45,22 +48,25 @@ impl Commands {
     /// Whether all that was there at the beginning is read.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        self.news_from.is_some_and(|end| self.next >= end)
+        self.news_from.is_some_and(|end| self.ring.end >= end)
     }
 
-    /// Reading begins at an offset, of a log that ends at another one. What was folded of it before stays.
+    /// Reading begins at an offset, of a log that ends at another one. What was folded of it before stays, and is only heard
+    /// again.
     pub fn start(&mut self, from: u64, end: u64) {
         self.news_from = Some(end);
-        if self.next != from {
+        // Some is lost, or the topic was made anew.
+        if from > self.next || self.next > end {
             self.next = from;
-            self.ring = Arc::new(Ring { start: from, end: from, events: Vec::new() });
         }
+        self.heard = Windows::default();
+        self.ring = Arc::new(Ring { start: from, end: from, news: end, events: Vec::new() });
     }
 
     /// A snapshot of this offset is the state, and nothing that came before it was heard.
     pub fn skip_to(&mut self, offset: u64) {
         self.next = offset;
-        self.ring = Arc::new(Ring { start: offset, end: offset, events: Vec::new() });
+        self.ring = Arc::new(Ring { start: offset, end: offset, news: offset, events: Vec::new() });
     }
 
     /// The offset after the last record folded: a snapshot of now is one of this.
@@ -71,7 +77,7 @@ impl Commands {
 
     /// The record at an offset has been read, whatever it holds.
     pub fn read(&mut self, offset: u64) {
-        self.next = offset + 1;
+        self.next = self.next.max(offset + 1);
         Arc::make_mut(&mut self.ring).end = offset + 1;
     }
 
@@ -90,6 +96,13 @@ impl Commands {
     /// Folds one command. What became of it: the same as before, if it was folded before.
     pub fn fold(&mut self, offset: u64, command: &Command) -> Verdict {
         let key = (command.session, command.n);
+        if offset < self.next {
+            // Each is told once, also of those that were sent again.
+            if command.session == 0 || self.heard.take(key, command.trusted).0.is_ok() {
+                self.hear(offset, command);
+            }
+            return self.windows.verdict(key);
+        }
         // What gateways do of themselves has no number: it names versions, which come once.
         if command.session != 0 {
             let (taken, forgot) = self.windows.take(key, command.trusted);
@@ -104,14 +117,14 @@ impl Commands {
         if command.session != 0 {
             self.windows.note(key, verdict);
         }
-        if let Deed::Act { scope, name, data } = &command.deed {
-            let (scope, name, data) = (*scope, name.clone(), data.clone());
-            self.tell(Event { offset, from: command.entity, scope, pos: command.pos, name, data });
-        }
+        self.hear(offset, command);
         verdict
     }
 
-    fn tell(&mut self, event: Event) {
+    fn hear(&mut self, offset: u64, command: &Command) {
+        let Deed::Act { scope, name, data } = &command.deed else { return };
+        let (scope, name, data) = (*scope, name.clone(), data.clone());
+        let event = Event { offset, from: command.entity, scope, pos: command.pos, name, data };
         let ring = Arc::make_mut(&mut self.ring);
         ring.events.push(Arc::new(event));
         let len = ring.events.len();
@@ -212,6 +225,37 @@ mod tests {
         fold(&mut commands, 8, &act(1, 3));
         let ring = commands.ring().expect("read");
         assert_eq!((ring.end, ring.events.len()), (9, 3));
+    }
+
+    #[test]
+    fn what_a_snapshot_has_is_only_heard_again() {
+        let mut whole = begun(0, 0);
+        for n in 0..6 {
+            // The third is sent again.
+            fold(&mut whole, n, &act(1, n.min(4)));
+        }
+        let mut bytes = Vec::new();
+        whole.write(|one| bytes.extend_from_slice(one));
+        let mut later = Commands::new(GRID, 0);
+        later.read_state(&bytes).expect("ours");
+        later.skip_to(6);
+        later.start(2, 8);
+        for (offset, n) in [(2, 2), (3, 3), (4, 4), (5, 4), (6, 5)] {
+            assert!(later.ring().is_none());
+            fold(&mut later, offset, &act(1, n));
+        }
+        fold(&mut later, 7, &act(1, 5));
+        let ring = later.ring().expect("all is read");
+        let offsets: Vec<u64> = ring.events.iter().map(|event| event.offset).collect();
+        assert_eq!((offsets, ring.start, ring.news, ring.end), (vec![2, 3, 4, 6], 2, 8, 8));
+        fold(&mut whole, 6, &act(1, 5));
+        fold(&mut whole, 7, &act(1, 5));
+        let state = |commands: &Commands| {
+            let mut bytes = Vec::new();
+            commands.write(|one| bytes.extend_from_slice(one));
+            (bytes, commands.next())
+        };
+        assert_eq!(state(&later), state(&whole));
     }
 
     #[test]

@@ -93,6 +93,15 @@ impl Windows {
         self.windows.get(&session).is_some_and(|window| window.has(n))
     }
 
+    /// What became of a command that has been folded: plain `Done` where that is not remembered.
+    #[must_use]
+    pub fn verdict(&self, (session, n): (Id, u64)) -> Verdict {
+        let verdicts = self.windows.get(&session).map(|window| &window.verdicts);
+        verdicts
+            .and_then(|all| all.iter().find(|(of, _)| *of == n))
+            .map_or(Verdict::Done(None), |(_, verdict)| *verdict)
+    }
+
     /// Takes a number. `Ok` if it is new, else what became of it: plain `Done` where that is not remembered. The flag says
     /// whether another session was forgotten for it.
     pub fn take(&mut self, (session, n): (Id, u64), trusted: bool) -> (Result<(), Verdict>, bool) {

@@ -225,6 +225,8 @@ pub struct Ring {
     pub start: u64,
     /// The next event will have at least this offset.
     pub end: u64,
+    /// What stands below was there before this gateway began to read.
+    pub news: u64,
     /// Events, offsets rising.
     pub events: Vec<Arc<Event>>,
 }

@@ -40,7 +40,12 @@ impl World {
             }
             Polled::OffsetAt(source, offset) => match self.part(source) {
                 Some(part) => part.motion.on_offset(offset, log),
-                None => self.trim_week(source, offset),
+                None => {
+                    let story = story(&mut self.parts, &mut self.social, source);
+                    if !story.is_some_and(|story| story.on_offset(source, offset, log)) {
+                        self.trim_week(source, offset);
+                    }
+                }
             },
             Polled::Fault(Fault::OutOfBounds(source)) => {
                 self.facts.out_of_bounds += 1;
@@ -214,7 +219,11 @@ impl World {
 }
 
 /// The commands that a source is of, or whose snapshots it has.
-fn story<'a>(parts: &'a mut [Option<Part>], social: &'a mut Option<Story>, source: Source) -> Option<&'a mut Story> {
+pub(super) fn story<'a>(
+    parts: &'a mut [Option<Part>],
+    social: &'a mut Option<Story>,
+    source: Source,
+) -> Option<&'a mut Story> {
     let partition = usize::from(source.partition);
     match source.topic {
         Topic::Social => social.as_mut(),

@@ -1,6 +1,7 @@
 //! From where a partition is read, and when it is complete. Motion: from 8 s before its last record (or from the log's
 //! start), until the watermark of the beginning is passed and, unless the log's start was reached, 6 s of partition time have
-//! been folded, which hold at least one keyframe of everybody. Snapshots: all there are. Commands: from the newest snapshot.
+//! been folded, which hold at least one keyframe of everybody. Snapshots: all there are. Commands: from the newest snapshot,
+//! or from before it, for what was heard lately.
 
 use crate::limits::{ASK_AGAIN_US, COMPLETE_US, MILLI_US};
 use crate::log::{Bounds, Follow, Log, Source};
@@ -12,6 +13,8 @@ pub enum From {
     Back(u64),
     /// At an offset, or at the log's start if that is later.
     Offset(u64),
+    /// At an offset, or so long before the last record, µs, if that is earlier.
+    Earlier(u64, u64),
 }
 
 /// How far the reading of one partition has come.
@@ -63,14 +66,30 @@ impl Reading {
             // Beyond the end: the topic was made anew.
             (From::Offset(offset), _) if offset > bounds.end => self.follow(bounds.start, bounds, log),
             (From::Offset(offset), _) => self.follow(offset.max(bounds.start), bounds, log),
+            (From::Earlier(offset, _), _) if offset > bounds.end => self.follow(bounds.start, bounds, log),
+            (From::Earlier(_, back_us), Some(last_ms)) if bounds.end > bounds.start => {
+                log.offset_at(self.source, last_ms - (back_us / MILLI_US) as i64);
+                self.phase = Phase::Offset(now_us, bounds);
+            }
+            (From::Earlier(offset, _), _) => self.follow(offset.max(bounds.start), bounds, log),
         }
     }
 
     /// The offset to start from is known.
     pub fn on_offset(&mut self, offset: u64, log: &mut impl Log) {
         if let Phase::Offset(_, bounds) = self.phase {
+            let offset = match self.from {
+                From::Back(_) | From::Offset(_) => offset,
+                From::Earlier(least, _) => offset.min(least),
+            };
             self.follow(offset.clamp(bounds.start, bounds.end), bounds, log);
         }
+    }
+
+    /// Whether it waits to be told from which offset on.
+    #[must_use]
+    pub fn asks_offset(&self) -> bool {
+        matches!(self.phase, Phase::Offset(..))
     }
 
     fn follow(&mut self, offset: u64, bounds: Bounds, log: &mut impl Log) {

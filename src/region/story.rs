@@ -8,7 +8,7 @@ use super::snapshot::{self, Snapshots, Writing};
 use crate::codec::command::{Rules, Verdict};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Piece, Record, Stamp};
-use crate::limits::{HASH_EVERY, HASHES_MAX, SNAPSHOT_US};
+use crate::limits::{EVENTS_READ_BACK_US, HASH_EVERY, HASHES_MAX, SNAPSHOT_US};
 use crate::log::{Bounds, Log, Source, Topic};
 use crate::space::Grid;
 
@@ -137,13 +137,27 @@ impl Story {
         if source == self.shelf {
             self.shelf_reading.on_bounds(bounds, log, now_us);
             self.begin(log, now_us);
-        } else if let Some(reading) = &mut self.reading {
-            let is_first = !reading.is_following();
+        } else if let Some(reading) = self.reading.as_mut().filter(|reading| !reading.is_following()) {
             reading.on_bounds(bounds, log, now_us);
-            if let (true, Some((from, end))) = (is_first, reading.span()) {
-                self.gap = from > self.commands.next();
-                self.commands.start(from, end);
-            }
+            self.follow();
+        }
+    }
+
+    /// It is known from which offset on the commands of the last minutes stand. False if it was not asked for.
+    pub fn on_offset(&mut self, source: Source, offset: u64, log: &mut impl Log) -> bool {
+        let Some(reading) = self.reading.as_mut().filter(|r| source == self.source && r.asks_offset()) else {
+            return false;
+        };
+        reading.on_offset(offset, log);
+        self.follow();
+        true
+    }
+
+    /// Commands come from now on, if they do.
+    fn follow(&mut self) {
+        if let Some((from, end)) = self.reading.and_then(|reading| reading.span()) {
+            self.gap = from > self.commands.next();
+            self.commands.start(from, end);
         }
     }
 
@@ -179,8 +193,11 @@ impl Story {
     /// Folds what stands at an offset: `None` if it is nothing that is folded here. Tells what became of a command.
     pub fn fold(&mut self, offset: u64, record: Option<&Record>) -> Option<Verdict> {
         let commands = &mut self.commands;
+        let before = commands.next();
         let verdict = match record {
             Some(Record::Command(command)) => Some(commands.fold(offset, command)),
+            // It is part of the state.
+            Some(_) if offset < before => None,
             Some(Record::Arrive { object, .. }) => {
                 commands.objects.arrive(object);
                 None
@@ -205,7 +222,7 @@ impl Story {
             | None => None,
         };
         commands.read(offset);
-        if commands.next().is_multiple_of(HASH_EVERY) {
+        if commands.next() > before && commands.next().is_multiple_of(HASH_EVERY) {
             let (next, hash) = (commands.next(), snapshot::hash(commands));
             self.differs |= !self.hashes.own(next, hash);
             self.hash_due = Some((next, hash));
@@ -227,7 +244,8 @@ impl Story {
         };
         self.commands.skip_to(from);
         self.snapshots.forget_pieces();
-        self.reading = Some(Reading::start(self.source, From::Offset(from), log, now_us));
+        // What is part of the snapshot is read again as far as somebody may have missed it who comes back.
+        self.reading = Some(Reading::start(self.source, From::Earlier(from, EVENTS_READ_BACK_US), log, now_us));
     }
 
     /// Begins anew: the log has lost where it stood, or the state is in doubt.
@@ -393,6 +411,7 @@ mod tests {
         scene.give(&mut first, 0..2_500);
         scene.run(&mut [&mut first], 20);
         assert!(first.world.facts.trims.iter().any(|(source, _)| source.topic == Topic::Objects), "two are whole");
+        scene.run(&mut [&mut first], 300);
         scene.give(&mut first, 2_500..2_600);
         let mut second = scene.gateway(2);
         scene.run(&mut [&mut second], 2);

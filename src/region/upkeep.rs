@@ -2,6 +2,7 @@
 //! somebody sees is followed and what nobody sees is dropped, and a quiet partition is told that time passes.
 
 use super::fold::Fold;
+use super::polled::story;
 use super::reading::{From, Reading};
 use super::story::Story;
 use super::world::{Part, World};
@@ -35,7 +36,11 @@ impl World {
         }
         self.pending.overdue(now_us, &mut self.answers);
         let week_ago_ms = now_us.saturating_sub(EVENTS_RETENTION_US) / MILLI_US;
-        self.weeks.keys().for_each(|source| log.offset_at(*source, week_ago_ms as i64));
+        let (parts, social) = (&mut self.parts, &mut self.social);
+        // Not while the same is asked for another time: answers do not say for which.
+        let follows = |source: &Source| story(parts, social, *source).is_some_and(|story| story.is_following());
+        let asked: Vec<Source> = self.weeks.keys().copied().filter(follows).collect();
+        asked.into_iter().for_each(|source| log.offset_at(source, week_ago_ms as i64));
         self.peers.forget_silent(now_us);
         if let Some(social) = &mut self.social {
             self.facts.diverged += u64::from(social.upkeep(&self.keeper, log, now_us));

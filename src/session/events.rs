@@ -3,7 +3,7 @@
 use crate::codec::message::{Cursor as CursorAt, Event as Told, Out, Reset, Scope};
 use crate::codec::wire::json_len;
 use crate::limits::{CURSOR_US, TICK_US};
-use crate::region::frame::{Event, Tick};
+use crate::region::frame::{Event, Ring, Tick};
 use crate::space::{Grid, Pos, Region};
 
 /// Events that wait and states take turns of this many ticks: a second, so that a bucket of half a second gets full.
@@ -22,6 +22,8 @@ pub struct Cursors {
     behind: Vec<(u16, u64)>,
     /// Where the avatar was meanwhile.
     away: Option<Pos>,
+    /// Partitions in view that are not read yet. Sorted.
+    waits: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,8 +53,8 @@ impl Cursors {
 
     /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope
     /// reaches it, in order, while `room` bytes allow (the rest stays for the next tick); a `reset` where the ring has moved
-    /// past the cursor, or begins anew below it. A partition that comes into view is read from its newest event on, as soon
-    /// as the world reads it; one in which a resumed session is behind, from there on, in view or not. An event larger than
+    /// past the cursor, or begins anew below it. A partition that comes into view is read from its newest event on; if the
+    /// world does not know it yet, from where its log ended when that began to read; one in which a resumed session is behind, from there on, in view or not. An event larger than
     /// the whole bucket, of `depth` bytes, goes when that is full. Returns whether one waits: then the bucket must be let
     /// fill.
     pub fn pull(
@@ -64,6 +66,7 @@ impl Cursors {
         out: &mut Vec<Out>,
     ) -> bool {
         let away = *self.away.get_or_insert(at);
+        self.waits.retain(|partition| partitions.binary_search(partition).is_ok());
         self.open.retain(|c| c.next < c.away_until || partitions.binary_search(&c.partition).is_ok());
         let kept = self.open.iter().map(|cursor| cursor.partition);
         let unseen = kept.chain(self.behind.iter().map(|(partition, _)| *partition));
@@ -73,8 +76,13 @@ impl Cursors {
         let mut room = room;
         let mut waits = false;
         for &partition in partitions[first..].iter().chain(&partitions[..first]).chain(&unseen) {
-            let Some(ring) = tick.events.get(usize::from(partition)).and_then(Option::as_ref) else { continue };
-            let cursor = self.cursor(partition, ring.end);
+            let Some(ring) = tick.events.get(usize::from(partition)).and_then(Option::as_ref) else {
+                if let Err(place) = self.waits.binary_search(&partition) {
+                    self.waits.insert(place, partition);
+                }
+                continue;
+            };
+            let cursor = self.cursor(partition, ring);
             let Cursor { next, away_until, .. } = cursor;
             // Beyond the end: the topic was made anew, and its offsets count from 0 again.
             if *next < ring.start || *next > ring.end {
@@ -103,14 +111,16 @@ impl Cursors {
         waits
     }
 
-    /// The cursor of a partition, whose ring ends there.
-    fn cursor(&mut self, partition: u16, end: u64) -> &mut Cursor {
+    /// The cursor of a partition, which has this ring.
+    fn cursor(&mut self, partition: u16, ring: &Ring) -> &mut Cursor {
         let at = match self.open.binary_search_by_key(&partition, |cursor| cursor.partition) {
             Ok(found) => found,
             Err(place) => {
                 let behind = self.behind.binary_search_by_key(&partition, |(p, _)| *p).ok();
                 let behind = behind.map(|found| self.behind.remove(found).1);
-                let (next, away_until) = behind.map_or((end, 0), |next| (next, end));
+                let waited = self.waits.binary_search(&partition).map(|found| self.waits.remove(found)).is_ok();
+                let first = if waited { ring.news.clamp(ring.start, ring.end) } else { ring.end };
+                let (next, away_until) = behind.map_or((first, 0), |next| (next, ring.end));
                 self.open.insert(place, Cursor { partition, next, away_until, said: None });
                 place
             }
@@ -181,7 +191,7 @@ fn told(event: &Event) -> Told {
 mod tests {
     use super::*;
     use crate::limits::BUDGET_MIN;
-    use crate::region::frame::{PartitionStatus, Ring};
+    use crate::region::frame::PartitionStatus;
     use crate::view::budget::Budget;
     use std::sync::Arc;
 
@@ -189,7 +199,7 @@ mod tests {
     fn an_event_larger_than_the_bucket_goes_when_that_is_full() {
         let ring = |events: Vec<Arc<Event>>| {
             let end = events.len() as u64;
-            Ring { start: 0, end, events }
+            Ring { start: 0, end, news: 0, events }
         };
         let event = |data: &str| {
             let (scope, pos, name) = (Scope::Nearby, Pos::default(), "x".into());
@@ -215,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_reset_is_told_to_whom_events_passed_by_and_to_nobody_else() {
-        let ring = |start, end| Some(Arc::new(Ring { start, end, events: Vec::new() }));
+        let ring = |start, end| Some(Arc::new(Ring { start, end, news: end, events: Vec::new() }));
         let mut cursors = Cursors::default();
         // Not read yet; read from offset 7 on; not read for a moment; passed by; made anew; passed by again.
         for (ring, reset) in [
@@ -249,7 +259,7 @@ mod tests {
             Arc::new(Event { offset, from: 1, scope, pos, name: "x".into(), data })
         };
         let ring = |(start, end, events): (u64, u64, &[(u64, f64)])| {
-            Arc::new(Ring { start, end, events: events.iter().map(event).collect() })
+            Arc::new(Ring { start, end, news: end, events: events.iter().map(event).collect() })
         };
         Tick {
             partitions: vec![PartitionStatus::default(); 2],
@@ -307,6 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_for_a_partition_to_be_read_is_told_what_came_meanwhile() {
+        let ring = |news| Ring { start: 0, end: 9, news, events: Vec::new() };
+        let read = |news, waited: bool| {
+            let mut cursors = Cursors::default();
+            if waited {
+                assert_eq!(told_of(&mut cursors, &rings([None, None])), []);
+            }
+            cursors.cursor(0, &ring(news)).next
+        };
+        assert_eq!((read(6, true), read(9, true), read(6, false)), (6, 9, 9));
+    }
+
+    #[test]
     fn up_to_where_it_was_told_is_said_at_first_and_then_now_and_again() {
         let mut cursors = Cursors::default();
         let mut say = |number, end: u64| {
@@ -332,7 +355,7 @@ mod tests {
             let (scope, pos, data) = (Scope::Nearby, Pos { x, ..at }, "x".repeat(2_000));
             let event = |offset| Event { offset, from: 1, scope, pos, name: "x".into(), data: data.as_str().into() };
             let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
-            Some(Arc::new(Ring { start: 0, end: n, events }))
+            Some(Arc::new(Ring { start: 0, end: n, news: 0, events }))
         };
         let mut tick = Tick {
             partitions: vec![PartitionStatus::default(); 2],

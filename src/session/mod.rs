@@ -360,7 +360,7 @@ mod tests {
         let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
         let tick = Tick {
             partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }; 2],
-            events: vec![Some(Arc::new(Ring { start: 0, end: n, events })), None],
+            events: vec![Some(Arc::new(Ring { start: 0, end: n, news: 0, events })), None],
             ..Tick::empty(number, Grid { w: 1, h: 1 })
         };
         tick.with(vec![(spot, avatar)])
