@@ -66,7 +66,10 @@ impl Reading {
             // Beyond the end: the topic was made anew.
             (From::Offset(offset), _) if offset > bounds.end => self.follow(bounds.start, bounds, log),
             (From::Offset(offset), _) => self.follow(offset.max(bounds.start), bounds, log),
-            (From::Earlier(offset, _), _) if offset > bounds.end => self.follow(bounds.start, bounds, log),
+            // Beyond the end: the topic was made anew.
+            (From::Earlier(offset, _), _) if offset <= bounds.start || offset > bounds.end => {
+                self.follow(bounds.start, bounds, log);
+            }
             (From::Earlier(_, back_us), Some(last_ms)) if bounds.end > bounds.start => {
                 log.offset_at(self.source, last_ms - (back_us / MILLI_US) as i64);
                 self.phase = Phase::Offset(now_us, bounds);
