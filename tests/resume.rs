@@ -15,7 +15,7 @@ use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{EXPIRY_US, FLUSH_US, OPEN_WITHIN_US, RESUME_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
 use nearcast::log::{Follow, Log, Polled, Source, Ticket};
-use nearcast::region::World;
+use nearcast::region::{Submit, World};
 use nearcast::session::{Effect, Input, Session};
 use nearcast::settings::WorldSettings;
 
@@ -97,7 +97,7 @@ impl House {
 
     fn walk(&mut self, who: usize, x: f64) {
         let time = (self.now_us - START_US) as f64 / 1e3;
-        let step = Move { time, pos: [x, 0.0, 0.0], yaw: 0.0, state: Default::default(), seen: None, held_ms: None };
+        let step = Move { time, pos: [x, 0.0, 0.0], yaw: 90.0, state: Default::default(), seen: None, held_ms: None };
         self.say(who, &In::Move(step));
     }
 
@@ -233,6 +233,8 @@ fn a_lost_socket_is_resumed_as_the_same_avatar_without_a_gap() {
         assert_ne!(second.token, first.token);
         house.ticks(10);
         assert!(house.shows(again, ann_of(&house)), "it sees before it has said where it is");
+        let facing = house.guests[ann].mirror.find(first.entity).expect("it never went").yaw;
+        assert_eq!(facing == 64, other == 0, "what lingers here stays as it is; elsewhere only its place is known");
         for i in 0..30_u32 {
             house.walk(again, 5.0 + f64::from(i) * 0.4);
             house.seconds(1);
@@ -315,7 +317,8 @@ fn the_last_to_open_closes_the_other_and_a_stolen_token_opens_nothing() {
         house.ticks(4);
         assert_eq!(house.bye(ann), Some((4504, false)), "gateway {other}");
         // What the old socket still says or does counts for nothing.
-        house.input(ann, Input::Gone);
+        let (world, log) = &mut house.gateways[other];
+        world.submit(Submit::Gone { entity: first.entity, incarnation: 1 }, log, house.now_us);
         house.walk(again, 1.0);
         house.seconds(2);
         // Its token was confirmed by the pong; the one before it was stolen.
@@ -434,6 +437,24 @@ fn what_was_missed_is_told_once_and_what_is_sent_again_takes_effect_once() {
 }
 
 #[test]
+fn numbers_go_on_with_the_session() {
+    let mut house = House::new(1);
+    let (ann, first) = house.join(0, None);
+    house.walk(ann, 0.0);
+    house.ticks(2);
+    house.input(ann, Input::Gone);
+    let (again, welcome) = house.join(0, Some(Resume { open: Some(7), ..token(&first) }));
+    assert!(welcome.resumed);
+    house.act(again, 39, 0.0);
+    assert_eq!(house.refusals(again), ["window"], "32 above the lowest without an answer");
+    house.act(again, 38, 0.0);
+    house.act(again, 7, 500.0);
+    let unknown = house.guests[again].heard.iter().any(|out| matches!(out, Out::Unknown(unknown) if unknown.n == 7));
+    assert!(unknown, "it may have been sent before: it is not refused for its place");
+    assert_eq!(house.refusals(again).len(), 1);
+}
+
+#[test]
 fn before_the_welcome_the_newest_move_is_kept_and_nothing_else() {
     let mut house = House::new(1);
     let who = house.hello(0, None);
@@ -535,6 +556,8 @@ mod sockets {
         bob.walk(5.0, 0.0).await;
         ann.see("Bob", |m| m.find(first.entity).is_some()).await;
         bob.see("Ann", |m| !m.is_empty()).await;
+        let is_it = |out: &Out| matches!(out, Out::Cursor(cursor) if cursor.stream == "partition/0").then_some(());
+        bob.hear("how far he is told", is_it).await;
         let heard = bob.heard.clone();
         drop(bob);
         ann.act(1, Scope::Nearby, 0.0, 0.0).await;

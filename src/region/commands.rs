@@ -51,16 +51,16 @@ impl Commands {
         self.news_from.is_some_and(|end| self.ring.end >= end)
     }
 
-    /// Reading begins at an offset, of a log that ends at another one. What was folded of it before stays, and is only heard
+    /// Reading begins at an offset, of a log that ends at another one; what stands from `news` on nobody can have heard yet. What was folded of it before stays, and is only heard
     /// again.
-    pub fn start(&mut self, from: u64, end: u64) {
+    pub fn start(&mut self, from: u64, end: u64, news: u64) {
         self.news_from = Some(end);
         // Some is lost, or the topic was made anew.
         if from > self.next || self.next > end {
             self.next = from;
         }
         self.heard = Windows::default();
-        self.ring = Arc::new(Ring { start: from, end: from, news: end, events: Vec::new() });
+        self.ring = Arc::new(Ring { start: from, end: from, news, events: Vec::new() });
     }
 
     /// A snapshot of this offset is the state, and nothing that came before it was heard.
@@ -191,7 +191,7 @@ mod tests {
     /// What is read from an offset on, of a log that ends there or later.
     fn begun(from: u64, end: u64) -> Commands {
         let mut commands = Commands::new(GRID, 0);
-        commands.start(from, end);
+        commands.start(from, end, end);
         commands
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let mut later = Commands::new(GRID, 0);
         later.read_state(&bytes).expect("ours");
         later.skip_to(6);
-        later.start(2, 8);
+        later.start(2, 8, 7);
         for (offset, n) in [(2, 2), (3, 3), (4, 4), (5, 4), (6, 5)] {
             assert!(later.ring().is_none());
             fold(&mut later, offset, &act(1, n));
@@ -247,7 +247,7 @@ mod tests {
         fold(&mut later, 7, &act(1, 5));
         let ring = later.ring().expect("all is read");
         let offsets: Vec<u64> = ring.events.iter().map(|event| event.offset).collect();
-        assert_eq!((offsets, ring.start, ring.news, ring.end), (vec![2, 3, 4, 6], 2, 8, 8));
+        assert_eq!((offsets, ring.start, ring.news, ring.end), (vec![2, 3, 4, 6], 2, 7, 8));
         fold(&mut whole, 6, &act(1, 5));
         fold(&mut whole, 7, &act(1, 5));
         let state = |commands: &Commands| {

@@ -318,13 +318,13 @@ mod tests {
         let asked = log.asked;
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
-        assert_eq!(log.asked, asked + 1, "asked again");
+        assert_eq!(log.asked, asked + 2, "asked again, for both of its partitions");
         reaches(&mut log, source, 9);
         answers(&mut world, &mut log, &[]);
-        assert_eq!(log.asked, asked + 2, "there is no snapshot: how far do the commands reach?");
+        assert_eq!(log.asked, asked + 3, "there is no snapshot: how far do the commands reach?");
         log.next.push(Polled::Fault(Fault::Unanswered(source)));
         answers(&mut world, &mut log, &[]);
-        assert_eq!(log.asked, asked + 2, "nothing is open any more");
+        assert_eq!(log.asked, asked + 3, "nothing is open any more");
     }
 
     #[test]

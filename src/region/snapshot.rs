@@ -165,7 +165,7 @@ mod tests {
     /// A partition in which so many objects were made.
     fn made(objects: u64) -> Commands {
         let mut commands = Commands::new(GRID, 0);
-        commands.start(0, 0);
+        commands.start(0, 0, 0);
         for offset in 0..objects {
             let fields = vec![("text".into(), Some("x".repeat(900).into()))];
             let deed = Deed::Create { kind: "board".into(), yaw: 0, fields };

@@ -35,6 +35,8 @@ pub struct Story {
     snapshots: Snapshots,
     /// Of the commands, once the newest snapshot is known.
     reading: Option<Reading>,
+    /// Where they ended when all this began, which is asked at once: what comes while snapshots are read is news.
+    news: Option<u64>,
     /// What they have come to.
     pub commands: Commands,
     writing: Option<Writing>,
@@ -88,6 +90,7 @@ impl Story {
     pub fn start(grid: Grid, source: Source, jitter: u64, log: &mut impl Log, now_us: u64) -> Story {
         let shelf = shelf_of(grid, source);
         let jitter_us = jitter % SNAPSHOT_US;
+        log.bounds(source);
         Story {
             grid,
             source,
@@ -95,6 +98,7 @@ impl Story {
             shelf_reading: Reading::start(shelf, From::Offset(0), log, now_us),
             snapshots: Snapshots::default(),
             reading: None,
+            news: None,
             commands: Commands::new(grid, source.partition),
             writing: None,
             written: 0,
@@ -137,7 +141,10 @@ impl Story {
         if source == self.shelf {
             self.shelf_reading.on_bounds(bounds, log, now_us);
             self.begin(log, now_us);
-        } else if let Some(reading) = self.reading.as_mut().filter(|reading| !reading.is_following()) {
+            return;
+        }
+        self.news.get_or_insert(bounds.end);
+        if let Some(reading) = self.reading.as_mut().filter(|reading| !reading.is_following()) {
             reading.on_bounds(bounds, log, now_us);
             self.follow();
         }
@@ -157,7 +164,7 @@ impl Story {
     fn follow(&mut self) {
         if let Some((from, end)) = self.reading.and_then(|reading| reading.span()) {
             self.gap = from > self.commands.next();
-            self.commands.start(from, end);
+            self.commands.start(from, end, self.news.unwrap_or(end).min(end));
         }
     }
 

@@ -24,6 +24,10 @@ pub struct Cursors {
     away: Option<Pos>,
     /// Partitions in view that are not read yet. Sorted.
     waits: Vec<u16>,
+    /// It goes on, and has not been told of any partition since.
+    returns: bool,
+    /// Partitions that were in view then, and of which it does not know how far it was told. Sorted.
+    doubts: Vec<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +45,7 @@ impl Cursors {
     /// A session that was away goes on at what it names, `[stream, next offset]`; while it was away its avatar was at `at`,
     /// or where it appears first. Order holds over all streams of a partition, so the highest offset counts.
     pub fn resume(&mut self, named: &[(String, u64)], grid: Grid, at: Option<Pos>) {
-        self.away = at;
+        (self.away, self.returns) = (at, true);
         for (stream, next) in named {
             let Some(partition) = partition(stream, grid) else { continue };
             match self.behind.binary_search_by_key(&partition, |(p, _)| *p) {
@@ -67,6 +71,10 @@ impl Cursors {
     ) -> bool {
         let away = *self.away.get_or_insert(at);
         self.waits.retain(|partition| partitions.binary_search(partition).is_ok());
+        if std::mem::take(&mut self.returns) {
+            let is_known = |partition| self.behind.binary_search_by_key(&partition, |(p, _)| *p).is_ok();
+            self.doubts = partitions.iter().copied().filter(|partition| !is_known(*partition)).collect();
+        }
         self.open.retain(|c| c.next < c.away_until || partitions.binary_search(&c.partition).is_ok());
         let kept = self.open.iter().map(|cursor| cursor.partition);
         let unseen = kept.chain(self.behind.iter().map(|(partition, _)| *partition));
@@ -82,6 +90,11 @@ impl Cursors {
                 }
                 continue;
             };
+            if let Ok(found) = self.doubts.binary_search(&partition) {
+                self.doubts.remove(found);
+                out.push(Out::Reset(Reset { partition, offset: ring.end }));
+                room = room.saturating_sub(FIELDS_BYTES);
+            }
             let cursor = self.cursor(partition, ring);
             let Cursor { next, away_until, .. } = cursor;
             // Beyond the end: the topic was made anew, and its offsets count from 0 again.
@@ -289,7 +302,8 @@ mod tests {
         let grid = Grid { w: 2, h: 1 };
         let check = |all: &[(&str, u64)], tick: &Tick, expected: &[(bool, u64)]| {
             let mut cursors = Cursors::default();
-            cursors.resume(&named(all), grid, Pos::from_metres([1_000.0, 0.0, 0.0]));
+            let all = [all, &[("partition/0", 0)]].concat();
+            cursors.resume(&named(&all), grid, Pos::from_metres([1_000.0, 0.0, 0.0]));
             assert_eq!(told_of(&mut cursors, tick), expected, "{all:?}");
             assert_eq!(told_of(&mut cursors, tick), [], "{all:?}: once");
             cursors
@@ -307,6 +321,10 @@ mod tests {
             check(&[(nonsense, 0)], &tick, &[]);
         }
         check(&[("partition/1", 4)], &rings([Some((0, 0, &[])), None]), &[]);
+        let mut cursors = Cursors::default();
+        cursors.resume(&[], grid, None);
+        assert_eq!(told_of(&mut cursors, &tick), [(false, 0)], "who does not say how far they were told");
+        assert_eq!(told_of(&mut cursors, &tick), []);
         for whole in ["world", "partition/2"] {
             assert_eq!(partition(whole, grid), Some(2), "behind the partitions of blocks");
         }

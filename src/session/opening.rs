@@ -73,7 +73,9 @@ impl Session {
         let resume = self.resume.take().filter(|_| resumed).unwrap_or_default();
         let Resume { open, cursors, .. } = resume;
         open.into_iter().for_each(|lowest| self.open.resume(lowest));
-        self.cursors.resume(&cursors, self.world.grid, at.map(|(pos, _)| pos));
+        if resumed {
+            self.cursors.resume(&cursors, self.world.grid, at.map(|(pos, _)| pos));
+        }
         let welcome = Welcome {
             session,
             entity,
