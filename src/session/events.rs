@@ -265,13 +265,16 @@ mod tests {
         }
     }
 
+    /// Start, end, and events: offset and metres east.
+    type Span<'a> = (u64, u64, &'a [(u64, f64)]);
+
     /// Rings of a world of two partitions: events at these offsets, metres east of the origin.
-    fn rings(rings: [Option<(u64, u64, &[(u64, f64)])>; 2]) -> Tick {
+    fn rings(rings: [Option<Span<'_>>; 2]) -> Tick {
         let event = |&(offset, x): &(u64, f64)| {
             let (scope, pos, data) = (Scope::Nearby, Pos::from_metres([x, 0.0, 0.0]).expect("a place"), "".into());
             Arc::new(Event { offset, from: 1, scope, pos, name: "x".into(), data })
         };
-        let ring = |(start, end, events): (u64, u64, &[(u64, f64)])| {
+        let ring = |(start, end, events): Span<'_>| {
             Arc::new(Ring { start, end, news: end, events: events.iter().map(event).collect() })
         };
         Tick {
