@@ -38,7 +38,7 @@ fn block(objects: u64) -> (Commands, Vec<Vec<u8>>) {
     let stamp = Stamp { gateway: 1, published_us: 1_790_000_000_000_000 };
     let log: Vec<Vec<u8>> = all.map(|command| record::encode(stamp, &Record::Command(command)).to_vec()).collect();
     let mut commands = Commands::new(GRID, 0);
-    commands.start(0, 0);
+    commands.start(0, 0, 0);
     replay(&mut commands, &log);
     assert_eq!(commands.objects.iter().count() as u64, objects);
     (commands, log)
@@ -71,7 +71,7 @@ fn main() {
         let (commands, log) = block(objects);
         let all = median(|| {
             let mut again = Commands::new(GRID, 0);
-            again.start(0, 0);
+            again.start(0, 0, 0);
             timed(|| replay(&mut again, &log))
         });
         let freeze = median(|| timed(|| Writing::of(&commands)));

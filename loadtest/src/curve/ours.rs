@@ -73,7 +73,7 @@ impl Ours {
     /// A world that everybody of a film has joined, and a client for each viewer.
     #[must_use]
     pub fn new(film: &Film, settings: Settings) -> Ours {
-        let mut log = Memory::new(1, || 0).open();
+        let log = Memory::new(1, || 0).open();
         let mut world = World::new(WorldSettings::plaza().grid, 1);
         let radius_m = film.radius_m / settings.unit_cm;
         for person in 0..film.people() {
