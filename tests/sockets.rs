@@ -169,6 +169,7 @@ async fn one_who_takes_a_byte_at_a_time_gets_every_byte_in_order() {
     for i in 0..tellers {
         let narrow = Hello { view: Some(View { radius: Some(1.0), budget: None }), ..hello() };
         let mut teller = Raw::open(&gateway, narrow, None).await;
+        let Heard::Other(Out::Welcome(_)) = teller.hear().await else { panic!("no welcome") };
         let pos = [f64::from(i) * 3.0, 0.0, 10.0];
         teller.say(&In::Move(Move { pos, ..here.clone() })).await;
         for n in 1..=u64::from(ACTS_BURST) {
