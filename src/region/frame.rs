@@ -135,7 +135,7 @@ pub struct Scene {
 /// How well a partition is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PartitionStatus {
-    /// All that live in it have been read.
+    /// All that live in it have been read, and its objects: what happens there from now on is told.
     pub complete: bool,
     /// Nothing has been heard of it for a while: what is shown of other gateways' avatars is old.
     pub stale: bool,

@@ -23,7 +23,7 @@ impl World {
             spots: Vec::with_capacity(here.len()),
             entities: Vec::with_capacity(here.len()),
             shared: Vec::with_capacity(here.len()),
-            partitions: self.parts.iter().map(|part| status(part.as_ref(), now_us)).chain([WHOLE]).collect(),
+            partitions: self.statuses(now_us),
             events: self.stories().map(|story| story?.commands.ring()).collect(),
             objects,
             ..Tick::empty(number, self.grid)
@@ -47,6 +47,13 @@ impl World {
         tick
     }
 
+    /// How well the partitions are known, and behind them the world as a whole, which has no avatars: nothing of it is old.
+    fn statuses(&self, now_us: u64) -> Vec<PartitionStatus> {
+        let complete = self.social.as_ref().is_some_and(|story| story.commands.is_read());
+        let whole = PartitionStatus { complete, stale: false, altered: 0 };
+        self.parts.iter().map(|part| status(part.as_ref(), now_us)).chain([whole]).collect()
+    }
+
     /// What is shown of the objects of all partitions, and behind them of the world as a whole.
     fn show_objects(&mut self, number: u64, now_us: u64) -> Vec<Option<Arc<Display>>> {
         let leavers = self.leavers(now_us);
@@ -66,9 +73,6 @@ fn carry(tick: &Tick, handles: &Handles) -> Vec<Carried> {
     tick.spots.iter().enumerate().for_each(|(index, spot)| spots[spot.handle as usize] = Some(index as u32));
     display::carried(&tick.objects, |entity| spots[handles.get(entity)? as usize])
 }
-
-/// The world as a whole has no avatars: nothing of it is missing, or old.
-const WHOLE: PartitionStatus = PartitionStatus { complete: true, stale: false, altered: 0 };
 
 /// Who is shown, by region and handle: partitions united by entity, the newest version of each.
 fn newest<'a>(parts: &'a [Option<Part>], handles: &Handles) -> Vec<(Region, u32, &'a Held)> {
@@ -126,7 +130,7 @@ fn share(shown: &mut Shown, handle: u32, number: u64, fresh: bool, out: &mut Vec
 
 fn status(part: Option<&Part>, now_us: u64) -> PartitionStatus {
     part.map_or_else(PartitionStatus::default, |part| PartitionStatus {
-        complete: part.is_complete(),
+        complete: part.is_complete() && part.story.commands.is_read(),
         stale: now_us.saturating_sub(part.heard_us) >= STALE_US,
         altered: 0,
     })

@@ -62,7 +62,7 @@ impl Session {
         let complete = around.iter().all(|stream| status(stream).complete);
         self.tell_stale(stale, out);
         let mut told = Vec::new();
-        // While events wait they and states take turns, so that neither a crowd nor a backlog keeps the other out.
+        // While events wait they and all else take turns, so that neither a crowd nor a backlog keeps the other out.
         let turn_of_events = (tick.number / TURN_TICKS).is_multiple_of(2);
         let room = if self.events_wait && !turn_of_events { 0 } else { self.budget.room(now_us) };
         let room = (room, self.budget.depth_bytes());
@@ -74,16 +74,17 @@ impl Session {
         if !self.flow.may_send(now_us) {
             return out.push(Effect::Note(Note::Skipped));
         }
-        self.tell_things(tick, at, now_us, out);
         let share = if self.events_wait && turn_of_events { 0 } else { STATE_BYTES_MAX };
+        let room = if share > 0 { self.budget.room(now_us) } else { 0 };
+        self.tell_things(tick, at, room, out);
         let room = self.budget.room(now_us).saturating_sub(self.things.saved()).min(share);
         let per_tick = self.budget.per_tick();
         self.tell_state(Turn { tick, me: self.entity, at, complete, room, per_tick, rows_max }, now_us, out);
     }
 
-    fn tell_things(&mut self, tick: &Tick, at: Pos, now_us: u64, out: &mut Vec<Effect>) {
+    fn tell_things(&mut self, tick: &Tick, at: Pos, room: usize, out: &mut Vec<Effect>) {
         let (me, radius_m, around) = (self.entity, self.radius_m, &self.around);
-        let (room, per_tick, depth) = (self.budget.room(now_us), self.budget.per_tick(), self.budget.depth_bytes());
+        let (per_tick, depth) = (self.budget.per_tick(), self.budget.depth_bytes());
         let viewer = Viewer { me, at, radius_m, around, room, per_tick, depth };
         if let Some((objects, sighting)) = self.things.step(tick, viewer) {
             self.send(&Out::Object(objects), out);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nearcast::client::Mirror;
+use nearcast::client::{Mirror, Stock};
 use nearcast::codec::command::Object;
 use nearcast::codec::message::{
     Act, AppState, ByeIn, Hello, Id, Move, Out, Profile, Report, Scope, Seen, Set, View, Wish as Of,
@@ -75,6 +75,8 @@ pub struct Conn {
     pub link: Link,
     /// What the bot holds.
     pub mirror: Mirror,
+    /// Objects that it was told of.
+    pub stock: Stock,
     /// Neither reads nor writes any more, and nobody knows.
     pub mute: bool,
     known: Known,
@@ -189,6 +191,7 @@ impl Bot {
             session,
             link: Link::new(self.quality),
             mirror: Mirror::default(),
+            stock: Stock::default(),
             mute: false,
             known: Known::default(),
             welcomed: false,
@@ -307,10 +310,14 @@ impl Bot {
                     open.sent_us = now_us;
                 }
             }
+            Out::Object(objects) => {
+                if let Err(why) = conn.stock.apply(objects) {
+                    checker.fail(format!("bot {}: {why}: {objects:?}", self.number));
+                }
+            }
             Out::Bye(_) => return true,
             Out::State(_)
             | Out::Event(_)
-            | Out::Object(_)
             | Out::Notice(_)
             | Out::Reset(_)
             | Out::Cursor(_)

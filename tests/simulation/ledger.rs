@@ -2,6 +2,7 @@
 //! objects whoever folds them: versions rise by one, an object is in one partition, in one pair of hands.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use nearcast::codec::command::{Command, Object, Verdict};
 use nearcast::codec::message::{Ack, Id, Refuse};
@@ -142,10 +143,19 @@ impl Ledger {
         }
     }
 
+    /// All objects, as they are now.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.stories.values().flat_map(|story| story.objects.iter())
+    }
+
+    /// Objects that have left a partition and have not landed.
+    pub fn between(&self) -> usize {
+        self.stories.values().map(|story| story.objects.departed().count()).sum()
+    }
+
     /// Objects around a place, as they are now.
     pub fn near(&self, pos: Pos, reach_m: f64) -> Vec<Object> {
-        let all = self.stories.values().flat_map(|story| story.objects.iter());
-        all.filter(|object| object.pos.distance_m(pos) <= reach_m).map(|object| (**object).clone()).collect()
+        self.objects().filter(|object| object.pos.distance_m(pos) <= reach_m).map(|object| (**object).clone()).collect()
     }
 
     /// What a gateway has come to is what the log comes to.

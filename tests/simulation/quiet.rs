@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use nearcast::codec::message::Id;
-use nearcast::limits::HYSTERESIS;
+use nearcast::codec::command::Object;
+use nearcast::codec::message::{Id, ObjectRow};
+use nearcast::limits::{HYSTERESIS, OBJECTS_MOVE_M};
 use nearcast::region::World;
 use nearcast::session::Session;
 use nearcast::space::Pos;
@@ -24,6 +25,10 @@ impl Checker {
     pub fn agree(&mut self, worlds: &[&World]) {
         let mut faults = Vec::new();
         faults.extend(worlds.iter().filter_map(|world| self.history.ledger.compare(world).err()));
+        let between = self.history.ledger.between();
+        if between > 0 {
+            faults.push(format!("in the end {between} objects are between partitions"));
+        }
         for tickets in worlds.iter().map(|world| world.kept().tickets).filter(|tickets| *tickets > 0) {
             faults.push(format!("in the end a gateway still waits for the ends of {tickets} sendings"));
         }
@@ -81,6 +86,7 @@ fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> 
             faults.push(format!("still shows {avatar:?}"));
         }
     }
+    faults.extend(wrong_objects(checker, (me, radius_m), conn));
     let owed = checker.history.owed(conn.number);
     if owed > 0 {
         faults.push(format!("was not told of {owed} events"));
@@ -90,6 +96,35 @@ fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> 
     if held != shown || session.view().digest() != conn.mirror.digest() {
         faults.push(format!("shows {shown:x?}, its gateway thinks {held:x?}"));
     }
+    faults
+}
+
+/// What a client was told of objects is what there is within its radius: what is held is where its holder is.
+fn wrong_objects(checker: &Checker, (me, radius_m): (Pos, f64), conn: &Conn) -> Vec<String> {
+    let is_live = |life: &&Life| matches!(life.phase, Phase::Live);
+    let place = |object: &Object| match object.holder {
+        Some(holder) => last(checker.lives().get(&holder.entity).filter(is_live)),
+        None => Some(object.pos),
+    };
+    let mut faults = Vec::new();
+    let mut told: BTreeMap<Id, &ObjectRow> = conn.stock.objects.iter().map(|(id, row)| (*id, row)).collect();
+    for object in checker.history.ledger.objects() {
+        let row = told.remove(&object.id);
+        let metres = place(object).map(|pos| pos.distance_m(me));
+        // Who goes less than a metre is told nothing new.
+        let (is_near, is_far) = (
+            metres.is_some_and(|metres| metres < radius_m - OBJECTS_MOVE_M - 0.02),
+            metres.is_none_or(|metres| metres > radius_m * HYSTERESIS + OBJECTS_MOVE_M + 0.02),
+        );
+        let is_so = |row: &ObjectRow| {
+            (row.version, row.holder) == (object.version, object.holder.map(|holder| holder.entity))
+                && row.pos == object.pos.metres()
+        };
+        if row.is_some_and(|row| is_far || !is_so(row)) || (row.is_none() && is_near) {
+            faults.push(format!("was told {row:?}, at {metres:?} m of {radius_m:.1} there is {object:?}"));
+        }
+    }
+    faults.extend(told.into_values().map(|row| format!("was told {row:?}, which is not there")));
     faults
 }
 
