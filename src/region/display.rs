@@ -196,7 +196,9 @@ mod tests {
         ) {
             let mut objects = Objects::new(GRID, 0);
             let mut before: Option<Arc<Display>> = None;
-            let mut dates: BTreeMap<Option<Region>, (u64, Vec<(Id, u64)>)> = BTreeMap::new();
+            // Since when what lies in a region, as ids and versions, is as it is.
+            type Since = (u64, Vec<(Id, u64)>);
+            let mut dates: BTreeMap<Option<Region>, Since> = BTreeMap::new();
             let mut tick = 0;
             for (offset, (kind, which, x, shows)) in (0..).zip(steps) {
                 let (of, to) = (Aim { id: id_of(which, 0), expect: None }, (Pos { x, y: 0, z: x / 3 }, 0));

@@ -406,7 +406,7 @@ mod tests {
         fn create(&mut self, at: Pos, fields: Changes) -> Id {
             match self.deed(at, Deed::Create { kind: "lamp".into(), yaw: 0, fields }) {
                 Verdict::Done(Some((id, _))) => id,
-                other => panic!("{other:?}"),
+                other @ (Verdict::Done(None) | Verdict::Denied(_)) => panic!("{other:?}"),
             }
         }
 
