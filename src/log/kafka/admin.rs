@@ -35,16 +35,18 @@ pub fn ensure_topics(config: &KafkaConfig) -> Result<(), SetupError> {
     let missing: Vec<Topic> =
         ALL.into_iter().filter(|&topic| !present.iter().any(|(name, _)| name == names.of(topic))).collect();
     make(&admin, config, &names, &missing)?;
-    // Also those just made: another gateway may have been faster, and of another opinion.
-    for (name, partitions) in partition_counts(&admin, config)? {
-        let Some(topic) = ALL.into_iter().find(|&topic| names.of(topic) == name) else { continue };
+    // Also those just made: another gateway may have been faster, and of another opinion. In order: the count of motion is
+    // what was configured.
+    let present = partition_counts(&admin, config)?;
+    for topic in ALL {
+        let Some((name, partitions)) = present.iter().find(|(name, _)| name == names.of(topic)) else { continue };
         let wanted = partition_count(config, topic);
-        if partitions != wanted {
+        if *partitions != wanted {
             let problem = format!(
                 "has {partitions} partitions, the world needs {wanted}: configure {partitions}, or choose another \
                  world name (the count is fixed for a world's life)"
             );
-            return Err(SetupError::Topic { topic: name, problem });
+            return Err(SetupError::Topic { topic: name.clone(), problem });
         }
     }
     check_settings(&admin, config, &names)
