@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::message::{Id, Scope};
 use super::reader::{Malformed, Reader, put_short, put_varint};
 use crate::limits::{
-    ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, KIND_BYTES_MAX, REACH_M,
-    REGION_OBJECT_BYTES_MAX, REGION_OBJECTS_MAX, SESSION_OBJECTS_MAX,
+    ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, KIND_BYTES_MAX,
 };
+pub use crate::settings::Rules;
 use crate::space::Pos;
 
 /// What an object or an environment is like: names and texts of the application.
@@ -129,34 +129,6 @@ pub struct Environment {
     pub version: u64,
     /// What it is like.
     pub fields: Fields,
-}
-
-/// What decides over commands beside the commands. It stands in the log itself, so that all gateways go by the same from the
-/// same record on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// The higher counts; that which comes with the gateway, without any record, is 0.
-    pub revision: u32,
-    /// Objects in one partition that one session has made, and that it holds; not of game servers.
-    pub session_objects: u16,
-    /// Objects of one region.
-    pub region_objects: u16,
-    /// Bytes of the objects of one region.
-    pub region_bytes: u32,
-    /// How far an avatar reaches, cm.
-    pub reach_cm: u16,
-}
-
-impl Default for Rules {
-    fn default() -> Rules {
-        Rules {
-            revision: 0,
-            session_objects: SESSION_OBJECTS_MAX as u16,
-            region_objects: REGION_OBJECTS_MAX as u16,
-            region_bytes: REGION_OBJECT_BYTES_MAX as u32,
-            reach_cm: (REACH_M * 100.0) as u16,
-        }
-    }
 }
 
 /// What became of a command when it was folded. A function of the log, so the same everywhere and for ever.
