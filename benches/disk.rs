@@ -27,7 +27,7 @@ const FILLED_BYTES: u64 = 100_000_000;
 /// A usual action: 16 bytes about it.
 fn action(n: u64) -> Bytes {
     let pos = Pos { x: 100, y: 0, z: -700 };
-    let deed = Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "at the fountain.".into() };
+    let deed = Deed::Act { scope: Scope::Nearby, user: 1, name: "wave".into(), data: "at the fountain.".into() };
     let action = Command { session: 1_000_000, n, entity: 2_000_000, trusted: false, pos, from: pos, deed };
     encode(Stamp { gateway: 1, published_us: 1_790_000_000_000_000 }, &Record::Command(action))
 }

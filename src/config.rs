@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::token::Key;
 use crate::limits::{
-    BUDGET_MAX, BUDGET_MIN, MESSAGE_BYTES_MAX, OPEN_ACTS_MAX, OPEN_ACTS_MAX_SERVER, PARTITION_SIDE_MAX, RADIUS_MAX_M,
-    RADIUS_MIN_M, RATE_MAX, REFUSED_MOVES_OF_S, SERVER_TOKEN_BYTES_MIN, TOKEN_BYTES_MAX, WORLD_NAME_BYTES_MAX,
-    WORLD_REACH_M,
+    BUDGET_MAX, BUDGET_MIN, ERRANDS_MAX, MESSAGE_BYTES_MAX, OPEN_ACTS_MAX, OPEN_ACTS_MAX_SERVER, PARTITION_SIDE_MAX,
+    RADIUS_MAX_M, RADIUS_MIN_M, RATE_MAX, REFUSED_MOVES_OF_S, REGION_OBJECT_BYTES_MAX, REGION_OBJECTS_MAX,
+    SERVER_TOKEN_BYTES_MIN, TOKEN_BYTES_MAX, WORLD_NAME_BYTES_MAX, WORLD_REACH_M,
 };
-use crate::settings::{Enforcement, Limits, Role, Secret, WorldSettings};
+use crate::settings::{Enforcement, Limits, Role, Rules, Secret, WorldSettings};
 use crate::space::Grid;
 
 /// The environment variable with the secret of game servers. No flag: everybody on a machine can read those.
@@ -129,6 +129,20 @@ struct WorldFile {
     limits: toml::Table,
     #[serde(default)]
     server_limits: toml::Table,
+    rules: Option<RulesFile>,
+}
+
+/// Those of [`Rules`] that are not as usual.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RulesFile {
+    /// Higher than that of all rules that were in force before.
+    revision: i64,
+    session_objects: Option<i64>,
+    region_objects: Option<i64>,
+    region_bytes: Option<i64>,
+    /// Metres.
+    reach: Option<f64>,
 }
 
 /// All that is wrong with the settings, a line each.
@@ -260,6 +274,7 @@ impl Config {
                     partitions: Some([w.grid.w, w.grid.h]),
                     limits: table(&w.limits),
                     server_limits: table(&w.server_limits),
+                    rules: (w.rules.revision > 0).then(|| rules_file(&w.rules)),
                 })
                 .collect(),
         };
@@ -318,12 +333,47 @@ fn limits(role: Role, file: &toml::Table, fault: &mut dyn FnMut(String)) -> Limi
     })
 }
 
+fn rules_file(rules: &Rules) -> RulesFile {
+    let Rules { revision, session_objects, region_objects, region_bytes, reach_cm } = *rules;
+    RulesFile {
+        revision: revision.into(),
+        session_objects: Some(session_objects.into()),
+        region_objects: Some(region_objects.into()),
+        region_bytes: Some(region_bytes.into()),
+        reach: Some(f64::from(reach_cm) / 100.0),
+    }
+}
+
+/// The rules of the file, the usual ones where it says none. Larger ones are not safe: a region's objects are part of snapshots
+/// and are told to whoever comes, one session's are carried by its gateway all at once, and no view is further than a
+/// radius. No bound is below 1: what is forbidden is forbidden by who may, not by how much.
+fn rules(file: &RulesFile, fault: &mut dyn FnMut(String)) -> Rules {
+    let usual = rules_file(&Rules::default());
+    let mut number = |name: &str, value: Option<i64>, usual: Option<i64>, most: usize| {
+        let value = value.or(usual).unwrap_or(1);
+        if !(1..=most as i64).contains(&value) {
+            fault(format!("rules: {name} {value} must be 1 to {most}"));
+        }
+        value.clamp(1, most as i64)
+    };
+    let revision = number("revision", Some(file.revision), None, u32::MAX as usize) as u32;
+    let session_objects = number("session_objects", file.session_objects, usual.session_objects, ERRANDS_MAX) as u16;
+    let region_objects = number("region_objects", file.region_objects, usual.region_objects, REGION_OBJECTS_MAX) as u16;
+    let region_bytes = number("region_bytes", file.region_bytes, usual.region_bytes, REGION_OBJECT_BYTES_MAX) as u32;
+    let reach = file.reach.or(usual.reach).unwrap_or(RADIUS_MIN_M);
+    if !(RADIUS_MIN_M..=RADIUS_MAX_M).contains(&reach) {
+        fault(format!("rules: reach {reach} m must be {RADIUS_MIN_M} to {RADIUS_MAX_M}"));
+    }
+    Rules { revision, session_objects, region_objects, region_bytes, reach_cm: (reach * 100.0).round() as u16 }
+}
+
 fn world(file: &WorldFile, faults: &mut Vec<String>) -> WorldSettings {
     let plaza = WorldSettings::plaza();
     let [w, h] = file.partitions.unwrap_or([plaza.grid.w, plaza.grid.h]);
     let mut fault = |what: String| faults.push(format!("world {:?}: {what}", file.name));
     let player = limits(Role::Player, &file.limits, &mut fault);
     let server = limits(Role::Server, &file.server_limits, &mut fault);
+    let rules = file.rules.as_ref().map_or_else(Rules::default, |file| rules(file, &mut fault));
     let world = WorldSettings {
         name: file.name.clone(),
         min: file.min.unwrap_or(plaza.min),
@@ -338,6 +388,7 @@ fn world(file: &WorldFile, faults: &mut Vec<String>) -> WorldSettings {
         server_limits: server,
         // The same for all worlds.
         server_token: None,
+        rules,
     };
     let mut check = |good: bool, what: String| {
         if !good {
@@ -429,6 +480,33 @@ mod tests {
             ("server_limits]\nopen_acts = 1025", "server_limits: open_acts 1025 must be 1 to 1024"),
         ] {
             let toml = format!("[[world]]\nname = 'a'\n[world.{limits}");
+            let ConfigError(faults) = Config::merge(&Flags::default(), &toml).expect_err("wrong");
+            assert!(faults.iter().any(|fault| fault.contains(part)), "{part} in {faults:#?}");
+        }
+    }
+
+    #[test]
+    fn a_world_has_rules_for_its_objects_with_a_revision() {
+        let toml = "[[world]]\nname = 'a'\n[world.rules]\nrevision = 3\nsession_objects = 40\nreach = 7.25\n\
+            [[world]]\nname = 'b'";
+        let config = Config::merge(&Flags::default(), toml).expect("right");
+        let [a, b] = &config.worlds[..] else { panic!("two worlds") };
+        assert_eq!(a.rules, Rules { revision: 3, session_objects: 40, reach_cm: 725, ..Rules::default() });
+        assert_eq!(b.rules, Rules::default());
+        assert_eq!(Config::merge(&Flags::default(), &config.to_toml()), Ok(config), "what is printed can be read");
+        for (rules, part) in [
+            ("reach = 5.0", "revision"),
+            ("revision = 0", "rules: revision 0 must be 1 to 4294967295"),
+            ("revision = 4294967296", "revision 4294967296"),
+            ("revision = 1\nsession_objects = 257", "session_objects 257 must be 1 to 256"),
+            ("revision = 1\nsession_objects = -1", "session_objects -1"),
+            ("revision = 1\nregion_objects = 4097", "region_objects 4097 must be 1 to 4096"),
+            ("revision = 1\nregion_bytes = 786433", "region_bytes 786433 must be 1 to 786432"),
+            ("revision = 1\nreach = 128.5", "reach 128.5 m must be 1 to 128"),
+            ("revision = 1\nreach = nan", "reach NaN"),
+            ("revision = 1\nreach_cm = 1", "reach_cm"),
+        ] {
+            let toml = format!("[[world]]\nname = 'a'\n[world.rules]\n{rules}");
             let ConfigError(faults) = Config::merge(&Flags::default(), &toml).expect_err("wrong");
             assert!(faults.iter().any(|fault| fault.contains(part)), "{part} in {faults:#?}");
         }

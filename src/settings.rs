@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::limits::{
     ACTS_BURST, ACTS_PER_S, BUDGET_BYTES_PER_S, CHANGES_BURST, CHANGES_PER_S, CONTROLS_BURST, CONTROLS_PER_S,
     CROSSINGS_BURST, CROSSINGS_PER_S, INBOUND_BYTES_BURST, INBOUND_BYTES_PER_S, MESSAGES_BURST, MESSAGES_PER_S,
-    MOVES_BURST, MOVES_PER_S, OPEN_ACTS_MAX, OPEN_ACTS_MAX_SERVER, RADIUS_M, REFUSALS_WINDOW_US, REFUSED_MOVES_MAX,
-    SECOND_US, SERVER_FACTOR,
+    MOVES_BURST, MOVES_PER_S, OPEN_ACTS_MAX, OPEN_ACTS_MAX_SERVER, RADIUS_M, REACH_M, REFUSALS_WINDOW_US,
+    REFUSED_MOVES_MAX, REGION_OBJECT_BYTES_MAX, REGION_OBJECTS_MAX, SECOND_US, SERVER_FACTOR, SESSION_OBJECTS_MAX,
 };
 use crate::space::{Grid, Pos};
 
@@ -38,6 +38,8 @@ pub struct WorldSettings {
     pub server_limits: Limits,
     /// What makes a client a game server; without it there are none.
     pub server_token: Option<Secret>,
+    /// What decides over commands, as this gateway was told; in force is what the log has, where that is of a higher revision.
+    pub rules: Rules,
 }
 
 impl WorldSettings {
@@ -57,6 +59,7 @@ impl WorldSettings {
             limits: Limits::PLAYER,
             server_limits: Limits::SERVER,
             server_token: None,
+            rules: Rules::default(),
         }
     }
 
@@ -91,6 +94,34 @@ impl WorldSettings {
         match role {
             Role::Player => self.movement,
             Role::Server => Enforcement::Off,
+        }
+    }
+}
+
+/// What decides over commands beside the commands. It stands in the log itself, so that all gateways go by the same from the
+/// same record on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The higher counts; that which comes with the gateway, without any record, is 0.
+    pub revision: u32,
+    /// Objects in one partition that one session has made, and that it holds; not of game servers.
+    pub session_objects: u16,
+    /// Objects of one region.
+    pub region_objects: u16,
+    /// Bytes of the objects of one region.
+    pub region_bytes: u32,
+    /// How far an avatar reaches, cm.
+    pub reach_cm: u16,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            revision: 0,
+            session_objects: SESSION_OBJECTS_MAX as u16,
+            region_objects: REGION_OBJECTS_MAX as u16,
+            region_bytes: REGION_OBJECT_BYTES_MAX as u32,
+            reach_cm: (REACH_M * 100.0) as u16,
         }
     }
 }

@@ -72,7 +72,7 @@ fn data(actions: u64) -> tempfile::TempDir {
     let (disk, thread, _) = Disk::open(folder.path(), &["plaza"], || 1_790_000_000_000, |_| ()).expect("an empty log");
     let mut log = disk.handle("plaza").expect("it was opened for it");
     for n in 1..=actions {
-        let deed = Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "".into() };
+        let deed = Deed::Act { scope: Scope::Nearby, user: 1, name: "wave".into(), data: "".into() };
         let (pos, from) = Default::default();
         let action = Command { session: 7, n, entity: 8, trusted: false, pos, from, deed };
         let stamp = Stamp { gateway: 3, published_us: 1_790_000_000_000_000 };

@@ -93,6 +93,31 @@ async fn an_action_is_acknowledged_and_told_to_who_is_near() {
 }
 
 #[tokio::test]
+async fn the_rules_of_the_settings_come_into_force() {
+    let gateway = gateway("[[world]]\nname = 'plaza'\n[world.rules]\nrevision = 1\nsession_objects = 1").await;
+    let (mut ann, _) = Client::join(&gateway, Encoding::Json, "Ann").await;
+    ann.walk(0.0, 0.0).await;
+    let answer = |n: u64| {
+        move |out: &Out| match out {
+            Out::Ack(ack) if ack.n == n => Some(None),
+            Out::Refuse(refuse) if refuse.n == Some(n) => Some(Some(refuse.code.to_string())),
+            _ => None,
+        }
+    };
+    // They are written when the partition has been read: at the second as a rule. Else the 17th would be refused.
+    for n in 1..=16 {
+        ann.see("the next state", |m| m.number() >= n).await;
+        ann.create(n, 0.0, 0.0).await;
+        if let Some(code) = ann.hear("an answer", answer(n)).await {
+            assert_eq!((n > 1, &*code), (true, "too_many"));
+            gateway.drain().await;
+            return;
+        }
+    }
+    panic!("16 objects, by one session that may make one");
+}
+
+#[tokio::test]
 async fn two_clients_switch_a_lamp_and_fight_for_a_cup_that_is_carried_over_a_border() {
     let gateway = gateway("").await;
     for (one, other) in [(Encoding::Json, Encoding::MessagePack), (Encoding::MessagePack, Encoding::Json)] {

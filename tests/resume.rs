@@ -104,8 +104,20 @@ impl House {
     fn act(&mut self, who: usize, n: u64, x: f64) {
         let time = (self.now_us - START_US) as f64 / 1e3;
         let name = format!("act {n}");
-        let act = Act { n, scope: Scope::Nearby, name, data: String::new(), time, pos: [x, 0.0, 0.0] };
+        let act = Act { n, to: None, scope: Scope::Nearby, name, data: String::new(), time, pos: [x, 0.0, 0.0] };
         self.say(who, &In::Act(act));
+    }
+
+    /// Tells one user.
+    fn tell(&mut self, (who, x): (usize, f64), n: u64, to: Id) {
+        let time = (self.now_us - START_US) as f64 / 1e3;
+        let (name, data) = (format!("tell {n}"), String::new());
+        self.say(who, &In::Act(Act { n, to: Some(to), scope: Scope::User, name, data, time, pos: [x, 0.0, 0.0] }));
+    }
+
+    fn acks(&self, who: usize) -> Vec<u64> {
+        let heard = self.guests[who].heard.iter();
+        heard.filter_map(|out| if let Out::Ack(ack) = out { Some(ack.n) } else { None }).collect()
     }
 
     fn input(&mut self, who: usize, input: Input<'_>) {
@@ -433,6 +445,54 @@ fn what_was_missed_is_told_once_and_what_is_sent_again_takes_effect_once() {
         assert_eq!(acked, [2, 3]);
         assert_eq!(house.events(ann).len(), 6, "each once");
         assert!(!house.guests[again].heard.iter().any(|out| matches!(out, Out::Reset(_))));
+    }
+}
+
+#[test]
+fn a_user_is_told_on_whatever_gateway_once_also_of_what_they_missed_and_nobody_else_is() {
+    for other in [0, 1] {
+        let mut house = House::new(2);
+        let (ann, ann_is) = house.join(1, None);
+        let (bob, first) = house.join(0, None);
+        let (eve, _) = house.join(0, None);
+        for (who, x) in [(ann, 0.0), (bob, 900.0), (eve, 901.0)] {
+            house.walk(who, x);
+        }
+        house.ticks(10);
+        house.tell((ann, 0.0), 1, first.user);
+        house.ticks(4);
+        // The answer was lost.
+        house.tell((ann, 0.0), 1, first.user);
+        house.ticks(4);
+        assert_eq!((house.events(bob), house.acks(ann)), (vec!["tell 1"], vec![1, 1]));
+        let event = house.guests[bob].heard.iter().find_map(|out| if let Out::Event(e) = out { Some(e) } else { None });
+        let Some(event) = event.cloned() else { unreachable!() };
+        assert_eq!((event.stream, event.scope), (format!("user/{}", first.user), Scope::User));
+        assert_eq!((event.from, event.user), (ann_is.entity, ann_is.user), "he can answer");
+        house.seconds(6);
+        house.input(bob, Input::Gone);
+        house.seconds(1);
+        house.tell((ann, 0.0), 2, first.user);
+        house.seconds(20);
+        let resume = Resume { cursors: cursors(&house.guests[bob].heard), ..token(&first) };
+        let (again, welcome) = house.join(other, Some(resume));
+        assert!(welcome.resumed);
+        house.tell((ann, 0.0), 3, first.user);
+        house.tell((again, 900.0), 1, ann_is.user);
+        house.tell((eve, 901.0), 1, 1 << 50);
+        house.seconds(1);
+        assert_eq!(house.events(again), ["tell 2", "tell 3"], "on gateway {other}");
+        assert!(!house.guests[again].heard.iter().any(|out| matches!(out, Out::Reset(_))));
+        assert_eq!(house.events(ann), ["tell 1"]);
+        assert_eq!((house.events(eve), house.acks(eve)), (vec![], vec![1]), "nobody need be there");
+        // A gateway that starts has not heard the first; it takes no old ones for new.
+        house.start();
+        let (late, late_is) = house.join(2, None);
+        house.walk(late, 0.0);
+        house.ticks(10);
+        house.tell((ann, 0.0), 4, late_is.user);
+        house.ticks(4);
+        assert_eq!(house.events(late), ["tell 4"]);
     }
 }
 

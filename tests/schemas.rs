@@ -102,6 +102,7 @@ fn what_clients_say_passes_and_what_is_wrong_does_not() {
         json!({"move": {"time": "1", "pos": [0, 0, 0]}}),
         json!({"move": {"time": 1, "pos": [0, 0]}}),
         json!({"act": {"n": -1, "scope": "nearby", "name": "wave", "time": 1, "pos": [0, 0, 0]}}),
+        json!({"act": {"n": 1, "scope": "user", "to": "Bob", "name": "wave", "time": 1, "pos": [0, 0, 0]}}),
         json!({"act": {"n": 1, "scope": "everywhere", "name": "wave", "time": 1, "pos": [0, 0, 0]}}),
         json!({"seen": {"held_ms": 1}}),
         json!({"report": {"number": 128}}),
@@ -357,7 +358,7 @@ fn the_shown_bytes_of_records_are_those_written() {
         let (session, n, entity) = (10_485_761, 1, 10_485_762);
         Record::Command(Command { session, n, entity, trusted: false, pos, from: pos, deed })
     };
-    let act = command(Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "".into() });
+    let act = command(Deed::Act { scope: Scope::Nearby, user: 10_485_761, name: "wave".into(), data: "".into() });
     let fields = vec![("on".into(), Some("yes".into()))];
     let aim = Aim { id: 44_032, expect: Some(1) };
     let object = Object {
@@ -379,6 +380,7 @@ fn the_shown_bytes_of_records_are_those_written() {
         ("hex motion", motion),
         ("hex beat", Record::Beat),
         ("hex act", act),
+        ("hex tell", command(Deed::Tell { to: 10_485_769, user: 10_485_761, name: "hello".into(), data: "hi".into() })),
         ("hex create", command(Deed::Create { kind: "lamp".into(), yaw: 64, fields: fields.clone() })),
         ("hex change", command(Deed::Change { of: aim, to: None, fields })),
         ("hex grab", command(Deed::Grab(aim))),

@@ -117,6 +117,14 @@ impl Room {
         self.say(who, &In::Move(step));
     }
 
+    /// Does something, named by its number, at (x, 0, 0): told to who is near, or to a user.
+    fn act(&mut self, who: usize, n: u64, to: Option<Id>, x: f64) {
+        let time = (self.now_us - START_US) as f64 / 1e3;
+        let scope = if to.is_some() { Scope::User } else { Scope::Nearby };
+        let (name, data) = (n.to_string(), String::new());
+        self.say(who, &In::Act(Act { n, to, scope, name, data, time, pos: [x, 0.0, 0.0] }));
+    }
+
     fn input(&mut self, who: usize, input: Input<'_>) {
         let mut effects = Vec::new();
         self.people[who].session.on(input, self.now_us, &mut effects);
@@ -328,11 +336,7 @@ fn samples_above_the_rate_are_merged_not_lost() {
 fn no_more_than_32_actions_are_open() {
     let mut room = Room::new();
     let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
-    let act = |room: &mut Room, n| {
-        let time = (room.now_us - START_US) as f64 / 1e3;
-        let act = Act { n, scope: Scope::Nearby, name: "x".into(), data: String::new(), time, pos: [0.0; 3] };
-        room.say(ann, &In::Act(act));
-    };
+    let act = |room: &mut Room, n| room.act(ann, n, None, 0.0);
     act(&mut room, 100);
     act(&mut room, 131);
     assert!(room.refusals(ann).is_empty());
@@ -354,10 +358,7 @@ fn a_number_long_past_is_refused_and_not_taken_for_a_repetition() {
     let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
     room.tick();
     let act = |room: &mut Room, n: u64, x| {
-        let time = (room.now_us - START_US) as f64 / 1e3;
-        let name = n.to_string();
-        let act = Act { n, scope: Scope::Nearby, name, data: String::new(), time, pos: [x, 0.0, 0.0] };
-        room.say(ann, &In::Act(act));
+        room.act(ann, n, None, x);
         room.ticks(2);
     };
     act(&mut room, 1, 400.0);
@@ -381,9 +382,7 @@ fn who_opens_a_partition_has_missed_nothing() {
     let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
     room.tick();
     let wave = |room: &mut Room, who, n| {
-        let time = (room.now_us - START_US) as f64 / 1e3;
-        let act = Act { n, scope: Scope::Nearby, name: "x".into(), data: String::new(), time, pos: [0.0; 3] };
-        room.say(who, &In::Act(act));
+        room.act(who, n, None, 0.0);
         room.ticks(2);
     };
     wave(&mut room, ann, 1);
@@ -474,11 +473,17 @@ fn who_rests_misses_nothing() {
     room.tick();
     assert!(room.people[ann].mirror.shown().any(|avatar| &*avatar.profile == "Robert"));
     calm(&mut room);
-    let time = (room.now_us - START_US) as f64 / 1e3;
-    let act = Act { n: 1, scope: Scope::Nearby, name: "x".into(), data: String::new(), time, pos: [20.5, 0.0, 0.0] };
-    room.say(bob, &In::Act(act));
+    room.act(bob, 1, None, 20.5);
     room.tick();
     assert_eq!(room.events(ann).count(), 1);
+    calm(&mut room);
+    // What others are told ends nobody's rest.
+    for (n, to, told, fed) in [(2, 1 + 8, 1, 0), (3, 1, 2, 1)] {
+        let before = room.people[ann].fed;
+        room.act(bob, n, Some(to), 20.5);
+        room.tick();
+        assert_eq!((room.events(ann).count(), room.people[ann].fed - before), (told, fed));
+    }
     calm(&mut room);
     room.say(bob, &In::Bye(ByeIn {}));
     room.tick();

@@ -174,7 +174,7 @@ async fn one_who_takes_a_byte_at_a_time_gets_every_byte_in_order() {
         teller.say(&In::Move(Move { pos, ..here.clone() })).await;
         for n in 1..=u64::from(ACTS_BURST) {
             let (name, scope) = ("tell".into(), Scope::Nearby);
-            teller.say(&In::Act(Act { n, scope, name, data: data.clone(), time: 0.0, pos })).await;
+            teller.say(&In::Act(Act { n, to: None, scope, name, data: data.clone(), time: 0.0, pos })).await;
         }
         tellings.push(teller);
     }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::message::{Id, Scope};
 use super::reader::{Malformed, Reader, put_short, put_varint};
 use crate::limits::{
-    ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, KIND_BYTES_MAX, REACH_M,
-    REGION_OBJECT_BYTES_MAX, REGION_OBJECTS_MAX, SESSION_OBJECTS_MAX,
+    ACT_DATA_BYTES_MAX, ACT_NAME_BYTES_MAX, FIELD_BYTES_MAX, FIELD_NAME_BYTES_MAX, FIELDS_MAX, KIND_BYTES_MAX,
 };
+pub use crate::settings::Rules;
 use crate::space::Pos;
 
 /// What an object or an environment is like: names and texts of the application.
@@ -41,8 +41,21 @@ pub struct Command {
 pub enum Deed {
     /// Something that others are told of.
     Act {
-        /// Who is told.
+        /// Who is told; not `user`, which is [`Deed::Tell`].
         scope: Scope,
+        /// Whose session it is.
+        user: Id,
+        /// What was done.
+        name: Arc<str>,
+        /// More about it.
+        data: Arc<str>,
+    },
+    /// Something that one user is told: it stands in `direct`, in the partition of that user.
+    Tell {
+        /// Who is told.
+        to: Id,
+        /// Whose session it is.
+        user: Id,
         /// What was done.
         name: Arc<str>,
         /// More about it.
@@ -131,34 +144,6 @@ pub struct Environment {
     pub fields: Fields,
 }
 
-/// What decides over commands beside the commands. It stands in the log itself, so that all gateways go by the same from the
-/// same record on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// The higher counts; that which comes with the gateway, without any record, is 0.
-    pub revision: u32,
-    /// Objects in one partition that one session has made, and that it holds; not of game servers.
-    pub session_objects: u16,
-    /// Objects of one region.
-    pub region_objects: u16,
-    /// Bytes of the objects of one region.
-    pub region_bytes: u32,
-    /// How far an avatar reaches, cm.
-    pub reach_cm: u16,
-}
-
-impl Default for Rules {
-    fn default() -> Rules {
-        Rules {
-            revision: 0,
-            session_objects: SESSION_OBJECTS_MAX as u16,
-            region_objects: REGION_OBJECTS_MAX as u16,
-            region_bytes: REGION_OBJECT_BYTES_MAX as u32,
-            reach_cm: (REACH_M * 100.0) as u16,
-        }
-    }
-}
-
 /// What became of a command when it was folded. A function of the log, so the same everywhere and for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -198,8 +183,19 @@ impl Command {
         match &self.deed {
             Deed::Act { scope, .. } => *scope == Scope::World,
             Deed::Environment { of_world, .. } => *of_world,
-            Deed::Create { .. } | Deed::Change { .. } | Deed::Grab(_) | Deed::Release(..) | Deed::Remove(_) => false,
+            Deed::Tell { .. }
+            | Deed::Create { .. }
+            | Deed::Change { .. }
+            | Deed::Grab(_)
+            | Deed::Release(..)
+            | Deed::Remove(_) => false,
         }
+    }
+
+    /// The user whom it is told to, if it is one; then it stands in `direct`.
+    #[must_use]
+    pub fn addressee(&self) -> Option<Id> {
+        if let Deed::Tell { to, .. } = self.deed { Some(to) } else { None }
     }
 }
 
@@ -259,6 +255,7 @@ const RELEASE: u8 = 4;
 const REMOVE: u8 = 5;
 const ENVIRONMENT: u8 = 6;
 const ACT: u8 = 7;
+const TELL: u8 = 8;
 
 pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
     let Command { session, n, entity, trusted, pos, from, deed } = command;
@@ -270,13 +267,23 @@ pub(super) fn put_command(out: &mut Vec<u8>, command: &Command) {
     let trusted = if *trusted { TRUSTED } else { 0 };
     let mut head = |kind: u8| out.push(kind | trusted);
     match deed {
-        Deed::Act { scope, name, data } => {
+        Deed::Act { scope, user, name, data } => {
             head(ACT);
             out.push(match scope {
                 Scope::Nearby => 0,
                 Scope::Region => 1,
                 Scope::World => 2,
+                // Never made: it is read as no scope.
+                Scope::User => u8::MAX,
             });
+            put_varint(out, *user);
+            put_short(out, name.as_bytes());
+            put_text(out, data);
+        }
+        Deed::Tell { to, user, name, data } => {
+            head(TELL);
+            put_varint(out, *to);
+            put_varint(out, *user);
             put_short(out, name.as_bytes());
             put_text(out, data);
         }
@@ -327,8 +334,14 @@ pub(super) fn command(reader: &mut Reader<'_>) -> Result<Command, Malformed> {
                 2 => Scope::World,
                 _ => return Err(Malformed::Bad("scope")),
             };
+            let user = reader.varint()?;
             let name = reader.short_str(ACT_NAME_BYTES_MAX, "action name")?.into();
-            Deed::Act { scope, name, data: text(reader, ACT_DATA_BYTES_MAX, "action data")? }
+            Deed::Act { scope, user, name, data: text(reader, ACT_DATA_BYTES_MAX, "action data")? }
+        }
+        TELL => {
+            let (to, user) = (reader.varint()?, reader.varint()?);
+            let name = reader.short_str(ACT_NAME_BYTES_MAX, "action name")?.into();
+            Deed::Tell { to, user, name, data: text(reader, ACT_DATA_BYTES_MAX, "action data")? }
         }
         CREATE => {
             let kind = reader.short_str(KIND_BYTES_MAX, "kind")?.into();

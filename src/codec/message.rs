@@ -155,6 +155,9 @@ pub struct Act {
     /// Who is told.
     #[serde(deserialize_with = "by_name")]
     pub scope: Scope,
+    /// With scope `user`, and only then: which user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Id>,
     /// What was done; the application's word, 1 to 32 bytes.
     pub name: String,
     /// More about it; at most 500 characters and 2,000 bytes.
@@ -240,6 +243,8 @@ pub enum Scope {
     Region,
     /// Everybody in the world.
     World,
+    /// All sessions of one user; of the cluster, where worlds share a log.
+    User,
 }
 
 /// Who the avatar is.
@@ -434,6 +439,8 @@ pub struct Event {
     pub offset: u64,
     /// Whose avatar did it.
     pub from: Id,
+    /// Which user that is: to whom one answers.
+    pub user: Id,
     /// Who is told.
     pub scope: Scope,
     /// What was done.

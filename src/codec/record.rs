@@ -531,7 +531,8 @@ mod tests {
                 ],
             ),
             Record::Signs(Signal::Closed, vec![Sign { session: 2, incarnation: 1, confirmed: true, pos: None }]),
-            command(Deed::Act { scope: Scope::Region, name: "wave".into(), data: "x".repeat(300).into() }),
+            command(Deed::Act { scope: Scope::Region, user: 300, name: "wave".into(), data: "x".repeat(300).into() }),
+            command(Deed::Tell { to: 1 << 40, user: 300, name: "wave".into(), data: "x".into() }),
             command(Deed::Create { kind: "lamp".into(), yaw: 7, fields: vec![("on".into(), Some("1".into()))] }),
             command(Deed::Change {
                 of: AIM,

@@ -295,6 +295,7 @@ mod tests {
                 held_ms: Some(3.5),
             }),
             In::Act(Act {
+                to: Some(7),
                 n: 1,
                 scope: Scope::Nearby,
                 name: "wave".into(),

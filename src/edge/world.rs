@@ -228,6 +228,7 @@ fn run(
     let name = hall.settings.name.clone();
     info!(world = name, gateway = number, "world is open");
     let mut world = World::new(hall.settings.grid, number).named(&name, key);
+    world.keeper.rules = hall.settings.rules;
     let (mut answers, mut letters) = (Vec::new(), Vec::new());
     let mut next_tick = clock.now_us() / TICK_US + 1;
     let mut unreachable_us = 0;

@@ -9,7 +9,6 @@ use super::objects::Objects;
 use crate::codec::command::{Command, Deed, Verdict};
 use crate::codec::message::Id;
 use crate::codec::reader::{Malformed, Reader};
-use crate::limits::EVENT_RING;
 use crate::space::Grid;
 
 /// The folded commands of one partition.
@@ -122,18 +121,14 @@ impl Commands {
     }
 
     fn hear(&mut self, offset: u64, command: &Command) {
-        let Deed::Act { scope, name, data } = &command.deed else { return };
-        let (scope, name, data) = (*scope, name.clone(), data.clone());
-        let event = Event { offset, from: command.entity, scope, pos: command.pos, name, data };
+        let Deed::Act { scope, user, name, data } = &command.deed else { return };
+        let (scope, user, name, data) = (*scope, *user, name.clone(), data.clone());
+        let event = Event { offset, from: command.entity, user, to: None, scope, pos: command.pos, name, data };
         let ring = Arc::make_mut(&mut self.ring);
-        ring.events.push(Arc::new(event));
+        ring.push(event);
         let len = ring.events.len();
         if crate::planted!(SwappedOrder) && len >= 2 {
             ring.events.swap(len - 1, len - 2);
-        }
-        if len > EVENT_RING {
-            let gone = ring.events.remove(0);
-            ring.start = gone.offset + 1;
         }
     }
 
@@ -178,12 +173,13 @@ mod tests {
     use super::*;
     use crate::codec::command::Denial;
     use crate::codec::message::Scope;
+    use crate::limits::EVENT_RING;
     use crate::space::Pos;
 
     const GRID: Grid = Grid { w: 1, h: 1 };
 
     fn act(session: Id, n: u64) -> Command {
-        let deed = Deed::Act { scope: Scope::Nearby, name: "x".into(), data: "".into() };
+        let deed = Deed::Act { scope: Scope::Nearby, user: 1, name: "x".into(), data: "".into() };
         let (pos, from) = (Pos::default(), Pos::default());
         Command { session, n, entity: 1, trusted: false, pos, from, deed }
     }

@@ -27,7 +27,8 @@ pub struct Tick {
     pub strided: Vec<Shared>,
     /// By partition; behind them the world as a whole.
     pub partitions: Vec<PartitionStatus>,
-    /// Events by partition, the newest last, and behind them those of the world as a whole; `None` while they are not read, so that nobody takes offsets for missed.
+    /// Events by partition, the newest last, behind them those of the world as a whole, and behind these those that users
+    /// are told, by partition of `direct`; `None` while they are not read, so that nobody takes offsets for missed.
     pub events: Vec<Option<Arc<Ring>>>,
     /// Objects by partition, and behind them what the world as a whole is like; `None` while they are not read.
     pub objects: Vec<Option<Arc<Display>>>,
@@ -223,6 +224,10 @@ pub struct Event {
     pub offset: u64,
     /// Whose avatar did it.
     pub from: Id,
+    /// Which user that is.
+    pub user: Id,
+    /// Which user is told, if it is one.
+    pub to: Option<Id>,
     /// Who is told.
     pub scope: Scope,
     /// Where.

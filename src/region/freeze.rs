@@ -24,7 +24,7 @@ impl World {
             entities: Vec::with_capacity(here.len()),
             shared: Vec::with_capacity(here.len()),
             partitions: self.statuses(now_us),
-            events: self.stories().map(|story| story?.commands.ring()).collect(),
+            events: self.stories().map(|story| story?.commands.ring()).chain(self.openings.rings()).collect(),
             objects,
             ..Tick::empty(number, self.grid)
         };

@@ -1,7 +1,7 @@
 //! From records to frames. `submit` is what sessions ask; `owned` speaks for this gateway's avatars and `batch` puts
 //! their samples into records; `reading` decides from where a partition is read, `fold` makes the state of its
 //! motion and `commands` that of its commands, with `dedupe` and `objects`, which `story` reads and keeps by `snapshot`s;
-//! `pending` knows which commands wait for an answer, `sessions` folds who may go on as which session and `openings` asks it,
+//! `pending` knows which commands wait for an answer, `sessions` folds who may go on as which session, `tells` what users are told, and `openings` asks both,
 //! `peers` knows the other gateways' clocks; `world` holds all of them for one world and writes to the log, `polled` takes
 //! what comes from there, `upkeep` is what is due now and then, `errands` what gateways do of themselves with objects,
 //! `freeze` makes its ticks, as `frame` and `display` have them. Pure: time comes in as an argument, the log as a polled
@@ -29,6 +29,7 @@ pub mod sessions;
 pub mod snapshot;
 pub mod story;
 pub mod submit;
+pub mod tells;
 mod upkeep;
 pub mod world;
 

@@ -162,7 +162,7 @@ impl Objects {
     /// Folds what a command at an offset is to do with objects; an `act` does nothing with them.
     pub fn fold(&mut self, offset: u64, command: &Command) -> Verdict {
         let folded = match &command.deed {
-            Deed::Act { .. } => return Verdict::Done(None),
+            Deed::Act { .. } | Deed::Tell { .. } => return Verdict::Done(None),
             Deed::Create { kind, yaw, fields } => self.create(offset, command, kind, *yaw, fields),
             Deed::Change { of, to, fields } => self.change(command, *of, *to, fields),
             Deed::Grab(of) => self.grab(command, *of),

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::fold::Map;
+use super::frame::Ring;
 use super::owned::{Owned, Place};
 use super::reading::{From, Reading};
 use super::sessions::{Sessions, Verdict};
-use super::submit::{Letter, Opened, Submit};
+use super::submit::{Answer, Answered, Letter, Opened, Submit};
+use super::tells::{Tells, lane_of};
 use super::upkeep::jitter;
 use super::world::World;
+use crate::codec::command::Command;
 use crate::codec::message::{AppState, Id};
 use crate::codec::record::{self, Opening, Record, Sign, Signal, Stamp};
 use crate::codec::token::{Claim, Key, Seal};
@@ -24,6 +27,8 @@ use crate::space::Pos;
 struct Lane {
     reading: Reading,
     fold: Sessions,
+    /// What its users are told.
+    tells: Tells,
     /// When the sessions of it that this gateway holds are next said to live.
     live_us: u64,
     /// Sessions whose client is known to have its token; written with the next upkeep.
@@ -89,6 +94,31 @@ impl Openings {
         self.lanes.get_mut(usize::from(partition)).map(|lane| &mut lane.reading)
     }
 
+    /// What users are told, by partition; `None` while it is not read.
+    pub(super) fn rings(&self) -> impl Iterator<Item = Option<Arc<Ring>>> {
+        let ring = |lane: &Lane| lane.reading.is_read().then(|| lane.tells.ring().clone());
+        (0..usize::from(DIRECT_PARTITIONS)).map(move |partition| self.lanes.get(partition).and_then(ring))
+    }
+
+    /// Sessions and events remembered of each partition.
+    pub(super) fn kept_tells(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.lanes.iter().map(|lane| lane.tells.kept())
+    }
+
+    /// Whether something that a user is told has been folded.
+    pub(super) fn knows(&self, partition: u16, key: (Id, u64)) -> bool {
+        self.lanes.get(usize::from(partition)).is_some_and(|lane| lane.tells.knows(key))
+    }
+
+    /// Records of a partition come from now on, if they do.
+    pub(super) fn begun(&mut self, partition: u16) {
+        if let Some(lane) = self.lanes.get_mut(usize::from(partition))
+            && let Some((first, end)) = lane.reading.span()
+        {
+            lane.tells.start(first, end);
+        }
+    }
+
     /// A partition's end is known, before what is there is read.
     pub(super) fn bounded(&mut self, partition: u16, end: u64) {
         if let Some(lane) = self.lanes.get_mut(usize::from(partition)) {
@@ -109,11 +139,6 @@ impl Openings {
             Outcome::At(_) | Outcome::Unknown => {}
         }
     }
-}
-
-/// The partition of `direct` in which a user's openings stand.
-fn partition_of(user: Id) -> u16 {
-    (user % Id::from(DIRECT_PARTITIONS)) as u16
 }
 
 fn sign_of(owned: &Owned) -> Sign {
@@ -180,6 +205,7 @@ impl World {
             let lane = |partition| Lane {
                 reading: Reading::start(Openings::source(partition), From::Back(DIRECT_READ_BACK_US), log, now_us),
                 fold: Sessions::default(),
+                tells: Tells::default(),
                 live_us: now_us,
                 confirmed: Vec::new(),
             };
@@ -194,12 +220,12 @@ impl World {
                 // Until there is identity, a user is who they first were.
                 None => (opener, opener, asking.entity, None),
             };
-            if !lanes[usize::from(partition_of(user))].reading.is_read() {
+            if !lanes[usize::from(lane_of(user))].reading.is_read() {
                 continue;
             }
             let opening = Opening { user, session, entity, opener, names, world: world.clone() };
             let bytes = record::encode(stamp, &Record::Opening(opening));
-            tickets.insert(log.publish(Openings::source(partition_of(user)), bytes), opener);
+            tickets.insert(log.publish(Openings::source(lane_of(user)), bytes), opener);
             asking.is_sent = true;
         }
     }
@@ -208,7 +234,7 @@ impl World {
     pub(super) fn on_direct(
         &mut self,
         (partition, offset, append_ms): (u16, u64, i64),
-        record: Result<Record, ()>,
+        record: Result<(Stamp, Record), ()>,
         log: &mut impl Log,
         now_us: u64,
     ) {
@@ -217,27 +243,39 @@ impl World {
         if !lane.reading.on_record(offset) || !lane.fold.advance(offset, append_ms) {
             return;
         }
+        lane.tells.read(offset);
         match record {
-            Ok(Record::Opening(opening)) => {
+            Ok((stamp, Record::Command(command))) => {
+                let Some(verdict) = lane.tells.fold(offset, &command) else {
+                    self.facts.foreign += 1;
+                    return;
+                };
+                self.facts.sessions_forgotten += std::mem::take(&mut lane.tells.forgotten);
+                let (Command { session, n, .. }, is_news) = (command, lane.reading.is_news(offset));
+                if stamp.gateway == self.gateway && (self.pending.folded((session, n)) || is_news) {
+                    self.answers.push(Answered { to: session, n, answer: Answer::Folded(offset, verdict) });
+                }
+            }
+            Ok((_, Record::Opening(opening))) => {
                 let verdict = lane.fold.open(&opening);
                 self.facts.resumes_forgotten += std::mem::take(&mut lane.fold.forgotten);
                 self.on_opening(&opening, verdict, log, now_us);
             }
-            Ok(Record::Signs(signal, signs)) => {
+            Ok((_, Record::Signs(signal, signs))) => {
                 signs.iter().for_each(|sign| lane.fold.sign(signal, sign));
                 self.facts.resumes_forgotten += std::mem::take(&mut lane.fold.forgotten);
             }
-            Ok(
+            Ok((
+                _,
                 Record::Motion(_)
                 | Record::Beat
-                | Record::Command(_)
                 | Record::Arrive { .. }
                 | Record::Landed { .. }
                 | Record::Piece(_)
                 | Record::Hash { .. }
                 | Record::Rules(_)
                 | Record::Gateway(_),
-            )
+            ))
             | Err(()) => {
                 self.facts.foreign += 1;
             }
@@ -322,7 +360,7 @@ impl World {
     pub(super) fn confirm(&mut self, entity: Id, incarnation: u64) {
         let Some(owned) = self.owned.get_mut(&entity).filter(|owned| owned.incarnation == incarnation) else { return };
         owned.confirmed = true;
-        if let Some(lane) = self.openings.lanes.get_mut(usize::from(partition_of(owned.user))) {
+        if let Some(lane) = self.openings.lanes.get_mut(usize::from(lane_of(owned.user))) {
             lane.confirmed.push(sign_of(owned));
         }
     }
@@ -330,7 +368,7 @@ impl World {
     /// A session has lost its socket, or said `bye`.
     pub(super) fn sign(&mut self, signal: Signal, entity: Id, log: &mut impl Log, now_us: u64) {
         let Some(owned) = self.owned.get(&entity) else { return };
-        let partition = partition_of(owned.user);
+        let partition = lane_of(owned.user);
         self.write_signs(partition, signal, vec![sign_of(owned)], log, now_us);
     }
 
@@ -351,7 +389,7 @@ impl World {
             if now_us >= lane.live_us && lane.reading.is_read() {
                 lane.fold.tidy();
                 lane.live_us = now_us + LIVE_US + jitter(gateway, u64::from(partition), now_us) % (LIVE_JITTER_US / 2);
-                let here = |owned: &&Owned| partition_of(owned.user) == partition && !owned.is_lingering();
+                let here = |owned: &&Owned| lane_of(owned.user) == partition && !owned.is_lingering();
                 signs = self.owned.values().filter(here).map(sign_of).collect();
                 // Without any it says that time passes for those who are lost.
                 if signs.is_empty() && !self.openings.lanes[usize::from(partition)].fold.is_empty() {
@@ -367,7 +405,7 @@ impl World {
     /// All sessions of this gateway lose it.
     pub(super) fn lose_all(&mut self, log: &mut impl Log, now_us: u64) {
         for partition in 0..DIRECT_PARTITIONS {
-            let here = |owned: &&Owned| partition_of(owned.user) == partition && !owned.is_lingering();
+            let here = |owned: &&Owned| lane_of(owned.user) == partition && !owned.is_lingering();
             let signs: Vec<Sign> = self.owned.values().filter(here).map(sign_of).collect();
             for chunk in signs.chunks(SIGNS_MAX) {
                 self.write_signs(partition, Signal::Lost, chunk.to_vec(), log, now_us);

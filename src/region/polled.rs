@@ -17,7 +17,7 @@ impl World {
         match polled {
             Polled::Record { source, offset, append_ms, bytes } => {
                 if source.topic == Topic::Direct {
-                    let read = record::decode(&bytes).map(|(_, record)| record).map_err(drop);
+                    let read = record::decode(&bytes).map_err(drop);
                     self.on_direct((source.partition, offset, append_ms), read, log, now_us);
                 } else {
                     self.on_record(source, offset, append_ms, &bytes, now_us);
@@ -27,6 +27,7 @@ impl World {
             Polled::Bounds(Source { topic: Topic::Direct, partition }, bounds) => {
                 self.openings.bounded(partition, bounds.end);
                 self.openings.reading(partition).into_iter().for_each(|reading| reading.on_bounds(bounds, log, now_us));
+                self.openings.begun(partition);
             }
             Polled::Bounds(source, bounds) => {
                 if let Some(story) = story(&mut self.parts, &mut self.social, source) {
@@ -38,6 +39,7 @@ impl World {
             }
             Polled::OffsetAt(Source { topic: Topic::Direct, partition }, offset) => {
                 self.openings.reading(partition).into_iter().for_each(|reading| reading.on_offset(offset, log));
+                self.openings.begun(partition);
             }
             Polled::OffsetAt(source, offset) => match self.part(source) {
                 Some(part) => part.motion.on_offset(offset, log),
@@ -205,13 +207,14 @@ impl World {
             return;
         }
         self.openings.ended(ticket, outcome);
-        let (parts, social) = (&self.parts, &self.social);
+        let (parts, social, openings) = (&self.parts, &self.social, &self.openings);
         let knows = |source: Source, key| match source.topic {
             Topic::Social => social.as_ref().is_some_and(|story| story.knows(key)),
             Topic::Events => {
                 parts.get(usize::from(source.partition)).and_then(Option::as_ref).is_some_and(|p| p.story.knows(key))
             }
-            Topic::Motion | Topic::Objects | Topic::Direct | Topic::Control => false,
+            Topic::Direct => openings.knows(source.partition, key),
+            Topic::Motion | Topic::Objects | Topic::Control => false,
         };
         self.answers.extend(self.pending.ended(ticket, (outcome, self.health), knows));
     }
@@ -259,7 +262,7 @@ mod tests {
     use crate::space::Pos;
 
     fn act(world: &mut World, log: &mut Script) -> Ticket {
-        let deed = Deed::Act { scope: Scope::Nearby, name: "wave".into(), data: "".into() };
+        let deed = Deed::Act { scope: Scope::Nearby, user: 1, name: "wave".into(), data: "".into() };
         let (pos, from) = (Pos::default(), Pos::default());
         let command = Command { session: 1, n: 5, entity: 2, trusted: false, pos, from, deed };
         world.submit(Submit::Command(command), log, NOW_US);

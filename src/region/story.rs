@@ -400,7 +400,7 @@ mod tests {
                     0 => Deed::Create { kind: "board".into(), yaw: 0, fields },
                     _ => {
                         let scope = if of_world { Scope::World } else { Scope::Nearby };
-                        Deed::Act { scope, name: "wave".into(), data: "".into() }
+                        Deed::Act { scope, user: 1, name: "wave".into(), data: "".into() }
                     }
                 };
                 let pos = Pos { x: (n as i32 % 5) * 1_000, y: 0, z: 0 };

@@ -18,6 +18,7 @@ use super::pending::Pending;
 use super::reading::Reading;
 use super::story::{Keeper, Story};
 use super::submit::{Answered, Facts, Submit};
+use super::tells::lane_of;
 use super::upkeep::UPKEEP_US;
 use crate::codec::command::{Command, Rules};
 use crate::codec::message::Id;
@@ -299,7 +300,9 @@ impl World {
     }
 
     fn command(&mut self, command: Command, log: &mut impl Log, now_us: u64) {
-        let source = if command.is_of_world() {
+        let source = if let Some(user) = command.addressee() {
+            Source { topic: Topic::Direct, partition: lane_of(user) }
+        } else if command.is_of_world() {
             SOCIAL
         } else {
             let partition = self.grid.partition(Region::of(command.pos));
@@ -363,14 +366,15 @@ impl World {
     #[must_use]
     pub fn kept(&self) -> Kept {
         let parts = || self.parts.iter().flatten();
+        let stories = || parts().map(|part| part.story.commands.kept()).chain(self.openings.kept_tells());
         Kept {
             tickets: self.pending.tickets(),
             peers: self.peers.len(),
             handles: self.handles.len(),
             free_handles: self.handles.shown.len() - self.handles.len(),
             tombstones: parts().map(|part| part.fold.tombstones()).max().unwrap_or(0),
-            windows: parts().map(|part| part.story.commands.kept().0).max().unwrap_or(0),
-            events: parts().map(|part| part.story.commands.kept().1).max().unwrap_or(0),
+            windows: stories().map(|kept| kept.0).max().unwrap_or(0),
+            events: stories().map(|kept| kept.1).max().unwrap_or(0),
             sessions: self.openings.kept(),
         }
     }

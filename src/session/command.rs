@@ -74,7 +74,15 @@ impl Session {
         if !is_near {
             self.broken(Rule::Place, Refusal::TooFar, out)?;
         }
-        Ok((pos, pos, Deed::Act { scope: act.scope, name, data }))
+        let (scope, user) = (act.scope, self.user);
+        let deed = match (scope, act.to) {
+            (Scope::Nearby | Scope::Region | Scope::World, None) => Deed::Act { scope, user, name, data },
+            (Scope::User, Some(to)) if to <= NUMBER_MAX => Deed::Tell { to, user, name, data },
+            (Scope::User, Some(_) | None) | (Scope::Nearby | Scope::Region | Scope::World, Some(_)) => {
+                return Err(Refusal::Lacks);
+            }
+        };
+        Ok((pos, pos, deed))
     }
 
     pub(super) fn set(&mut self, set: &Set, now_us: u64, out: &mut Vec<Effect>) {
@@ -117,7 +125,7 @@ impl Session {
                 of_world: match set.scope {
                     Some(Scope::World) => true,
                     Some(Scope::Region) | None => false,
-                    Some(Scope::Nearby) => return Err(Refusal::Lacks),
+                    Some(Scope::Nearby | Scope::User) => return Err(Refusal::Lacks),
                 },
                 expect: set.expect,
                 fields,

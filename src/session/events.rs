@@ -1,9 +1,11 @@
 //! Events are pulled: one cursor per partition in view, into rings that all sessions share.
 
+use crate::codec::message::Id;
 use crate::codec::message::{Cursor as CursorAt, Event as Told, Out, Reset, Scope};
 use crate::codec::wire::json_len;
-use crate::limits::{CURSOR_US, TICK_US};
+use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, TICK_US};
 use crate::region::frame::{Event, Ring, Tick};
+use crate::region::tells::lane_of;
 use crate::space::{Grid, Pos, Region};
 
 /// Events that wait and states take turns of this many ticks: a second, so that a bucket of half a second gets full.
@@ -28,6 +30,31 @@ pub struct Cursors {
     returns: bool,
     /// Partitions that were in view then, and of which it does not know how far it was told. Sorted.
     doubts: Vec<u16>,
+    /// Whose it is.
+    user: Option<Own>,
+}
+
+/// What a session's user is told by others, and up to where that has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    user: Id,
+    /// The partition, behind that of the world as a whole.
+    partition: u16,
+    /// The next offset.
+    next: u64,
+}
+
+impl Own {
+    /// Whether a tick has something new.
+    #[must_use]
+    pub fn is_told(self, tick: &Tick) -> bool {
+        let ring = tick.events.get(usize::from(self.partition)).and_then(Option::as_ref);
+        let new = |ring: &Ring| {
+            let mut new = ring.events.iter().rev().take_while(|event| event.offset >= self.next);
+            new.any(|event| event.to == Some(self.user))
+        };
+        ring.is_some_and(|ring| new(ring))
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +69,19 @@ struct Cursor {
 }
 
 impl Cursors {
+    /// Whose session it is, in a world of this grid: what the user is told is always in view.
+    pub fn hear(&mut self, user: Id, grid: Grid) {
+        self.user = Some(Own { user, partition: lane(user, grid), next: 0 });
+    }
+
+    /// What the user is told, and up to where that has been read.
+    #[must_use]
+    pub fn own(&self) -> Option<Own> {
+        let own = self.user?;
+        let found = self.open.binary_search_by_key(&own.partition, |cursor| cursor.partition).ok()?;
+        Some(Own { next: self.open[found].next, ..own })
+    }
+
     /// A session that was away goes on at what it names, `[stream, next offset]`; while it was away its avatar was at `at`,
     /// or where it appears first. Order holds over all streams of a partition, so the highest offset counts.
     pub fn resume(&mut self, named: &[(String, u64)], grid: Grid, at: Option<Pos>) {
@@ -70,20 +110,23 @@ impl Cursors {
         out: &mut Vec<Out>,
     ) -> bool {
         let away = *self.away.get_or_insert(at);
-        self.waits.retain(|partition| partitions.binary_search(partition).is_ok());
+        let user = self.user.map(|own| own.user);
+        let own = self.user.map(|own| own.partition);
+        let is_seen = |partition: u16| partitions.binary_search(&partition).is_ok() || own == Some(partition);
+        self.waits.retain(|partition| is_seen(*partition));
         if std::mem::take(&mut self.returns) {
             let is_known = |partition| self.behind.binary_search_by_key(&partition, |(p, _)| *p).is_ok();
-            self.doubts = partitions.iter().copied().filter(|partition| !is_known(*partition)).collect();
+            self.doubts = partitions.iter().copied().chain(own).filter(|partition| !is_known(*partition)).collect();
         }
-        self.open.retain(|c| c.next < c.away_until || partitions.binary_search(&c.partition).is_ok());
+        self.open.retain(|c| c.next < c.away_until || is_seen(c.partition));
         let kept = self.open.iter().map(|cursor| cursor.partition);
         let unseen = kept.chain(self.behind.iter().map(|(partition, _)| *partition));
-        let unseen: Vec<u16> = unseen.filter(|partition| partitions.binary_search(partition).is_err()).collect();
+        let unseen: Vec<u16> = unseen.filter(|partition| !is_seen(*partition)).collect();
         // No partition is always last: a backlog of one does not keep out the others. Each is first for an even turn.
         let first = (tick.number / (2 * TURN_TICKS)) as usize % partitions.len();
         let mut room = room;
         let mut waits = false;
-        for &partition in partitions[first..].iter().chain(&partitions[..first]).chain(&unseen) {
+        for &partition in partitions[first..].iter().chain(&partitions[..first]).chain(&own).chain(&unseen) {
             let Some(ring) = tick.events.get(usize::from(partition)).and_then(Option::as_ref) else {
                 if let Err(place) = self.waits.binary_search(&partition) {
                     self.waits.insert(place, partition);
@@ -106,7 +149,7 @@ impl Cursors {
             let from = ring.events.partition_point(|event| event.offset < *next);
             let mut is_through = true;
             for event in &ring.events[from..] {
-                if reaches(event, if event.offset < *away_until { away } else { at }, radius_m) {
+                if reaches(event, user, if event.offset < *away_until { away } else { at }, radius_m) {
                     let cost = json_len(&event.data) + json_len(&event.name) + FIELDS_BYTES;
                     if waits || room < cost.min(depth) {
                         (waits, is_through) = (true, false);
@@ -162,25 +205,34 @@ impl Cursors {
 
 /// The stream of what concerns the whole world.
 const WORLD: &str = "world";
+/// The streams of what users are told, before their number.
+const USER: &str = "user/";
 /// How partitions are named to clients, before their number.
 const PARTITION: &str = "partition/";
 
 /// The partition that a stream is in; `None` if there is no such stream.
 fn partition(stream: &str, grid: Grid) -> Option<u16> {
-    // Behind the partitions of blocks stands the world as a whole.
+    // Behind the partitions of blocks stands the world as a whole, and behind that what users are told.
     let whole = grid.partitions();
-    match stream.strip_prefix(PARTITION) {
-        Some(number) => number.parse().ok().filter(|partition| *partition <= whole),
-        None if stream == WORLD => Some(whole),
-        None => Region::from_stream(stream).map(|region| grid.partition(region)),
+    match (stream.strip_prefix(PARTITION), stream.strip_prefix(USER)) {
+        (Some(number), _) => number.parse().ok().filter(|partition| *partition <= whole + DIRECT_PARTITIONS),
+        (None, Some(user)) => user.parse().ok().map(|user| lane(user, grid)),
+        (None, None) if stream == WORLD => Some(whole),
+        (None, None) => Region::from_stream(stream).map(|region| grid.partition(region)),
     }
 }
 
-fn reaches(event: &Event, at: Pos, radius_m: f64) -> bool {
+/// The partition of what a user is told.
+fn lane(user: Id, grid: Grid) -> u16 {
+    grid.partitions() + 1 + lane_of(user)
+}
+
+fn reaches(event: &Event, user: Option<Id>, at: Pos, radius_m: f64) -> bool {
     match event.scope {
         Scope::Nearby => event.pos.distance_m(at) <= radius_m,
         Scope::Region => Region::of(event.pos) == Region::of(at),
         Scope::World => true,
+        Scope::User => event.to.is_some() && event.to == user,
     }
 }
 
@@ -188,11 +240,13 @@ fn told(event: &Event) -> Told {
     let stream = match event.scope {
         Scope::Nearby | Scope::Region => Region::of(event.pos).stream(),
         Scope::World => WORLD.to_owned(),
+        Scope::User => format!("{USER}{}", event.to.unwrap_or(event.user)),
     };
     Told {
         stream,
         offset: event.offset,
         from: event.from,
+        user: event.user,
         scope: event.scope,
         name: event.name.to_string(),
         data: event.data.to_string(),
@@ -216,7 +270,7 @@ mod tests {
         };
         let event = |data: &str| {
             let (scope, pos, name) = (Scope::Nearby, Pos::default(), "x".into());
-            Arc::new(Event { offset: 0, from: 1, scope, pos, name, data: data.into() })
+            Arc::new(Event { offset: 0, from: 1, user: 1, to: None, scope, pos, name, data: data.into() })
         };
         let mut tick = Tick {
             partitions: vec![PartitionStatus::default()],
@@ -272,7 +326,7 @@ mod tests {
     fn rings(rings: [Option<Span<'_>>; 2]) -> Tick {
         let event = |&(offset, x): &(u64, f64)| {
             let (scope, pos, data) = (Scope::Nearby, Pos::from_metres([x, 0.0, 0.0]).expect("a place"), "".into());
-            Arc::new(Event { offset, from: 1, scope, pos, name: "x".into(), data })
+            Arc::new(Event { offset, from: 1, user: 1, to: None, scope, pos, name: "x".into(), data })
         };
         let ring = |(start, end, events): Span<'_>| {
             Arc::new(Ring { start, end, news: end, events: events.iter().map(event).collect() })
@@ -338,6 +392,55 @@ mod tests {
     }
 
     #[test]
+    fn a_user_is_told_what_is_said_to_them_and_whoever_says_not_how_far_is_reset() {
+        let grid = Grid { w: 2, h: 1 };
+        // Behind two partitions of blocks and the world.
+        let own = 3 + lane_of(13);
+        let tick = |end, told: &[(u64, Id)]| {
+            let event = |&(offset, to): &(u64, Id)| {
+                let (scope, pos, data) = (Scope::User, Pos::default(), "".into());
+                Arc::new(Event { offset, from: 1, user: 1, to: Some(to), scope, pos, name: "x".into(), data })
+            };
+            let mut tick = rings([Some((0, 0, &[])), Some((0, 0, &[]))]);
+            tick.events.resize(usize::from(own), None);
+            let events = told.iter().map(event).collect();
+            tick.events.push(Some(Arc::new(Ring { start: 2, end, news: end, events })));
+            tick
+        };
+        let begun = |named: &[(&str, u64)], resumes: bool| {
+            let mut cursors = Cursors::default();
+            cursors.hear(13, grid);
+            let named: Vec<(String, u64)> = named.iter().map(|(stream, next)| ((*stream).to_owned(), *next)).collect();
+            if resumes {
+                cursors.resume(&named, grid, None);
+            }
+            cursors
+        };
+        let (blocks, other) = (("partition/0", 0), 13 + u64::from(DIRECT_PARTITIONS));
+        let told: &[(u64, Id)] = &[(2, 13), (4, other), (6, 13)];
+        let mut new = begun(&[], false);
+        assert_eq!(told_of(&mut new, &tick(7, told)), [], "what was said before they came is not for them");
+        assert_eq!(new.own(), Some(Own { user: 13, partition: own, next: 7 }));
+        assert!(!new.own().is_some_and(|own| own.is_told(&tick(9, &[(6, 13), (8, other)]))));
+        assert!(new.own().is_some_and(|own| own.is_told(&tick(9, &[(7, 13), (8, other)]))));
+        assert_eq!(told_of(&mut new, &tick(9, &[(7, 13), (8, other)])), [(true, 7)]);
+        let by_number = format!("partition/{own}");
+        for (name, next, expected) in [
+            ("user/13", 3, vec![(true, 6)]),
+            (&*by_number, 2, vec![(true, 2), (true, 6)]),
+            (&*by_number, 7, vec![]),
+            (&*by_number, 1, vec![(false, 2), (true, 2), (true, 6)]),
+        ] {
+            let mut back = begun(&[blocks, (name, next)], true);
+            assert_eq!(told_of(&mut back, &tick(7, told)), expected, "{name} from {next}");
+            assert_eq!(told_of(&mut back, &tick(7, told)), [], "once");
+        }
+        assert_eq!(told_of(&mut begun(&[blocks], true), &tick(7, told)), [(false, 7)]);
+        let foreign = format!("partition/{}", own - lane_of(13) + DIRECT_PARTITIONS);
+        assert_eq!(partition(&foreign, grid), None, "there is no such partition");
+    }
+
+    #[test]
     fn who_waited_for_a_partition_to_be_read_is_told_what_came_meanwhile() {
         let ring = |news| Ring { start: 0, end: 9, news, events: Vec::new() };
         let read = |news, waited: bool| {
@@ -374,7 +477,16 @@ mod tests {
         let at = Pos { x: 51_200, y: 0, z: 0 };
         let ring = |x: i32, n: u64| {
             let (scope, pos, data) = (Scope::Nearby, Pos { x, ..at }, "x".repeat(2_000));
-            let event = |offset| Event { offset, from: 1, scope, pos, name: "x".into(), data: data.as_str().into() };
+            let event = |offset| Event {
+                offset,
+                from: 1,
+                user: 1,
+                to: None,
+                scope,
+                pos,
+                name: "x".into(),
+                data: data.as_str().into(),
+            };
             let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
             Some(Arc::new(Ring { start: 0, end: n, news: 0, events }))
         };

@@ -67,6 +67,8 @@ pub enum Input<'a> {
 pub struct Session {
     id: Id,
     entity: Id,
+    /// Whose it is, once it has been welcomed.
+    user: Id,
     /// Which opening of the session this is.
     incarnation: u64,
     /// The client is known to have been welcomed.
@@ -131,6 +133,7 @@ impl Session {
         Session {
             id,
             entity,
+            user: id,
             incarnation: 0,
             confirmed: false,
             asked_us: now_us,
@@ -311,7 +314,7 @@ mod tests {
 
         fn act(&mut self, n: u64) -> Vec<Effect> {
             let (name, data) = ("wave".into(), String::new());
-            self.say(In::Act(Act { n, scope: Scope::Nearby, name, data, time: 0.0, pos: [0.0; 3] }))
+            self.say(In::Act(Act { n, to: None, scope: Scope::Nearby, name, data, time: 0.0, pos: [0.0; 3] }))
         }
 
         fn input(&mut self, input: Input<'_>) -> Vec<Effect> {
@@ -373,7 +376,16 @@ mod tests {
         };
         let avatar = Entity { yaw: 0, teleported: 0, moved: number, changed: 1, renamed: 1, ..Entity::default() };
         let (scope, pos, data) = (Scope::Nearby, Pos::default(), "x".repeat(2_000));
-        let event = |offset| Event { offset, from: 9, scope, pos, name: "x".into(), data: data.as_str().into() };
+        let event = |offset| Event {
+            offset,
+            from: 9,
+            user: 1,
+            to: None,
+            scope,
+            pos,
+            name: "x".into(),
+            data: data.as_str().into(),
+        };
         let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
         let tick = Tick {
             partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }; 2],
@@ -440,6 +452,26 @@ mod tests {
             assert_eq!(client.heard(&effects), ["not_finite"]);
             assert_eq!(client.session.movement.pos(), at);
         }
+    }
+
+    #[test]
+    fn whom_to_tell_goes_with_its_scope_only() {
+        let mut client = Client::placed();
+        let mut tell = |n, scope, to| {
+            let (name, data) = ("wave".into(), String::new());
+            let effects = client.say(In::Act(Act { n, to, scope, name, data, time: 0.0, pos: [0.0; 3] }));
+            (submits(&effects), client.heard(&effects))
+        };
+        for (scope, to) in [
+            (Scope::Nearby, Some(5)),
+            (Scope::Region, Some(5)),
+            (Scope::World, Some(5)),
+            (Scope::User, None),
+            (Scope::User, Some(NUMBER_MAX + 1)),
+        ] {
+            assert_eq!(tell(1, scope, to), (false, vec!["lacks".to_owned()]), "{scope:?} {to:?}");
+        }
+        assert_eq!(tell(1, Scope::User, Some(5)), (true, vec![]));
     }
 
     #[test]

@@ -82,6 +82,8 @@ impl Session {
         if let Some((pos, since_us)) = at {
             self.movement.resume(pos, since_us);
         }
+        self.user = user;
+        self.cursors.hear(user, self.world.grid);
         let resume = self.resume.take().filter(|_| resumed).unwrap_or_default();
         let Resume { open, cursors, .. } = resume;
         open.into_iter().for_each(|lowest| self.open.resume(lowest));

@@ -2,6 +2,7 @@
 //! many who stay, what a tick costs is the memory it touches; a rest is a cache line. It ends after a second at the latest, so
 //! that a row which waits for its next anchor is not later than that.
 
+use super::events::Own;
 use super::{Phase, Session};
 use crate::limits::{EMPTY_STATE_TICKS, STRIDE_MAX};
 use crate::region::frame::{Scene, Tick};
@@ -19,18 +20,22 @@ pub struct Rest {
     corners: (Region, Region),
     streams: [u16; STREAMS],
     scene: Scene,
+    /// What its user is told.
+    own: Option<Own>,
 }
 
 impl Rest {
     /// Whether the session need not meet this tick, one of its world.
     #[must_use]
     pub fn lasts(&self, tick: &Tick) -> bool {
-        tick.number < self.until && self.scene == tick.scene(Region::between(self.corners), &self.streams)
+        tick.number < self.until
+            && self.scene == tick.scene(Region::between(self.corners), &self.streams)
+            && !self.own.is_some_and(|own| own.is_told(tick))
     }
 
     /// A rest with what a tick shows around a place; `None` if that changed so lately that not everybody need have
     /// been told of it.
-    fn at(around: &Around, tick: &Tick, until: u64) -> Option<Rest> {
+    fn at(around: &Around, own: Option<Own>, tick: &Tick, until: u64) -> Option<Rest> {
         let corners = around.corners()?;
         let touched = around.streams();
         if touched.len() > STREAMS {
@@ -39,7 +44,7 @@ impl Rest {
         let streams = std::array::from_fn(|at| touched.get(at).copied().unwrap_or(touched[0]));
         let scene = tick.scene(Region::between(corners), &streams);
         let is_calm = scene.altered + STRIDE_MAX < tick.number;
-        is_calm.then_some(Rest { until, corners, streams, scene })
+        is_calm.then_some(Rest { until, corners, streams, scene, own })
     }
 }
 
@@ -60,7 +65,7 @@ impl Session {
             || summary.waits();
         if !waits
             && self.phase == Phase::Live
-            && let Some(rest) = Rest::at(&self.around, tick, until)
+            && let Some(rest) = Rest::at(&self.around, self.cursors.own(), tick, until)
         {
             (self.rest, self.met) = (Some(rest), None);
         }

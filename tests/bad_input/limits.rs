@@ -57,7 +57,7 @@ type Row = (&'static str, u32, u32, u32, fn(&mut Room, u64));
 
 fn act(room: &mut Room, n: u64) {
     let (name, time) = ("x".into(), room.clock_ms());
-    room.say(ANN, &In::Act(Act { n, scope: Scope::Nearby, name, data: String::new(), time, pos: [0.0; 3] }));
+    room.say(ANN, &In::Act(Act { n, to: None, scope: Scope::Nearby, name, data: String::new(), time, pos: [0.0; 3] }));
 }
 
 fn rates(limits: &Limits) -> [Row; 7] {
@@ -179,8 +179,9 @@ fn nothing() -> Set {
 
 #[test]
 fn sizes_pass_at_nine_tenths_and_at_most_themselves() {
-    let act =
-        |name: String, data: String| In::Act(Act { n: 1, scope: Scope::Nearby, name, data, time: 0.0, pos: [0.0; 3] });
+    let act = |name: String, data: String| {
+        In::Act(Act { n: 1, to: None, scope: Scope::Nearby, name, data, time: 0.0, pos: [0.0; 3] })
+    };
     let hello =
         |token: usize| In::Hello(Hello { world: "plaza".into(), token: Some("x".repeat(token)), ..Hello::default() });
     let emoji = |bytes: usize| "😀".repeat(bytes / 4);
@@ -310,7 +311,10 @@ fn an_action_is_done_where_its_avatar_could_be() {
         let mut room = join(world, role);
         room.walk(ANN, 0.0, 0.0);
         let (name, data, time) = ("x".into(), String::new(), room.clock_ms());
-        room.say(ANN, &In::Act(Act { n: 1, scope: Scope::Nearby, name, data, time, pos: [reach_m, 0.0, 0.0] }));
+        room.say(
+            ANN,
+            &In::Act(Act { n: 1, to: None, scope: Scope::Nearby, name, data, time, pos: [reach_m, 0.0, 0.0] }),
+        );
         let why = format!("{movement:?}, {role:?}, {tenths} tenths");
         assert_eq!(count(&room, |note| *note == Note::Refused(Refusal::TooFar)), refused, "{why}");
         assert_eq!(count(&room, |note| *note == Note::Shadowed(Rule::Place)), counted, "{why}");

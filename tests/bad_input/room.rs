@@ -249,7 +249,7 @@ fn check(submit: &Submit, settings: &WorldSettings, now_us: u64) {
             };
             let inside = |pos: Pos| settings.contains(pos);
             let is_good = match &command.deed {
-                Deed::Act { name, data, .. } => {
+                Deed::Act { name, data, .. } | Deed::Tell { name, data, .. } => {
                     is_word(name, ACT_NAME_BYTES_MAX) && is_clean(data, Kind::Data, ACT_DATA_BYTES_MAX)
                 }
                 Deed::Create { kind, fields, .. } => is_word(kind, KIND_BYTES_MAX) && are_clean(fields),

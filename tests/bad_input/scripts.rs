@@ -94,8 +94,15 @@ impl Cast {
                 // Where it stands at first: A at 0, B at 1, C at 2.
                 let x = words.get(4).map_or(0.0, |_| number(4));
                 let (n, time) = (n.parse().expect("a number"), self.room.clock_ms());
-                let act =
-                    Act { n, scope: Scope::Nearby, name: name.into(), data: String::new(), time, pos: [x, 0.0, 0.0] };
+                let act = Act {
+                    n,
+                    to: None,
+                    scope: Scope::Nearby,
+                    name: name.into(),
+                    data: String::new(),
+                    time,
+                    pos: [x, 0.0, 0.0],
+                };
                 let payload = self.room.people[who].encoding.encode_in(&In::Act(act));
                 self.say(who, payload.bytes().to_vec());
             }

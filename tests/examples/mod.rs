@@ -18,7 +18,8 @@ pub fn all_in() -> Vec<In> {
     };
     let state = AppState::new(&[1, 2, 255]).expect("short");
     let step = Move { time: 12.5, pos: [1.0, 0.0, -3.25], yaw: 90.0, state, seen: Some(7), held_ms: Some(3.5) };
-    let act = Act { n: 1, scope: Scope::Nearby, name: "wave".into(), data: "hi".into(), time: 13.0, pos: [1.0; 3] };
+    let act =
+        Act { n: 1, to: None, scope: Scope::Nearby, name: "wave".into(), data: "hi".into(), time: 13.0, pos: [1.0; 3] };
     let fields = [("on".to_owned(), Some("yes".to_owned())), ("colour".to_owned(), None)].into();
     let set = Set {
         n: 2,
@@ -40,6 +41,7 @@ pub fn all_in() -> Vec<In> {
         In::Move(Move { state: AppState::default(), seen: None, held_ms: None, ..step }),
         In::Pose(Reserved {}),
         In::Act(Act { scope: Scope::Region, data: String::new(), ..act.clone() }),
+        In::Act(Act { scope: Scope::User, to: Some(10_485_761), ..act.clone() }),
         In::Act(act),
         In::Set(set.clone()),
         In::Set(Set { wish: Wish::Change, object: Some(1_024), expect: Some(3), kind: None, ..set }),
@@ -81,6 +83,7 @@ pub fn all_out() -> Vec<Out> {
             stream: "region/0/-1".into(),
             offset: 41,
             from: 10_485_763,
+            user: 10_485_761,
             scope: Scope::Nearby,
             name: "wave".into(),
             data: String::new(),

@@ -422,6 +422,7 @@ impl Bot {
         let data = if self.rng.one_in(16) { "\"long\"".repeat(300) } else { format!("{n}") };
         In::Act(Act {
             n,
+            to: None,
             scope: [Scope::Nearby, Scope::Nearby, Scope::Region, Scope::World][self.rng.below(4) as usize],
             name: "wave".into(),
             data,

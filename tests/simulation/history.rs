@@ -185,7 +185,7 @@ impl History {
         let Some(action) = self.events.get(&place) else {
             return Err(format!("bot {bot} is told of {place:?}, which is not in the log"));
         };
-        let Deed::Act { scope, name, data } = &action.deed else {
+        let Deed::Act { scope, name, data, .. } = &action.deed else {
             return Err(format!("bot {bot} is told {event:?} as an event, the log says {action:?}"));
         };
         let same = (action.entity, *scope, &**name, &**data, action.pos)
@@ -238,6 +238,8 @@ fn is_entitled(viewer: &Viewer, lives: &Lives, action: &Command, now_us: u64) ->
     let Deed::Act { scope, .. } = action.deed else { return false };
     match scope {
         Scope::World => true,
+        // Stands elsewhere.
+        Scope::User => false,
         Scope::Nearby => action.pos.distance_m(me.pos) < viewer.radius.0 - MARGIN_M,
         Scope::Region => {
             let well_inside = |metres: f64| {

@@ -192,7 +192,7 @@ impl Client {
     /// Does something.
     pub async fn act(&mut self, n: u64, scope: Scope, x: f64, z: f64) {
         let time = self.clock_ms();
-        let act = Act { n, scope, name: "wave".into(), data: String::new(), time, pos: [x, 0.0, z] };
+        let act = Act { n, to: None, scope, name: "wave".into(), data: String::new(), time, pos: [x, 0.0, z] };
         self.say(&In::Act(act)).await;
     }
 
