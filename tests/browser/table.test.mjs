@@ -88,6 +88,7 @@ test("who comes back says how far it was told, and again what has no answer", ()
   assert.deepEqual(texts.flatMap((text) => text.act?.n ?? []), [2, 3]);
   c._welcome({ token: "third", resumed: false });
   assert.equal(c.acts.size + c.cursors.size, 0, "somebody else");
+  clearTimeout(c.pinger); // else it asks for the clock for ever
 });
 
 test("avatars are drawn on the line between samples, and stand through a pause", () => {
