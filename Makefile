@@ -8,13 +8,16 @@ BIN := target/release/nearcast
 LOADTEST := target/release/nearcast-loadtest
 # FOR=20 ends a demo after 20 s with its verdict as exit code.
 FOR_FLAG := $(if $(FOR),--for $(FOR))
+# KILL=8 kills the gateway after 8 s and starts it again; DATA=dir keeps what was done there.
+KILL_FLAG := $(if $(KILL),--kill-after $(KILL))
+DATA_FLAG := $(if $(DATA),--data $(DATA))
 BOTS_FLAG := $(if $(BOTS),--bots $(BOTS))
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## Recorded people move through a gateway: live figures here, a map in the browser [FOR=seconds BOTS=n]
-	$(LOADTEST) demo --gateway $(BIN) $(FOR_FLAG) $(BOTS_FLAG)
+demo: build ## Recorded people move through a gateway: live figures here, a map in the browser [FOR=seconds KILL=second DATA=dir BOTS=n]
+	$(LOADTEST) demo --gateway $(BIN) $(FOR_FLAG) $(KILL_FLAG) $(DATA_FLAG) $(BOTS_FLAG)
 
 demo-kafka: build kafka ## The same world on two gateways that meet in Apache Kafka [FOR=seconds BOTS=n]
 	$(LOADTEST) demo --gateway $(BIN) --kafka "$$(deploy/kafka/kafka.sh bootstrap)" $(FOR_FLAG) $(BOTS_FLAG)

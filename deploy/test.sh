@@ -56,6 +56,7 @@ step "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --release --locke
 step "AsyncAPI document" npm_test tests/asyncapi
 step "browser" npm_test tests/browser
 step "demo" make --no-print-directory demo FOR=20
+step "demo whose gateway is killed" make --no-print-directory demo FOR=20 KILL=8
 step "demo on Kafka" make --no-print-directory demo-kafka FOR=20
 if [ "$all" = all ]; then
   step "simulation: 1,000 seeds" env SEEDS=1000 $cargo test --release --locked --features planted --test simulation

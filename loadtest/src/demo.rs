@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use nearcast::metrics::Hop;
@@ -10,9 +10,10 @@ use nearcast::metrics::Hop;
 use crate::audit::tally::{BANDS_M, quantile_ms};
 use crate::scenario::Scenario;
 use crate::scrape::Reading;
-use crate::sheet::Report;
-use crate::swarm::Window;
+use crate::sheet::{Report, Sheet};
 use crate::swarm::hands::Account;
+use crate::swarm::tales::Told;
+use crate::swarm::{Returns, Window};
 use crate::trial::{Mark, Setup, TOO_BUSY, Trial, VOID_MAX, late_ms};
 
 /// Where the output is no terminal, a line is written this often, seconds.
@@ -23,76 +24,183 @@ const WINDOW_S: u64 = 30;
 const SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// Of a demonstration of given length, this much goes into joining and settling, seconds; at most half of it.
 const WARM_UP_S: u64 = 6;
+/// When a gateway is up again, all bots are to be back within this: each waits at most 10 s between attempts.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+/// After they are back, views fill for so long, seconds.
+const SETTLE_S: u64 = 3;
+/// Of a demonstration in which the gateway is killed, at least so much is measured afterwards, seconds.
+const AFTER_MIN_S: u64 = 5;
+
+/// How long a demonstration is, and what happens in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Course {
+    /// It ends after so many seconds, with a verdict.
+    pub seconds: Option<u64>,
+    /// The gateway is killed with SIGKILL after so many, and started again.
+    pub kill_after: Option<u64>,
+}
 
 /// Runs it: for ever, or for a number of seconds and then with a verdict.
 ///
 /// # Errors
 /// When something cannot be started or ends on its own; when five windows were void.
-pub async fn run(scenario: &Scenario, setup: &Setup<'_>, seconds: Option<u64>) -> Result<Option<Report>> {
-    let trial = Trial::start(scenario, setup).await?;
+pub async fn run(scenario: &Scenario, setup: &Setup<'_>, course: Course) -> Result<Option<Report>> {
+    let mut trial = Trial::start(scenario, setup).await?;
     println!("{} recorded people; {}", scenario.bots, setup.placing.text());
     for gateway in trial.gateways() {
         println!("see for yourself: http://{}/   metrics: http://{}/metrics", gateway.listen, gateway.admin);
+        if course.kill_after.is_none() && trial.kept().is_some() {
+            println!("kill -9 {}, and start it again: {}", gateway.pid(), gateway.words());
+        }
     }
     let mut screen = Screen::new();
-    let warm_up_s = seconds.map_or(WARM_UP_S, |all| WARM_UP_S.min(all / 2));
-    let window_s = seconds.map_or(WINDOW_S, |all| all - warm_up_s);
+    let mut warm_up_s = course.seconds.map_or(WARM_UP_S, |all| WARM_UP_S.min(all / 2));
+    let mut window_s = course.seconds.map_or(WINDOW_S, |all| all - warm_up_s);
+    if let Some(after_s) = course.kill_after {
+        show(&trial, None, after_s, &mut screen).await?;
+        kill(&mut trial, scenario.bots).await?;
+        warm_up_s = SETTLE_S;
+        window_s = course.seconds.map_or(WINDOW_S, |all| all.saturating_sub(after_s + SETTLE_S).max(AFTER_MIN_S));
+    }
     show(&trial, None, warm_up_s, &mut screen).await?;
-    if seconds.is_some() && trial.swarm.joined() < scenario.bots {
-        trial.swarm.all_joined(Duration::from_secs(10)).await?;
+    if course.seconds.is_some() {
+        trial.swarm.until(BACK_WITHIN, || trial.swarm.joined() >= scenario.bots).await;
     }
     let mut void = 0;
     loop {
-        let mark = trial.begin().await?;
-        show(&trial, Some(&mark), window_s, &mut screen).await?;
-        let (sheet, is_void) = trial.end(&mark).await?;
-        if seconds.is_none() {
+        let measured = window(&trial, window_s, &mut screen).await;
+        let is_whole = trial.swarm.window().counters.returns.lost == 0;
+        if !is_whole {
+            println!("connections were lost: nothing is judged until all are back");
+            let are_back = trial.swarm.until(BACK_WITHIN, || trial.swarm.joined() >= scenario.bots).await;
+            if !are_back && course.seconds.is_some() {
+                word_is_kept(&trial, scenario).await?;
+                let reasons = trial.swarm.window().counters.lost.join("; ");
+                bail!("{} of {} bots are there: {reasons}", trial.swarm.joined(), scenario.bots);
+            }
+            show(&trial, None, SETTLE_S, &mut screen).await?;
+        }
+        if course.seconds.is_none() {
+            if is_whole {
+                measured?;
+            }
             continue;
         }
-        if !is_void {
-            let report = Report::of(scenario.name, scenario.server.name, &[sheet], &scenario.wanted, void);
-            let is_kept = keep_word(&trial).await?;
-            trial.stop().await;
-            print!("{}", report.table());
-            ensure!(is_kept, "what was acknowledged is not so");
-            return Ok(Some(report));
+        if is_whole {
+            let (sheet, is_void) = measured?;
+            if !is_void {
+                let report = Report::of(scenario.name, scenario.server.name, &[sheet], &scenario.wanted, void);
+                let is_kept = word_is_kept(&trial, scenario).await?;
+                trial.stop().await;
+                print!("{}", report.table());
+                ensure!(is_kept, "what was acknowledged is not so");
+                return Ok(Some(report));
+            }
+            println!("void: the swarm itself was late ({:.1} ms at p99); once more", late_ms(&sheet));
         }
         void += 1;
-        println!("void: the swarm itself was late ({:.1} ms at p99); once more", late_ms(&sheet));
         if void == VOID_MAX {
             bail!("{VOID_MAX} windows were void, so there is no verdict. {TOO_BUSY}");
         }
     }
 }
 
-/// Says whether all that was acknowledged about things is in effect, each once. Nothing is wished meanwhile.
-async fn keep_word(trial: &Trial) -> Result<bool> {
+async fn window(trial: &Trial, seconds: u64, screen: &mut Screen) -> Result<(Sheet, bool)> {
+    let mark = trial.begin().await?;
+    show(trial, Some(&mark), seconds, screen).await?;
+    trial.end(&mark).await
+}
+
+/// Kills the gateway in the middle of all that goes on, starts it again, and waits until everybody is back.
+async fn kill(trial: &mut Trial, bots: usize) -> Result<()> {
+    // Who has never been in has no session to come back to.
+    trial.swarm.all_joined(Duration::from_secs(10)).await?;
+    let killed = Instant::now();
+    trial.kill_and_start().await?;
+    let up_s = killed.elapsed().as_secs_f64();
+    // Those who have not noticed are no more back than the others.
+    let is_over = || trial.swarm.returns().lost >= bots as u64 && trial.swarm.joined() >= bots;
+    let are_back = trial.swarm.until(BACK_WITHIN, is_over).await;
+    println!(
+        "killed with SIGKILL; up again after {up_s:.1} s; {}",
+        if are_back {
+            format!("all {bots} bots were back after {:.1} s", killed.elapsed().as_secs_f64())
+        } else {
+            format!(
+                "only {} of {bots} bots are back after {:.0} s",
+                trial.swarm.joined(),
+                killed.elapsed().as_secs_f64()
+            )
+        }
+    );
+    Ok(())
+}
+
+/// Says whether everybody is there as who they were, and all that was acknowledged is in effect and was heard, each once.
+/// Nothing is wished meanwhile.
+async fn word_is_kept(trial: &Trial, scenario: &Scenario) -> Result<bool> {
     trial.swarm.rest_hands();
     tokio::time::sleep(SEEN_WITHIN).await;
-    let reading = trial.reading().await?;
-    let errands = |kind| reading.sum(&format!("nearcast_object_errands_total{{kind=\"{kind}\"}}")) as u64;
-    let (account, open) = trial.swarm.account();
+    let verdict = |is_so: bool| if is_so { "as it must be" } else { "WRONG" };
+
+    let swarm = &trial.swarm;
+    let Returns { lost, resumed, not_resumed, resent, resets, away_max_us } = swarm.returns();
+    let joined = swarm.joined();
+    let are_back = joined == scenario.bots && not_resumed == 0 && resumed == lost && resets == 0;
+    println!(
+        "{joined} of {} bots are there; of {lost} connections lost {resumed} go on as the same session and avatar, after {:.1} s at \
+         most, {not_resumed} as another; {resets} were told that events were missed: {}",
+        scenario.bots,
+        away_max_us as f64 / 1e6,
+        verdict(are_back)
+    );
+    if let Some(before) = swarm.acked_before() {
+        println!(
+            "{before} commands were acknowledged before all connections were lost, {} since; {resent} had no answer and were sent again",
+            swarm.acked() - before
+        );
+    }
+
+    let by_gateways = match trial.kept() {
+        Some(kept) => kept.by_gateways(scenario.world, trial.ends(), &swarm.objects())?,
+        None => {
+            let reading = trial.reading().await?;
+            let errands = |kind| reading.sum(&format!("nearcast_object_errands_total{{kind=\"{kind}\"}}")) as u64;
+            errands("carry") + errands("put_down")
+        }
+    };
+    let (account, open) = swarm.account();
     let Account { objects, acked, lost, doubled, wrong, others } = account;
-    let by_gateways = errands("carry") + errands("put_down");
     let is_kept = lost + doubled + wrong == 0 && others <= by_gateways + open as u64;
     println!(
         "{acked} commands about {objects} things were acknowledged: {lost} are not in effect, {doubled} took effect twice, {wrong} \
          otherwise than wished; of the versions seen {others} were made by gateways, which know of {by_gateways}, and {open} \
          commands have no answer: {}",
-        if is_kept { "as it must be" } else { "WRONG" }
+        verdict(is_kept)
     );
-    Ok(is_kept)
+
+    let Told { acked, heard, missed, doubled, repeated, unfollowed } = swarm.told();
+    let are_heard = missed + doubled + repeated + unfollowed == 0;
+    println!(
+        "{acked} words were acknowledged: {heard} times one was heard by somebody who stood near, {missed} times it was not, \
+         {doubled} took effect twice, {repeated} were told again or out of order: {}",
+        verdict(are_heard)
+    );
+    Ok(are_back && is_kept && are_heard)
 }
 
 async fn show(trial: &Trial, mark: Option<&Mark>, seconds: u64, screen: &mut Screen) -> Result<()> {
     let mut before: Option<Reading> = None;
     for _ in 0..seconds {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let reading = trial.reading().await?;
         let window = trial.swarm.window();
-        if let Some(reason) = window.counters.lost.first() {
+        if let Some(reason) = window.counters.lost.first()
+            && window.counters.returns.lost == 0
+        {
             bail!("{} of the bots lost their sessions; {reason}", window.counters.lost_count);
         }
+        // It may be down: whoever ended it may start it again.
+        let reading = trial.reading().await.unwrap_or_default();
         let gained = before.as_ref().map_or_else(|| reading.clone(), |before| reading.since(before));
         before = Some(reading);
         screen.show(&View {

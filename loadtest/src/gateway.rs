@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
@@ -96,6 +96,8 @@ pub struct Start<'a> {
     pub kafka: Option<&'a str>,
     /// Prefix of the topics.
     pub prefix: &'a str,
+    /// Where what was done is kept; without it, and without Kafka, it is forgotten at the end.
+    pub data: Option<&'a Path>,
     /// Where it runs.
     pub placing: Placing,
 }
@@ -104,6 +106,7 @@ pub struct Start<'a> {
 #[derive(Debug)]
 pub struct Gateway {
     child: Child,
+    words: Vec<OsString>,
     log: PathBuf,
     settings: PathBuf,
     /// Where clients connect.
@@ -121,35 +124,70 @@ impl Gateway {
     pub async fn start(start: Start<'_>) -> Result<Gateway> {
         let file = format!("nearcast-{}-gateway-{}", std::process::id(), start.number);
         let [log, settings] = ["log", "toml"].map(|kind| std::env::temp_dir().join(format!("{file}.{kind}")));
-        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let mut command = command(&start);
+        let mut words = words(&start);
         let world = WORLDS.iter().find(|(name, _)| *name == start.world);
         if let (_, Some(text)) = world.with_context(|| format!("no world `{}`: declare it in WORLDS", start.world))? {
             fs::write(&settings, text).with_context(|| format!("cannot write {}", settings.display()))?;
-            command.arg("--config").arg(&settings);
+            words.extend([OsStr::new("--config"), settings.as_os_str()].map(OsStr::to_owned));
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
-        // A group of its own: Ctrl-C reaches this process only, which then ends the gateway in order.
-        let mut child = command.process_group(0).spawn().with_context(|| format!("cannot start {:?}", start.words))?;
-        let lines = child.stdout.take().map(first_line);
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut gateway = Gateway { child, log, settings, listen: nowhere, admin: nowhere, idle_rss: 0 };
+        File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let child = spawn(&words, [anywhere; 2], &log)?;
+        let mut gateway = Gateway { child, words, log, settings, listen: anywhere, admin: anywhere, idle_rss: 0 };
+        gateway.ready().await?;
+        Ok(gateway)
+    }
+
+    /// Waits until it says that it is ready, and where.
+    async fn ready(&mut self) -> Result<()> {
+        let lines = self.child.stdout.take().map(first_line);
         let until = Instant::now() + READY_WITHIN;
         let line = loop {
             if let Some(line) = lines.as_ref().and_then(|lines| lines.try_recv().ok()) {
                 break line;
             }
-            if let Some(status) = gateway.child.try_wait()? {
-                bail!("the gateway ended with {status} instead of getting ready; its log:\n{}", gateway.log_tail());
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the gateway ended with {status} instead of getting ready; its log:\n{}", self.log_tail());
             }
             if Instant::now() > until {
-                bail!("the gateway is not ready after {READY_WITHIN:?}; its log:\n{}", gateway.log_tail());
+                bail!("the gateway is not ready after {READY_WITHIN:?}; its log:\n{}", self.log_tail());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        (gateway.listen, gateway.admin) = parse_ready(&line)?;
-        gateway.idle_rss = gateway.memory()?.rss;
-        Ok(gateway)
+        (self.listen, self.admin) = parse_ready(&line)?;
+        self.idle_rss = self.memory()?.rss;
+        Ok(())
+    }
+
+    /// Ends it with SIGKILL, in the middle of what it does.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the gateway had ended with {status}; its log:\n{}", self.log_tail());
+        }
+        self.child.kill().context("cannot kill the gateway")?;
+        self.child.wait().context("the gateway does not end")?;
+        Ok(())
+    }
+
+    /// Starts it again, where it was.
+    ///
+    /// # Errors
+    /// As [`Gateway::start`].
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.child = spawn(&self.words, [self.listen, self.admin], &self.log)?;
+        self.ready().await
+    }
+
+    /// The words that start it where it is, for people.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Gateway { words, listen, admin, .. } = self;
+        let at = words.iter().position(|word| word == "serve").map_or(0, |serve| serve.saturating_sub(1));
+        let words: Vec<_> = words[at..].iter().map(|word| word.to_string_lossy()).collect();
+        format!("{} --listen {listen} --admin {admin}", words.join(" "))
     }
 
     /// Its process.
@@ -229,7 +267,8 @@ pub struct Memory {
     pub peak: u64,
 }
 
-fn command(start: &Start<'_>) -> Command {
+/// What starts it, but for where.
+fn words(start: &Start<'_>) -> Vec<OsString> {
     let mut words: Vec<&OsStr> = Vec::new();
     // Should this process be killed without a chance to end the gateway, the system does.
     if quiet("setpriv", &["--pdeathsig", "TERM", "true"]) {
@@ -239,12 +278,24 @@ fn command(start: &Start<'_>) -> Command {
         words.extend(["taskset", "-c", "0"].map(OsStr::new));
     }
     words.extend(start.words.iter().map(OsString::as_os_str));
-    let mut command = Command::new(words[0]);
-    command.args(&words[1..]).args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    words.push(OsStr::new("serve"));
+    let mut words: Vec<OsString> = words.into_iter().map(OsStr::to_owned).collect();
     if let Some(kafka) = start.kafka {
-        command.args(["--log", &format!("kafka://{kafka}"), "--prefix", start.prefix]);
+        words.extend(["--log".into(), format!("kafka://{kafka}").into(), "--prefix".into(), start.prefix.into()]);
     }
-    command
+    if let Some(data) = start.data {
+        words.extend(["--data".into(), data.into()]);
+    }
+    words
+}
+
+fn spawn(words: &[OsString], [listen, admin]: [SocketAddr; 2], log: &Path) -> Result<Child> {
+    let file = File::options().append(true).open(log).with_context(|| format!("cannot write {}", log.display()))?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).args(["--listen", &listen.to_string(), "--admin", &admin.to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(file);
+    // A group of its own: Ctrl-C reaches this process only, which then ends the gateway in order.
+    command.process_group(0).spawn().with_context(|| format!("cannot start {words:?}"))
 }
 
 /// The first line of a child's output; the rest is read and dropped, so that it never blocks on a full pipe.

@@ -8,6 +8,7 @@
 //! - [`crowd`] lays out any number of agents, and says what such a crowd is like.
 //! - [`gateway`] starts and measures the process under test; [`relay`] makes links to it worse; [`scrape`] reads its
 //!   metrics.
+//! - [`kept`] reads what a gateway has in its data folder.
 //! - [`server`] is what can be under test: nearcast, the [`floor`], and peers on other stacks; [`compare`] their table.
 //! - [`swarm`] is the bots on real sockets, [`clock`] their time, [`audit`] the judge of what they receive.
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
@@ -30,6 +31,7 @@ pub mod floor;
 pub mod gateway;
 pub mod growth;
 pub mod http;
+pub mod kept;
 pub mod model;
 pub mod page;
 pub mod relay;

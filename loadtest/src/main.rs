@@ -13,7 +13,7 @@ use nearcast_loadtest::catalogue;
 use nearcast_loadtest::crowd::{BORDER_X_M, Crowd, Figures, Layout};
 use nearcast_loadtest::curve::{self, tally::Point};
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
-use nearcast_loadtest::demo;
+use nearcast_loadtest::demo::{self, Course};
 use nearcast_loadtest::gateway::{self, Placing};
 use nearcast_loadtest::model::likeness::Likeness;
 use nearcast_loadtest::model::{self, Model};
@@ -67,6 +67,12 @@ enum Command {
         /// End by itself after so many seconds, with the verdict as exit code.
         #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(8..=3600))]
         seconds: Option<u64>,
+        /// Kill the gateway with SIGKILL after so many seconds, start it again, and say what became of everybody.
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(5..=3600))]
+        kill_after: Option<u64>,
+        /// Where the gateway keeps what was done [default: a folder of its own, which goes at the end].
+        #[arg(long, value_name = "DIR", conflicts_with = "kafka")]
+        data: Option<PathBuf>,
         /// People of the crowd.
         #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=4000))]
         bots: u32,
@@ -207,12 +213,13 @@ fn main() -> ExitCode {
 
 fn command(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Demo { seconds, bots, target } => {
+        Command::Demo { seconds, kill_after, data, bots, target } => {
+            let course = Course { seconds, kill_after };
             let scenario = Scenario::demo(bots as usize, target.kafka.is_some());
             let (program, scenes) = (target.program()?, target.scenes()?);
-            let setup = target.setup(&program, &scenes);
+            let setup = Setup { data: data.as_deref(), ..target.setup(&program, &scenes) };
             let interrupted = if seconds.is_some() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS };
-            match drive(demo::run(&scenario, &setup, seconds))? {
+            match drive(demo::run(&scenario, &setup, course))? {
                 Some(report) => {
                     target.files.write(Call::of_now(1, setup.placing.text(), report.into_iter().collect(), Vec::new()))
                 }
@@ -249,7 +256,8 @@ fn command(command: Command) -> Result<ExitCode> {
             // What only the gateway's own figures tell cannot be judged from outside.
             scenario.wanted.retain(|rule| !FROM_INSIDE.contains(&rule.figure));
             let placing = Placing::take_no_core();
-            let setup = Setup { program: Path::new(""), url: Some(url), kafka: None, scenes: &scenes, placing };
+            let setup =
+                Setup { program: Path::new(""), url: Some(url), kafka: None, data: None, scenes: &scenes, placing };
             measure(&[scenario], &setup, 1, &files)
         }
         Command::Page { from, to } => {
@@ -304,7 +312,7 @@ impl Target {
     }
 
     fn setup<'a>(&'a self, program: &'a Path, scenes: &'a [Scene]) -> Setup<'a> {
-        Setup { program, url: None, kafka: self.kafka.as_deref(), scenes, placing: Placing::take() }
+        Setup { program, url: None, kafka: self.kafka.as_deref(), data: None, scenes, placing: Placing::take() }
     }
 }
 

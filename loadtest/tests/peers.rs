@@ -9,6 +9,7 @@ use nearcast_loadtest::crowd::{Crowd, Layout};
 use nearcast_loadtest::gateway::{Gateway, Placing, Start};
 use nearcast_loadtest::scene::Scene;
 use nearcast_loadtest::server::{Program, Server};
+use nearcast_loadtest::swarm::hands::Manner;
 use nearcast_loadtest::swarm::{BotPlan, Counts, Swarm, SwarmPlan};
 use tokio::task::LocalSet;
 
@@ -26,7 +27,7 @@ async fn shows_who_is_near(server: Server) {
         Program::Gateway => unreachable!("the gateway has its own tests"),
     };
     let placing = Placing { pinned: false, real_time: false };
-    let start = Start { words: &words, number: 0, world: "plaza", kafka: None, prefix: "", placing };
+    let start = Start { words: &words, number: 0, world: "plaza", kafka: None, prefix: "", data: None, placing };
     let gateway = Gateway::start(start).await.expect("it starts");
     let crowd = Crowd::tiled(&Scene::plaza(), BOTS, Layout::default()).expect("the plaza fits");
     let others = crowd.others_within(RADIUS_M, 0.0);
@@ -40,6 +41,7 @@ async fn shows_who_is_near(server: Server) {
         idle: false,
         group: 0,
         uses_us: None,
+        manner: Manner::Uses,
         life_us: None,
     };
     let swarm = Swarm::start(SwarmPlan {

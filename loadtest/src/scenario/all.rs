@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nearcast::limits::{RADIUS_M, RADIUS_MAX_M, TICK_US};
+use nearcast::limits::{ACTS_PER_S, RADIUS_M, RADIUS_MAX_M, SECOND_US, TICK_US};
 
-use super::{Place, Scenario};
+use super::{Place, Scenario, Users};
 use crate::relay::Link;
 use crate::server::Server;
 use crate::sheet::Wanted;
+use crate::swarm::hands::Manner;
 
 /// So many join per second.
 const JOINS_PER_S: u32 = 200;
@@ -17,7 +18,11 @@ const JOINS_PER_S: u32 = 200;
 const JOINS_PER_S_COMPARED: u32 = 50;
 
 /// In the demonstration one of so many uses things: a command or two a second for each hundred.
-const USERS_EVERY: usize = 8;
+const USERS: Users = Users { every: 8, manner: Manner::Uses, each_us: SECOND_US, varied: true };
+/// Each says something as often as a session may.
+const TALKERS: Users = Users { every: 1, manner: Manner::Talks, each_us: SECOND_US / ACTS_PER_S as u64, varied: false };
+/// Of 500 bots, 20 say something once a second.
+const BESIDE: Users = Users { every: 25, manner: Manner::Talks, each_us: SECOND_US, varied: false };
 
 impl Scenario {
     /// All, in the order in which they run and are shown.
@@ -53,6 +58,10 @@ impl Scenario {
             Scenario::far(),
             Scenario::churn(),
             Scenario::kafka(500),
+            Scenario::commands("commands1", "1 bot that says something 5 times a second, synced to disk", 1),
+            Scenario::commands("commands100", "100 bots that say something 5 times a second, synced to disk", 100),
+            Scenario::commands("commands1000", "1,000 bots that say something 5 times a second, synced to disk", 1_000),
+            Scenario::acts(),
         ]
     }
 
@@ -85,7 +94,8 @@ impl Scenario {
             seconds: 20,
             lasts: None,
             storm: 0,
-            users_every: None,
+            users: None,
+            data: false,
             bad_every: None,
             link: Link::default(),
             life: None,
@@ -199,10 +209,50 @@ impl Scenario {
         let plaza = Scenario::plaza(bots);
         let wanted = objectives(18.0, 3.0);
         let on_kafka = |rule: &Wanted| !kafka || !rule.figure.starts_with("age");
-        // Two gateways and a swarm on two cores miss a tick now and then: the rate, which counts it, may be 18/s.
+        // Two gateways and a swarm on two cores miss a tick now and then: the rate, which counts it, may be 18/s. Who lost the
+        // connection and came back is judged apart.
         let by_rate = |rule: &Wanted| rule.figure != "missed_states";
         let wanted = wanted.into_iter().filter(|rule| on_kafka(rule) && by_rate(rule)).collect();
-        Scenario { name: "demo", users_every: Some(USERS_EVERY), gateways: if kafka { 2 } else { 1 }, wanted, ..plaza }
+        Scenario {
+            name: "demo",
+            users: Some(USERS),
+            data: !kafka,
+            gateways: if kafka { 2 } else { 1 },
+            wanted,
+            ..plaza
+        }
+    }
+
+    /// How many commands a second are acknowledged, and when: what was said is in the data folder then. Nobody is near, and
+    /// nobody moves, so that nothing else is measured.
+    fn commands(name: &'static str, about: &'static str, bots: usize) -> Scenario {
+        Scenario {
+            name,
+            about,
+            usual: false,
+            place: Place::Alone,
+            users: Some(TALKERS),
+            data: true,
+            seconds: 10,
+            wanted: vec![
+                Wanted::at_most("commands_refused", 0.0),
+                Wanted::at_most("refusals_heard", 0.0),
+                Wanted::at_most("lost_sessions", 0.0),
+            ],
+            ..Scenario::plaza(bots)
+        }
+    }
+
+    /// What commands cost the main load, and it them.
+    fn acts() -> Scenario {
+        Scenario {
+            name: "plaza500acts",
+            about: "plaza500 with a data folder, and 20 commands a second, each heard by about 50",
+            usual: false,
+            users: Some(BESIDE),
+            data: true,
+            ..Scenario::quarter()
+        }
     }
 
     fn spot(name: &'static str, server: Server) -> Scenario {
@@ -375,7 +425,19 @@ mod tests {
     #[test]
     fn what_two_cores_or_a_while_cannot_do_runs_by_name_only() {
         let by_name: Vec<&str> = Scenario::all().iter().filter(|one| !one.usual).map(|one| one.name).collect();
-        assert_eq!(by_name, ["grow2000", "grow5000", "spot3000", "steady700"]);
+        assert_eq!(
+            by_name,
+            [
+                "grow2000",
+                "grow5000",
+                "spot3000",
+                "steady700",
+                "commands1",
+                "commands100",
+                "commands1000",
+                "plaza500acts"
+            ]
+        );
     }
 
     #[test]

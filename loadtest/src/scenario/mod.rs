@@ -16,13 +16,12 @@ use crate::scene::Scene;
 use crate::server::Server;
 use crate::sheet::Wanted;
 use crate::swarm::dialect::Dialect;
+use crate::swarm::hands::Manner;
 
 /// Bots whose views are judged, of a crowd in tiles.
 const AUDITED: usize = 50;
 /// The same of a crowd in one spot, where each view is twenty times as large.
 const AUDITED_IN_SPOT: usize = 8;
-/// Who uses things does so every so often, µs, or up to twice as long.
-const USES_US: u64 = SECOND_US;
 /// As many bots at most all keep a table of what they receive.
 const KEEPING_MAX: usize = 1_000;
 /// A crowd in one spot lies within this of the origin, metres: all are within the radius of all.
@@ -39,6 +38,19 @@ pub enum Place {
     Alone,
     /// All near the origin.
     Spot,
+}
+
+/// Which bots give commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Users {
+    /// Of so many bots, one.
+    pub every: usize,
+    /// What for.
+    pub manner: Manner,
+    /// So often, µs.
+    pub each_us: u64,
+    /// Each waits longer by a share of its own, up to once more.
+    pub varied: bool,
 }
 
 /// One scenario.
@@ -81,8 +93,10 @@ pub struct Scenario {
     pub link: Link,
     /// Those who are not audited leave and come back after about this long.
     pub life: Option<Duration>,
-    /// Every so many bots, one does something with things every few seconds.
-    pub users_every: Option<usize>,
+    /// Who gives commands.
+    pub users: Option<Users>,
+    /// Whether the gateway keeps what was done in a data folder.
+    pub data: bool,
     /// Gateways, on one Apache Kafka if there are two.
     pub gateways: usize,
     /// What is wanted.
@@ -144,11 +158,13 @@ impl Scenario {
         self.bad_every.is_some_and(|every| bot % every == every - 1)
     }
 
-    /// How often a bot does something with things, µs.
+    /// How often a bot gives a command, µs.
     #[must_use]
     pub fn uses_us(&self, bot: usize) -> Option<u64> {
-        let uses = |every: usize| bot % every == every / 2 && matches!(self.server.dialect, Dialect::Nearcast(_));
-        self.users_every.filter(|every| uses(*every)).map(|_| USES_US + (bot as u64 * 7_919) % USES_US)
+        let Users { every, each_us, varied, .. } = self.users?;
+        let gives = bot % every == every / 2 && matches!(self.server.dialect, Dialect::Nearcast(_));
+        let more_us = if varied { (bot as u64 * 7_919) % each_us } else { 0 };
+        gives.then_some(each_us + more_us)
     }
 
     /// Whether a bot is audited: some of all tiles, and all on a bad link up to as many.

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use nearcast::client::Mirror;
-use nearcast::codec::message::{AppState, Hello, In, Move, View};
+use nearcast::codec::message::{AppState, ByeOut, Hello, In, Move, Resume, View};
 use nearcast::codec::state::Known;
 use tokio_tungstenite::tungstenite::Bytes;
 
 use super::around::Around;
 use super::dialect::{Dialect, Shown};
-use super::hands::Hands;
+use super::hands::{Hands, Manner};
+use super::pass::Pass;
 use super::socket::Socket;
 use crate::audit::Watch;
 use crate::scene::{Agent, Sample};
@@ -38,8 +39,10 @@ pub struct BotPlan {
     pub group: usize,
     /// It says where it is once, and from then on only that it saw what came.
     pub idle: bool,
-    /// It does something with things every so often, µs.
+    /// It gives a command every so often, µs.
     pub uses_us: Option<u64>,
+    /// What for.
+    pub manner: Manner,
     /// It leaves after this long and comes back a second later, again and again, µs.
     pub life_us: Option<u64>,
 }
@@ -67,8 +70,14 @@ pub(super) struct Bot {
     pub(super) watch: Option<Watch>,
     /// Of a server that is only counted: what it has shown.
     pub(super) shown: Shown,
-    /// What it does with things, if it does.
+    /// What it does with things, if it does; over all connections of a session.
     pub(super) hands: Option<Hands>,
+    /// With which it goes on when the connection is lost.
+    pub(super) pass: Pass,
+    /// The gateway has said that this connection ends.
+    pub(super) bye: Option<ByeOut>,
+    /// What it was told cannot be: it does not come back.
+    pub(super) is_broken: bool,
     /// Newest state and its receipt, not yet told.
     pub(super) unsaid: Option<(u64, u64)>,
     pub(super) counts: Counts,
@@ -102,10 +111,17 @@ pub struct Counts {
 }
 
 impl Bot {
-    /// Forgets the last session.
+    /// Forgets the last connection, but for what a session goes on with.
     pub(super) fn renew(&mut self) {
         let counts = Counts { whole: false, ..self.counts };
-        *self = Bot { session: self.session + 1, counts, ..Bot::default() };
+        let (hands, pass) = (self.hands.take(), std::mem::take(&mut self.pass));
+        let hands = hands.filter(|_| pass.has_been_in());
+        *self = Bot { session: self.session + 1, counts, hands, pass, ..Bot::default() };
+    }
+
+    /// To go on as the session before.
+    pub(super) fn resume(&self) -> Option<Resume> {
+        self.pass.resume(self.hands.as_ref().map_or(1, Hands::lowest))
     }
 
     /// The words of the next sample; `seen` goes with it.
@@ -123,9 +139,9 @@ impl Bot {
 }
 
 /// The first words of a bot; the profile is 16 bytes.
-pub(super) fn hello(number: usize, world: &str, view: View) -> In {
+pub(super) fn hello(number: usize, world: &str, view: View, resume: Option<Resume>) -> In {
     let profile = Some(format!("bot {number:012}"));
-    In::Hello(Hello { world: world.to_owned(), profile, view: Some(view), ..Hello::default() })
+    In::Hello(Hello { world: world.to_owned(), profile, view: Some(view), resume, ..Hello::default() })
 }
 
 /// What all bots of a swarm have in common.

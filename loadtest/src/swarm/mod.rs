@@ -6,8 +6,11 @@ mod around;
 mod bot;
 pub mod dialect;
 pub mod hands;
+mod pass;
+mod returns;
 mod schedule;
 mod socket;
+pub mod tales;
 mod work;
 
 use std::cell::{Cell, RefCell};
@@ -19,13 +22,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use hdrhistogram::Histogram;
 use nearcast::client::Mirror;
-use nearcast::codec::message::{Id, In, Out, View};
+use nearcast::codec::message::{In, Out, View, Welcome};
 use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 use tokio::sync::Notify;
 
 pub use around::Around;
 pub use bot::{BotPlan, Counts, SwarmPlan};
+pub use returns::Returns;
 
 use crate::audit::tally::{Tally, histogram};
 use crate::audit::{Hole, LATE_KEPT, Player, Roster, Watch};
@@ -33,8 +37,10 @@ use crate::clock::{Clock, Offset};
 use bot::{Arrival, Bot, INBOX_MAX, hello};
 use dialect::Dialect;
 use hands::{Account, Hands, Ledger};
+use pass::{Come, Pass};
 use schedule::{Due, Duty, Schedule};
 use socket::{Alarm, Read, Socket};
+use tales::{Tales, Told};
 
 /// A `welcome` may take this long.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
@@ -73,8 +79,12 @@ pub struct Counters {
     pub gaps: BTreeMap<u64, u32>,
     /// `stale: true` heard.
     pub stale: u64,
-    /// From a wish about a thing to its `ack`, µs.
+    /// From a command to its `ack`, µs.
     pub ack_us: Histogram<u64>,
+    /// Commands that were refused, as is usual among several who use one thing.
+    pub commands_refused: u64,
+    /// Who lost the connection and came back.
+    pub returns: Returns,
 }
 
 impl Default for Counters {
@@ -92,6 +102,8 @@ impl Default for Counters {
             gaps: BTreeMap::new(),
             stale: 0,
             ack_us: histogram(),
+            commands_refused: 0,
+            returns: Returns::default(),
         }
     }
 }
@@ -129,6 +141,11 @@ pub struct Swarm {
     window_tick: Cell<u64>,
     counters: RefCell<Counters>,
     ledger: RefCell<Ledger>,
+    tales: RefCell<Tales>,
+    /// Those of all windows before this one.
+    returns: Cell<Returns>,
+    /// Commands acknowledged when the last connection of all was lost.
+    acked_before: Cell<Option<u64>>,
     tallies: RefCell<[Tally; GROUPS]>,
 }
 
@@ -166,6 +183,9 @@ impl Swarm {
             window_tick: Cell::new(0),
             counters: RefCell::default(),
             ledger: RefCell::default(),
+            tales: RefCell::default(),
+            returns: Cell::default(),
+            acked_before: Cell::default(),
             tallies: RefCell::default(),
             plan,
         });
@@ -219,6 +239,7 @@ impl Swarm {
     pub fn begin(&self) {
         self.window_us.set(self.clock.now_us());
         self.window_tick.set(self.counters.borrow().last_tick);
+        self.returns.set(self.returns());
         *self.counters.borrow_mut() = Counters::default();
         self.tallies.borrow_mut().iter_mut().for_each(Tally::restart);
         for bot in &self.bots {
@@ -246,7 +267,42 @@ impl Swarm {
         (0..self.bots.len()).map(|number| self.counts_of(number)).collect()
     }
 
-    /// What became of all wishes about things since the start; and how many have no answer yet.
+    /// What became of all that was said since the start.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        self.tales.borrow().told()
+    }
+
+    /// Who lost the connection and came back, since the start.
+    #[must_use]
+    pub fn returns(&self) -> Returns {
+        self.returns.get().and(&self.counters.borrow().returns)
+    }
+
+    /// Commands acknowledged, since the start.
+    #[must_use]
+    pub fn acked(&self) -> u64 {
+        self.ledger.borrow().account().acked + self.tales.borrow().told().acked
+    }
+
+    /// The same at the time when nobody had a connection any more; `None` if that was never so.
+    #[must_use]
+    pub fn acked_before(&self) -> Option<u64> {
+        self.acked_before.get()
+    }
+
+    /// The world's log had so many records when the bots came, by partition of `events`.
+    pub fn found_log(&self, ends: &BTreeMap<u16, u64>) {
+        self.ledger.borrow_mut().begin(ends);
+    }
+
+    /// The objects that anybody knows of.
+    #[must_use]
+    pub fn objects(&self) -> std::collections::BTreeSet<nearcast::codec::message::Id> {
+        self.ledger.borrow().ids()
+    }
+
+    /// What became of all wishes about things since the start; and how many commands have no answer yet.
     #[must_use]
     pub fn account(&self) -> (Account, usize) {
         let open = self.bots.iter().filter_map(|bot| bot.borrow().hands.as_ref().map(Hands::open)).sum();
@@ -309,12 +365,21 @@ impl Swarm {
         tokio::time::sleep_until(self.clock.at(turn_us)).await;
         while !self.over.get() {
             let ended = match self.join(number).await {
-                Ok(()) => self.read(number).await,
+                Ok(()) => {
+                    let ended = self.read(number).await;
+                    // What came before the end counts, a `bye` above all.
+                    self.decode(number);
+                    ended
+                }
                 Err(error) => format!("{error:#}"),
             };
             let left = self.left(number);
             if !left && !self.over.get() {
-                return self.lost(number, &ended);
+                match self.wait_to_return(number, &ended) {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => return,
+                }
+                continue;
             }
             if self.plan.bots[number].life_us.is_none() {
                 return;
@@ -350,7 +415,8 @@ impl Swarm {
         let mut socket = Socket::open(plan.bots[number].addr, plan.dialect).await?;
         let view = View { radius: Some(plan.radius_m), budget: Some(plan.budget) };
         let sent_us = self.clock.now_us();
-        if let Some(hello) = plan.dialect.encode(&hello(number, &plan.world, view))
+        let resume = self.bots[number].borrow().resume();
+        if let Some(hello) = plan.dialect.encode(&hello(number, &plan.world, view, resume))
             && !socket.write(hello)
         {
             bail!("the socket does not take `hello`");
@@ -368,8 +434,8 @@ impl Swarm {
         let bytes = first.await.map_err(|_| anyhow!("no `welcome` within 10 s"))?.context("instead of `welcome`")?;
         let Dialect::Nearcast(encoding) = plan.dialect else {
             plan.dialect.answer().into_iter().for_each(|answer| _ = socket.write(answer));
-            let entity = number as u64 + 1;
-            self.welcome(number, socket, entity, framed_len(bytes.len()));
+            self.roster.borrow_mut().players[number].entity = Some(number as u64 + 1);
+            self.begin_session(number, socket, framed_len(bytes.len()));
             return Ok(());
         };
         let heard = encoding.decode_out(&mut self.bots[number].borrow_mut().known, &bytes);
@@ -378,11 +444,36 @@ impl Swarm {
         };
         let gateway = plan.bots[number].gateway;
         self.offsets.borrow_mut()[gateway].measured(sent_us, self.clock.now_us(), welcome.time * 1e3);
-        self.welcome(number, socket, welcome.entity, framed_len(bytes.len()));
+        self.welcome(number, &welcome);
+        self.begin_session(number, socket, framed_len(bytes.len()));
         Ok(())
     }
 
-    fn welcome(&self, number: usize, socket: Socket, entity: Id, bytes: usize) {
+    /// Who it is from now on, and whether that is who it was.
+    fn welcome(&self, number: usize, welcome: &Welcome) {
+        let mut bot = self.bots[number].borrow_mut();
+        let away_us = self.clock.now_us().saturating_sub(bot.pass.lost_us);
+        let come = bot.pass.welcome(welcome);
+        let mut counters = self.counters.borrow_mut();
+        match come {
+            Come::New => {}
+            Come::Back => {
+                counters.returns.resumed(away_us, bot.hands.as_ref().map_or(0, Hands::open));
+                bot.hands.iter_mut().for_each(Hands::came_back);
+            }
+            Come::Changed(before) => {
+                counters.returns.not_resumed += 1;
+                bot.hands = None;
+                let mut tales = self.tales.borrow_mut();
+                tales.ended(before);
+                tales.excuse(number as u32);
+            }
+        }
+        self.roster.borrow_mut().players[number].entity = Some(welcome.entity);
+    }
+
+    /// Plans what it does from now on.
+    fn begin_session(&self, number: usize, socket: Socket, bytes: usize) {
         let now_us = self.clock.now_us();
         let plan = &self.plan.bots[number];
         let mut bot = self.bots[number].borrow_mut();
@@ -392,16 +483,17 @@ impl Swarm {
         let first_us = now_us.saturating_sub(phase_us).next_multiple_of(TICK_US) + phase_us;
         {
             let mut roster = self.roster.borrow_mut();
-            roster.by_entity.insert(entity, number as u32);
             let player = &mut roster.players[number];
-            (player.entity, player.phase_us, player.said) = (Some(entity), first_us, None);
+            (player.phase_us, player.said) = (first_us, None);
+            let entity = player.entity;
+            entity.into_iter().for_each(|entity| _ = roster.by_entity.insert(entity, number as u32));
         }
         let due = |at_us, duty| Due { at_us, bot: number as u32, session, duty };
         let mut schedule = self.schedule.borrow_mut();
         schedule.push(due(first_us, Duty::Move));
         schedule.push(due(now_us, Duty::Ping));
         if let Some(every_us) = plan.uses_us {
-            bot.hands = Some(Hands::new(number));
+            bot.hands.get_or_insert_with(|| Hands::new(number, plan.manner));
             schedule.push(due(now_us + every_us, Duty::Use));
         }
         plan.life_us.into_iter().for_each(|life| schedule.push(due(now_us + life, Duty::Leave)));
@@ -469,6 +561,10 @@ impl Swarm {
         }
         bot.mirror = Mirror::default();
         bot.inbox.clear();
+        if bot.leaving {
+            // It has said bye: the session is over for good.
+            bot.pass = Pass::default();
+        }
         bot.leaving
     }
 

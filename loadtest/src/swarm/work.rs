@@ -1,17 +1,20 @@
 //! What the swarm does between readings: sends what is due, decodes what came, audits.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use nearcast::codec::message::{ByeIn, In, Out, Ping, Report, Seen, Set};
+use nearcast::codec::message::{Ack, Act, ByeIn, Event, In, Out, Ping, Refuse, Report, Seen};
 use nearcast::codec::state::{self, Delta, body};
 use nearcast::codec::wire::{Heard, framed_len};
 use nearcast::limits::TICK_US;
 
 use super::bot::{Arrival, Bot};
 use super::dialect::Dialect;
+use super::hands::{Command, Manner};
 use super::schedule::{Due, Duty};
 use super::{PING_EVERY_US, PING_FIRST_US, Swarm};
 use crate::audit::{Client, Hole};
+use crate::scene::distance_m;
 
 /// After this long of decoding or auditing, sockets are read again, µs.
 const SLICE_US: u64 = 200;
@@ -19,6 +22,11 @@ const SLICE_US: u64 = 200;
 const CATCH_UP_US: u64 = 1_000_000;
 /// Ticks of one gap that are told apart.
 const GAP_MAX: usize = 100;
+/// Who stands within this of a word must hear it, metres: whatever they walk until the log has it, and while they are away,
+/// they are within the radius of 50 m then.
+const HEARS_WITHIN_M: f64 = 25.0;
+/// Who has been in for less than this need not hear it, µs: the gateway may not know yet where they stand.
+const HEARS_AFTER_US: u64 = 1_000_000;
 /// Without anything due it looks again after this long, µs.
 const IDLE_US: u64 = 100_000;
 
@@ -78,11 +86,11 @@ impl Swarm {
                 Duty::Leave => (In::Bye(ByeIn {}), TICK_US),
                 Duty::Use => {
                     let every_us = self.plan.bots[number].uses_us.unwrap_or(PING_EVERY_US);
-                    let Some(set) = self.wish(number, &mut bot, now_us) else {
+                    let Some(command) = self.turn(number, &mut bot, now_us) else {
                         self.schedule.borrow_mut().push(Due { at_us: now_us + every_us, ..due });
                         continue;
                     };
-                    (In::Set(set), every_us)
+                    (command.message(), every_us)
                 }
                 Duty::Look => continue,
             };
@@ -103,12 +111,39 @@ impl Swarm {
         }
     }
 
-    /// What a bot wishes of the things around it.
-    fn wish(&self, number: usize, bot: &mut Bot, now_us: u64) -> Option<Set> {
+    /// What a bot whose turn it is wishes of the things around it, or says.
+    fn turn(&self, number: usize, bot: &mut Bot, now_us: u64) -> Option<Command> {
+        let (me, at) = {
+            let player = &self.roster.borrow().players[number];
+            (player.entity?, player.said?)
+        };
+        if self.at_rest.get() {
+            return None;
+        }
+        let command = bot.hands.as_mut()?.turn(me, at, now_us)?;
+        if let Command::Act(act) = &command {
+            let due = || match self.plan.bots[number].manner {
+                Manner::Uses => self.hearers(number, act, now_us),
+                Manner::Talks => [number as u32].into(),
+            };
+            self.tales.borrow_mut().said((me, act.n), now_us, due);
+        }
+        Some(command)
+    }
+
+    /// Who must hear what a bot says; itself in any case.
+    fn hearers(&self, number: usize, act: &Act, now_us: u64) -> BTreeSet<u32> {
         let roster = self.roster.borrow();
-        let player = &roster.players[number];
-        let (me, at) = (player.entity?, player.said?);
-        if self.at_rest.get() { None } else { bot.hands.as_mut()?.wish(me, at, now_us) }
+        let hears = |other: usize| {
+            let is_near = roster.players[other].said.is_some_and(|said| distance_m(said, act.pos) <= HEARS_WITHIN_M);
+            // Its own bot is borrowed.
+            other == number
+                || is_near && {
+                    let bot = self.bots[other].borrow();
+                    bot.socket.is_some() && !bot.leaving && now_us.saturating_sub(bot.welcome_us) >= HEARS_AFTER_US
+                }
+        };
+        (0..self.bots.len()).filter(|other| hears(*other)).map(|other| other as u32).collect()
     }
 
     /// Whether the socket took it.
@@ -152,13 +187,15 @@ impl Swarm {
         true
     }
 
-    fn decode(&self, number: usize) {
+    pub(super) fn decode(&self, number: usize) {
         let mut bot = self.bots[number].borrow_mut();
         while let Some(arrival) = bot.inbox.pop_front() {
             if let Err(reason) = self.heard(number, &mut bot, &arrival) {
                 bot.inbox.clear();
-                bot.socket = None;
-                self.joined.set(self.joined.get() - 1);
+                bot.is_broken = true;
+                if bot.socket.take().is_some() {
+                    self.joined.set(self.joined.get() - 1);
+                }
                 self.lost(number, &reason);
                 return;
             }
@@ -224,38 +261,62 @@ impl Swarm {
                     self.ledger.borrow_mut().saw(&objects);
                 }
             }
-            Heard::Other(Out::Ack(ack)) => {
-                if let Some((set, took_us)) = bot.hands.as_mut().and_then(|hands| hands.acked(&ack, *received_us)) {
-                    self.counters.borrow_mut().ack_us.saturating_record(took_us);
-                    self.ledger.borrow_mut().acked(&ack, set);
-                }
-            }
+            Heard::Other(Out::Ack(ack)) => self.effective(number, bot, &ack, *received_us),
             Heard::Other(Out::Unknown(unknown)) => {
                 bot.hands.iter_mut().for_each(|hands| hands.unknown(unknown.n, *received_us));
             }
-            // Somebody else was faster, or it lies elsewhere by now: as it is with things.
-            Heard::Other(Out::Refuse(refuse)) if refuse.of == "set" && bot.hands.is_some() => {
-                bot.hands.iter_mut().zip(refuse.n).for_each(|(hands, n)| hands.refused(n));
+            Heard::Other(Out::Event(event)) => self.event(number, bot, &event),
+            Heard::Other(Out::Cursor(cursor)) => bot.pass.note(&cursor.stream, cursor.offset),
+            Heard::Other(Out::Reset(reset)) => {
+                bot.pass.note(&format!("partition/{}", reset.partition), reset.offset);
+                self.counters.borrow_mut().returns.resets += 1;
+                self.tales.borrow_mut().excuse(number as u32);
             }
-            Heard::Other(Out::Refuse(refuse)) => {
-                let key = format!("{} {}", refuse.of, refuse.code);
-                *self.counters.borrow_mut().refusals.entry(key).or_default() += 1;
-            }
-            Heard::Other(Out::Bye(bye)) if !bot.leaving => return Err(format!("bye {}: {}", bye.code, bye.text)),
+            Heard::Other(Out::Refuse(refuse)) => self.refused(number, bot, &refuse),
+            Heard::Other(Out::Bye(bye)) => bot.bye = Some(bye),
             Heard::Other(Out::Stale(stale)) => self.counters.borrow_mut().stale += u64::from(stale.stale),
-            Heard::Other(
-                Out::Bye(_)
-                | Out::Welcome(_)
-                | Out::State(_)
-                | Out::Event(_)
-                | Out::Notice(_)
-                | Out::Reset(_)
-                | Out::Cursor(_)
-                | Out::Correct(_)
-                | Out::Moved(_),
-            ) => {}
+            Heard::Other(Out::Welcome(_) | Out::State(_) | Out::Notice(_) | Out::Correct(_) | Out::Moved(_)) => {}
         }
         Ok(())
+    }
+
+    /// A command took effect.
+    fn effective(&self, number: usize, bot: &mut Bot, ack: &Ack, received_us: u64) {
+        let Some((command, took_us)) = bot.hands.as_mut().and_then(|hands| hands.acked(ack, received_us)) else {
+            return;
+        };
+        self.counters.borrow_mut().ack_us.saturating_record(took_us);
+        match command {
+            Command::Set(set) => self.ledger.borrow_mut().acked(ack, set),
+            Command::Act(act) => {
+                let me = self.roster.borrow().players[number].entity;
+                me.into_iter().for_each(|me| self.tales.borrow_mut().acked((me, act.n)));
+            }
+        }
+    }
+
+    /// Something has no effect.
+    fn refused(&self, number: usize, bot: &mut Bot, refuse: &Refuse) {
+        let command = bot.hands.as_mut().zip(refuse.n).filter(|(hands, n)| hands.has(*n));
+        let Some((hands, n)) = command else {
+            let key = format!("{} {}", refuse.of, refuse.code);
+            *self.counters.borrow_mut().refusals.entry(key).or_default() += 1;
+            return;
+        };
+        // Somebody else was faster, or it lies elsewhere by now: as it is with things.
+        hands.refused(n);
+        self.counters.borrow_mut().commands_refused += 1;
+        let me = self.roster.borrow().players[number].entity;
+        me.into_iter().for_each(|me| self.tales.borrow_mut().dropped((me, n)));
+    }
+
+    /// Somebody has said something.
+    fn event(&self, number: usize, bot: &mut Bot, event: &Event) {
+        let is_later = bot.pass.heard(&event.stream, event.offset);
+        // Not of this swarm, if that is no number.
+        let Ok(n) = event.data.parse() else { return };
+        let place = (event.stream.as_str(), event.offset);
+        self.tales.borrow_mut().heard((event.from, n), number as u32, place, is_later);
     }
 
     fn state(&self, number: usize, bot: &mut Bot, delta: &Delta, received_us: u64) -> Result<(), String> {

@@ -5,7 +5,7 @@ use nearcast::limits::{SECOND_US, TICK_US};
 use crate::audit::tally::{Tally, quantile_ms};
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
-use crate::swarm::{Counts, Window};
+use crate::swarm::{Counters, Counts, Window};
 
 const TICKS_PER_S: f64 = (SECOND_US / TICK_US) as f64;
 
@@ -77,9 +77,26 @@ pub fn put_swarm(sheet: &mut Sheet, window: &Window) {
     sheet.put("gaps_in_the_worst_tick", f64::from(worst), "bots");
     sheet.put("lost_sessions", counters.lost_count as f64, "");
     sheet.put("refusals_heard", counters.refusals.values().sum::<u64>() as f64, "");
+    put_commands(sheet, window);
     sheet.put("sends_blocked", counters.blocked as f64, "");
     sheet.put("swarm_send_late_p99_ms", quantile_ms(&counters.send_late_us, 0.99), "ms");
     sheet.put("swarm_read_late_p99_ms", quantile_ms(&counters.read_late_us, 0.99), "ms");
+}
+
+/// What became of commands, and of connections.
+fn put_commands(sheet: &mut Sheet, window: &Window) {
+    let Counters { ack_us, commands_refused, returns, .. } = &window.counters;
+    if !ack_us.is_empty() || *commands_refused > 0 {
+        sheet.put("commands_acked_per_s", ack_us.len() as f64 / window.seconds, "1/s");
+        sheet.put("ack_p50_ms", quantile_ms(ack_us, 0.5), "ms");
+        sheet.put("ack_p99_ms", quantile_ms(ack_us, 0.99), "ms");
+        sheet.put("commands_refused", *commands_refused as f64, "");
+    }
+    if returns.lost > 0 {
+        sheet.put("resumed", returns.resumed as f64, "");
+        sheet.put("not_resumed", returns.not_resumed as f64, "");
+    }
+    sheet.put("resets", returns.resets as f64, "");
 }
 
 /// Bytes for each other in radius and tick, told or not, by the bots whose others were counted; and what they are made of.
@@ -148,15 +165,19 @@ fn put_audit(sheet: &mut Sheet, tally: &Tally) {
     }
 }
 
-/// What the gateways say of themselves, and what they cost.
-pub fn put_gateway(sheet: &mut Sheet, window: &Window, gained: &Reading, bots: usize, cpu_us: f64) {
+/// What the gateways' processes cost.
+pub fn put_cpu(sheet: &mut Sheet, window: &Window, bots: usize, cpu_us: f64) {
     let client_ticks = bots as f64 * window.seconds * TICKS_PER_S;
+    sheet.put("cpu_us_per_client_tick", cpu_us / client_ticks, "µs");
+    sheet.put("cpu_cores", cpu_us / window.seconds / 1e6, "cores");
+}
+
+/// What the gateways say of themselves.
+pub fn put_gateway(sheet: &mut Sheet, gained: &Reading) {
     sheet.put("skipped_ticks", gained.sum("nearcast_ticks_skipped_total"), "");
     sheet.put("missed_ticks", gained.sum("nearcast_ticks_missed_total"), "");
     sheet.put("late_ticks", gained.sum("nearcast_ticks_late_total"), "");
     sheet.put("digests_differ", gained.labelled("nearcast_digests_total", "same=\"false\""), "");
-    sheet.put("cpu_us_per_client_tick", cpu_us / client_ticks, "µs");
-    sheet.put("cpu_cores", cpu_us / window.seconds / 1e6, "cores");
     if let Some(ms) = gained.quantile_ms("nearcast_tick_delay_seconds", "", 0.99) {
         sheet.put("tick_delay_p99_ms", ms, "ms");
     }
@@ -181,7 +202,7 @@ fn work_ms(gained: &Reading) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::swarm::{Around, Counters};
+    use crate::swarm::Around;
 
     #[test]
     fn the_work_of_a_tick_is_all_that_is_done_at_ticks_over_their_number() {

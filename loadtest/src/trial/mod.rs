@@ -2,6 +2,7 @@
 
 mod figures;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -10,13 +11,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 pub use self::figures::{FROM_INSIDE, late_ms};
-use self::figures::{put_gateway, put_swarm};
+use self::figures::{put_cpu, put_gateway, put_swarm};
 use crate::gateway::{Gateway, Placing, Start};
+use crate::kept::Kept;
 use crate::relay;
 use crate::scenario::{Place, Scenario};
 use crate::scene::Scene;
 use crate::scrape::Reading;
 use crate::sheet::{Sheet, median};
+use crate::swarm::hands::Manner;
 use crate::swarm::{BotPlan, Swarm, SwarmPlan};
 
 /// A swarm later than this at p99 measures itself: the window is void, ms.
@@ -37,6 +40,9 @@ pub struct Setup<'a> {
     pub url: Option<SocketAddr>,
     /// host:port of Apache Kafka.
     pub kafka: Option<&'a str>,
+    /// Where gateways keep what was done, of scenarios that keep it; a folder of their own that goes with them, if there is
+    /// none.
+    pub data: Option<&'a Path>,
     /// Scenes to play.
     pub scenes: &'a [Scene],
     /// Where processes run.
@@ -51,14 +57,18 @@ pub struct Trial {
     gateways: Vec<Gateway>,
     bots: usize,
     turns: Duration,
+    /// Where the gateway keeps what was done. Goes after the gateways.
+    kept: Option<Kept>,
+    /// How much was in there at the start.
+    ends: BTreeMap<u16, u64>,
 }
 
 /// Where a window began.
 #[derive(Debug)]
 pub struct Mark {
     reading: Reading,
-    cpu_us: f64,
-    rss: f64,
+    /// CPU time, µs, and memory, bytes; `None` of processes that were not started here.
+    cost: Option<(f64, f64)>,
 }
 
 impl Trial {
@@ -72,13 +82,20 @@ impl Trial {
         }
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let prefix = format!("loadtest-{}-{}", since_1970.as_millis(), std::process::id());
+        let kept = match setup.data {
+            _ if !scenario.data || setup.url.is_some() => None,
+            Some(folder) => Some(Kept::at(folder)),
+            None => Some(Kept::temporary(&prefix)?),
+        };
+        let ends = kept.as_ref().map(|kept| kept.ends(scenario.world)).transpose()?.unwrap_or_default();
         let mut gateways = Vec::new();
         let to_start = if setup.url.is_some() { 0 } else { scenario.gateways };
         for number in 0..to_start {
             let Setup { placing, .. } = *setup;
             let words = &scenario.server.words(setup.program)?;
             let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
-            let start = Start { words, number, world: scenario.world, kafka, prefix: &prefix, placing };
+            let data = kept.as_ref().map(Kept::folder);
+            let start = Start { words, number, world: scenario.world, kafka, prefix: &prefix, data, placing };
             let started = Gateway::start(start).await;
             gateways.push(started.with_context(|| format!("server `{}`", scenario.server.name))?);
         }
@@ -102,6 +119,7 @@ impl Trial {
                 idle: scenario.place == Place::Alone || number >= scenario.bots - scenario.storm,
                 group: usize::from(is_bad),
                 uses_us: scenario.uses_us(number),
+                manner: scenario.users.map_or(Manner::Uses, |users| users.manner),
                 life_us: scenario.life.filter(|_| !audited).map(life),
             }
         });
@@ -116,13 +134,41 @@ impl Trial {
             storm: scenario.storm,
             holds: scenario.holds(),
         };
-        Ok(Trial { swarm: Swarm::start(plan), gateways, bots: scenario.bots, turns: scenario.turns() })
+        let swarm = Swarm::start(plan);
+        swarm.found_log(&ends);
+        Ok(Trial { swarm, gateways, bots: scenario.bots, turns: scenario.turns(), kept, ends })
     }
 
     /// The gateways.
     #[must_use]
     pub fn gateways(&self) -> &[Gateway] {
         &self.gateways
+    }
+
+    /// Where the gateway keeps what was done, if it does.
+    #[must_use]
+    pub fn kept(&self) -> Option<&Kept> {
+        self.kept.as_ref()
+    }
+
+    /// By partition of `events`: the offset at which the trial began.
+    #[must_use]
+    pub fn ends(&self) -> &BTreeMap<u16, u64> {
+        &self.ends
+    }
+
+    /// Ends all gateways with SIGKILL and starts them again, each where it was.
+    ///
+    /// # Errors
+    /// When one had ended, or does not start.
+    pub async fn kill_and_start(&mut self) -> Result<()> {
+        for gateway in &mut self.gateways {
+            gateway.kill()?;
+        }
+        for gateway in &mut self.gateways {
+            gateway.start_again().await?;
+        }
+        Ok(())
     }
 
     /// Waits until everybody is in.
@@ -155,19 +201,30 @@ impl Trial {
         self.gateways.iter().map(|gateway| Ok(gateway.memory()?.rss as f64)).sum()
     }
 
+    fn cost(&self) -> Result<(f64, f64)> {
+        Ok((self.cpu_us()?, self.rss()?))
+    }
+
+    /// Metrics and cost. Where a gateway was ended and another one answers at its place, the cost is not known.
+    async fn reading_and_cost(&self) -> Result<(Reading, Option<(f64, f64)>)> {
+        match (self.reading().await, self.cost()) {
+            (Ok(reading), cost) => Ok((reading, cost.ok())),
+            (Err(_), Err(gone)) => Err(gone),
+            (Err(error), Ok(_)) => Err(error),
+        }
+    }
+
     /// Begins a window.
     pub async fn begin(&self) -> Result<Mark> {
-        let reading = self.reading().await?;
-        let mark = Mark { reading, cpu_us: self.cpu_us()?, rss: self.rss()? };
+        let (reading, cost) = self.reading_and_cost().await?;
         self.swarm.begin();
-        Ok(mark)
+        Ok(Mark { reading, cost })
     }
 
     /// Ends it: its figures, and whether it is void.
     pub async fn end(&self, mark: &Mark) -> Result<(Sheet, bool)> {
         let window = self.swarm.window();
-        let (cpu_us, rss) = (self.cpu_us()? - mark.cpu_us, self.rss()?);
-        let reading = self.reading().await?;
+        let (reading, cost) = self.reading_and_cost().await?;
         let gained = reading.since(&mark.reading);
         let mut sheet = Sheet::default();
         put_swarm(&mut sheet, &window);
@@ -175,14 +232,17 @@ impl Trial {
         if self.gateways.is_empty() {
             return Ok((sheet, is_void));
         }
-        put_gateway(&mut sheet, &window, &gained, self.bots, cpu_us);
+        put_gateway(&mut sheet, &gained);
         let rows_max = reading.sum("nearcast_state_rows_max") / self.gateways.len() as f64;
         sheet.put("state_rows_max", rows_max, "rows");
-        let idle: f64 = self.gateways.iter().map(|gateway| gateway.idle_rss() as f64).sum();
-        let peaks: Result<f64> = self.gateways.iter().map(|gateway| Ok(gateway.memory()?.peak as f64)).sum();
-        sheet.put("rss_per_client_kib", (rss - idle) / 1024.0 / self.bots as f64, "KiB");
-        sheet.put("rss_growth_mib", (rss - mark.rss) / 1_048_576.0, "MiB");
-        sheet.put("rss_peak_mib", peaks? / 1_048_576.0, "MiB");
+        if let (Some((cpu_before_us, rss_before)), Some((cpu_us, rss))) = (mark.cost, cost) {
+            put_cpu(&mut sheet, &window, self.bots, cpu_us - cpu_before_us);
+            let idle: f64 = self.gateways.iter().map(|gateway| gateway.idle_rss() as f64).sum();
+            let peaks: Result<f64> = self.gateways.iter().map(|gateway| Ok(gateway.memory()?.peak as f64)).sum();
+            sheet.put("rss_per_client_kib", (rss - idle) / 1024.0 / self.bots as f64, "KiB");
+            sheet.put("rss_growth_mib", (rss - rss_before) / 1_048_576.0, "MiB");
+            sheet.put("rss_peak_mib", peaks? / 1_048_576.0, "MiB");
+        }
         Ok((sheet, is_void))
     }
 
