@@ -110,6 +110,6 @@ fn events(store: &Store<Folder>, world: &str) -> Vec<Lane> {
 fn about(command: &Command) -> Option<Id> {
     match &command.deed {
         Deed::Change { of, .. } | Deed::Grab(of) | Deed::Release(of, _) | Deed::Remove(of) => Some(of.id),
-        Deed::Act { .. } | Deed::Create { .. } | Deed::Environment { .. } => None,
+        Deed::Act { .. } | Deed::Tell { .. } | Deed::Create { .. } | Deed::Environment { .. } => None,
     }
 }

@@ -23,7 +23,9 @@ pub(super) fn find(config: &Config) -> Result<Key> {
         (Some(key), _) => Ok(key.clone()),
         (None, LogUrl::Disk(folder)) => {
             let path = folder.join(FILE);
-            of_file(&path).with_context(|| format!("key: cannot use {}", path.display()))
+            forget_that_of_another_log(folder, &path)
+                .and_then(|()| of_file(&path))
+                .with_context(|| format!("key: cannot use {}", path.display()))
         }
         (None, LogUrl::Memory) => Ok(draw()?),
         (None, LogUrl::Kafka(_)) => {
@@ -31,6 +33,22 @@ pub(super) fn find(config: &Config) -> Result<Key> {
             Ok(draw()?)
         }
     }
+}
+
+/// Sessions are numbered by the log: in a new one the numbers of the old are given again, to others. So a key that is there
+/// without a log must open nothing.
+fn forget_that_of_another_log(folder: &Path, key: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        if entry?.path().extension().is_some_and(|suffix| suffix == "log") {
+            return Ok(());
+        }
+    }
+    match fs::remove_file(key) {
+        Ok(()) => warn!("the data folder has a key and no log: sessions of before cannot be resumed"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 /// The folder is there, and this process holds it: the log has been opened.
@@ -76,6 +94,21 @@ fn draw() -> Result<Key> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_without_its_log_is_another_ones() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = folder.path().join(FILE);
+        let find = || {
+            forget_that_of_another_log(folder.path(), &key).expect("readable");
+            of_file(&key).expect("a key")
+        };
+        let first = find();
+        assert_ne!(find().bytes(), first.bytes(), "there was no log");
+        let second = of_file(&key).expect("a key");
+        fs::write(folder.path().join("00000000000000000001.log"), "").expect("writable");
+        assert_eq!(find().bytes(), second.bytes());
+    }
 
     #[test]
     fn the_file_is_made_once_for_its_owner_alone() {

@@ -105,7 +105,7 @@ impl Hands {
         let command = if says {
             // The number makes each word unlike all others of the same avatar.
             let (name, data, time) = ("wave".to_owned(), n.to_string(), now_us as f64 / 1e3);
-            Command::Act(Act { n, scope: Scope::Nearby, name, data, time, pos: at })
+            Command::Act(Act { n, scope: Scope::Nearby, name, data, time, pos: at, to: None })
         } else {
             Command::Set(Set { n, ..self.idea(me, at, now_us)? })
         };
