@@ -221,7 +221,7 @@ impl Checker {
             let before = life.profiles.len() - 1;
             return life.profiles.insert(before, (now_us, profile));
         }
-        let knew = !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
+        let knew = !life.unplaced && !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
         let last = life.steps.iter().rfind(|step| !step.is_back()).map(|step| step.pos);
         let before = life.phase;
         (life.gateway, life.phase, life.returned_us) = (who.gateway, Phase::Live, now_us);
@@ -238,6 +238,9 @@ impl Checker {
         if knew && before != Phase::Live && at != last {
             self.fail(format!("{entity:x} ({before:?}) was at {last:?} and goes on at {at:?}"));
         }
+        if self.openings.is_nobodys(opened.session) {
+            self.orphaned(entity);
+        }
     }
 
     /// Nobody holds an avatar's session any more, and no gateway knows: it expires.
@@ -247,7 +250,9 @@ impl Checker {
         life.phase = match life.phase {
             Phase::Live => Phase::Orphan(now_us),
             Phase::Lingering(since) if now_us + 2 * SECOND_US < since + EXPIRY_US => Phase::Orphan(now_us),
-            Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => Phase::Unsure(now_us),
+            Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => {
+                Phase::Unsure(now_us.min(since + EXPIRY_US - 2 * SECOND_US))
+            }
             Phase::Lingering(_) | Phase::Orphan(_) | Phase::Unsure(_) | Phase::Left(_) => life.phase,
         };
         let phase = life.phase;

@@ -17,6 +17,8 @@ struct Session {
     last: u64,
     /// When the last entered.
     last_us: u64,
+    /// Who asked for it.
+    last_opener: Id,
     closed: bool,
 }
 
@@ -88,7 +90,8 @@ impl Openings {
 
     fn opening(&mut self, incarnation: u64, opening: &Opening, now_us: u64) -> Option<Won> {
         let Opening { session, entity, opener, names, .. } = *opening;
-        let new = Session { entity, confirmed: 0, last: incarnation, last_us: now_us, closed: false };
+        let new =
+            Session { entity, confirmed: 0, last: incarnation, last_us: now_us, last_opener: opener, closed: false };
         let Some(names) = names else {
             if !self.sessions.contains_key(&session) {
                 self.sessions.insert(session, new);
@@ -105,7 +108,7 @@ impl Openings {
         if names == known.last {
             known.confirmed = names;
         }
-        (known.last, known.last_us) = (incarnation, now_us);
+        (known.last, known.last_us, known.last_opener) = (incarnation, now_us, opener);
         self.verdicts.insert(opener, Some(incarnation));
         self.unanswered.insert(opener, entity);
         Some(Won { entity, in_vain: self.gone.contains(&opener) })
@@ -136,6 +139,11 @@ impl Openings {
         self.resumed += u64::from(resumed);
         self.held.insert(who.conn, (session, incarnation, who));
         Ok(())
+    }
+
+    /// Whether the last who has opened a session had gone before they were told.
+    pub fn is_nobodys(&self, session: Id) -> bool {
+        self.sessions.get(&session).is_some_and(|session| self.gone.contains(&session.last_opener))
     }
 
     /// A connection is over at its gateway. The avatar of a session that nobody holds by that: its opening has won, and nobody

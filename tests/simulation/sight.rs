@@ -114,9 +114,10 @@ pub fn versions(
     *shown = (counter, profile.max(shown.1));
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
-    // Put back where it was: the same, unless it had gone.
+    // Put back where it was: the same, unless it had gone. Just after, its gateway knows it from the log.
     let is_newest = life.steps[index + 1..].iter().all(Step::is_back);
-    if same && viewer.well_served && !is_newest && stale_us > 3 * SECOND_US {
+    if same && viewer.well_served && !is_newest && at_us > life.returned_us + 3 * SECOND_US && stale_us > 3 * SECOND_US
+    {
         return Some(format!("bot {bot} is told a sample of {id:x} that is {stale_us} us behind"));
     }
     None
