@@ -100,7 +100,9 @@ pub fn versions(
     if !step.is_shown_by(avatar) {
         return Some(format!("bot {bot} sees {id:x} at {:?}, sample {counter} says {:?}", avatar.pos, step.pos));
     }
-    let same = life.gateway == viewer.who.gateway;
+    // One that has gone on its gateway knows from the log, until it says where it is.
+    let has_returned = life.unplaced || at_us < life.returned_us + 3 * SECOND_US;
+    let same = life.gateway == viewer.who.gateway && !has_returned;
     // Another gateway's avatar has no profile until its first keyframe has come: never, if that gateway died.
     let known = known && !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
     let unknown = (avatar.profile.is_empty() && !same && !known).then_some(0);
@@ -114,10 +116,9 @@ pub fn versions(
     *shown = (counter, profile.max(shown.1));
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
-    // Put back where it was: the same, unless it had gone. Just after, its gateway knows it from the log.
+    // Put back where it was: the same, unless it had gone.
     let is_newest = life.steps[index + 1..].iter().all(Step::is_back);
-    if same && viewer.well_served && !is_newest && at_us > life.returned_us + 3 * SECOND_US && stale_us > 3 * SECOND_US
-    {
+    if same && viewer.well_served && !is_newest && stale_us > 3 * SECOND_US {
         return Some(format!("bot {bot} is told a sample of {id:x} that is {stale_us} us behind"));
     }
     None
