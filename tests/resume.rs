@@ -290,6 +290,23 @@ fn an_avatar_that_has_gone_comes_back_where_it_was() {
 }
 
 #[test]
+fn who_is_lost_twice_before_they_say_where_they_are_may_have_walked_all_the_time() {
+    let mut house = House::new(2);
+    let (bob, first) = house.join(0, None);
+    house.walk(bob, 5.0);
+    house.ticks(10);
+    house.input(bob, Input::Gone);
+    house.seconds(20);
+    let (again, second) = house.join(1, Some(token(&first)));
+    house.input(again, Input::Gone);
+    house.ticks(4);
+    let (again, third) = house.join(1, Some(token(&second)));
+    assert!(third.resumed);
+    house.walk(again, 150.0);
+    assert!(house.refusals(again).is_empty(), "20 s have passed");
+}
+
+#[test]
 fn a_token_opens_nothing_when_its_time_is_over_or_the_session_said_bye() {
     let mut house = House::new(1);
     let (bob, first) = house.join(0, None);

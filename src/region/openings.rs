@@ -344,9 +344,10 @@ impl World {
             let sample = owned.sample(true);
             self.fold_own(sample.as_slice());
             self.queue(entity, now_us);
-        } else if let Some((pos, _)) = at {
-            // The avatar had gone, and comes back where it was.
-            let place = Place { time_us: now_us, pos, yaw: 0, state: AppState::default(), jumped: false };
+        } else if let Some((pos, time_us)) = at {
+            // The avatar had gone, and comes back where it was, as of then: should it lose this connection too before it has
+            // said where it is, the way from there is judged by all the time that has passed.
+            let place = Place { time_us, pos, yaw: 0, state: AppState::default(), jumped: false };
             self.submit(Submit::Move { entity, place }, log, now_us);
         }
         self.want(entity, log, now_us);

@@ -80,11 +80,9 @@ impl Pending {
         let answer = match outcome {
             // The fold answers.
             Outcome::At(_) => return None,
-            // A resend that crossed the answer to an earlier sending.
-            Outcome::NeverEntered if open.source.is_some_and(|source| knows(source, key)) => {
-                self.open.swap_remove(&key);
-                return None;
-            }
+            // A resend that crossed the answer to an earlier sending; or the earlier one was another gateway's, and nobody
+            // here has told its answer: who still waits for one sends it again.
+            Outcome::NeverEntered if open.source.is_some_and(|source| knows(source, key)) => Answer::Unknown,
             Outcome::NeverEntered if open.sendings > 0 => return None,
             Outcome::NeverEntered if !open.maybe_logged => Answer::NotLogged(health),
             Outcome::NeverEntered | Outcome::Unknown => Answer::Unknown,
@@ -104,5 +102,24 @@ impl Pending {
             }
         }
         self.open.retain(|_, open| now_us < open.deadline_us + REMEMBERED_US);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Topic;
+
+    const SOURCE: Source = Source { topic: Topic::Events, partition: 0 };
+
+    #[test]
+    fn what_another_gateway_has_written_is_asked_for_again_and_not_left_without_an_answer() {
+        for (known, answer) in [(true, Answer::Unknown), (false, Answer::NotLogged(Health::Well))] {
+            let mut pending = Pending::default();
+            pending.sent(Ticket(1), (7, 9), SOURCE, 0);
+            let ended = pending.ended(Ticket(1), (Outcome::NeverEntered, Health::Well), |_, _| known);
+            assert_eq!(ended, Some(Answered { to: 7, n: 9, answer }));
+            assert_eq!((pending.len(), pending.tickets()), (usize::from(known), 0));
+        }
     }
 }

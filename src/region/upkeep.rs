@@ -64,7 +64,10 @@ impl World {
             return;
         }
         let owned = &self.owned;
-        self.facts.expired += part.fold.expire(|id| owned.contains_key(&id), &mut self.handles) as u64;
+        // Only where it is: one that has gone on here may be known from before in another partition, which its gateway of then
+        // has not told that it left.
+        let is_own = |id| owned.get(&id).is_some_and(|owned| owned.partition() == Some(partition));
+        self.facts.expired += part.fold.expire(is_own, &mut self.handles) as u64;
         self.facts.leavers_forgotten += std::mem::take(&mut part.fold.forgotten);
         part.motion.ask_again(log, now_us);
         self.facts.diverged += u64::from(part.story.upkeep(&self.keeper, log, now_us));

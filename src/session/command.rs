@@ -1,6 +1,7 @@
 //! What a client does and wishes: numbered, judged, handed to the log, and answered.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::heard::clean;
@@ -25,6 +26,8 @@ pub(super) struct Open {
     numbers: BTreeMap<u64, Sent>,
     /// The highest number handed on.
     highest: u64,
+    /// An earlier connection may have handed on these: from the lowest that had no answer when the session went on.
+    earlier: Range<u64>,
 }
 
 /// A command without an answer.
@@ -32,8 +35,10 @@ pub(super) struct Open {
 struct Sent {
     /// The message's name.
     name: &'static str,
-    /// It was sent more than once.
+    /// It was sent more than once, or may have been.
     again: bool,
+    /// This connection has handed it on.
+    here: bool,
 }
 
 impl Open {
@@ -45,15 +50,22 @@ impl Open {
         self.highest.saturating_sub(n) < max && n.abs_diff(lowest) < max && n <= NUMBER_MAX
     }
 
-    /// The session goes on, and this is the lowest number without an answer. It counts as handed on: an earlier connection
-    /// may have done so.
-    pub(super) fn resume(&mut self, lowest: u64) {
-        self.numbers.insert(lowest, Sent { name: "act", again: true });
+    /// The session goes on, and this is the lowest number without an answer; `max` may be open. All of these count as handed
+    /// on: an earlier connection may have done so.
+    pub(super) fn resume(&mut self, lowest: u64, max: u64) {
+        self.numbers.insert(lowest, Sent { name: "act", again: true, here: false });
+        self.earlier = lowest..lowest.saturating_add(max);
+    }
+
+    /// Whether a command that is refused now may have been handed on before.
+    fn may_be_logged(&self, n: u64, reason: Refusal) -> bool {
+        let here = self.numbers.get(&n).is_some_and(|sent| sent.here);
+        here || (self.earlier.contains(&n) && !is_of_the_message(reason))
     }
 
     fn sent(&mut self, n: u64, name: &'static str) {
-        let again = self.numbers.contains_key(&n);
-        self.numbers.insert(n, Sent { name, again });
+        let again = self.numbers.contains_key(&n) || self.earlier.contains(&n);
+        self.numbers.insert(n, Sent { name, again, here: true });
         self.highest = self.highest.max(n);
     }
 }
@@ -147,8 +159,9 @@ impl Session {
                 let (session, entity, trusted) = (self.id, self.entity, self.role == Role::Server);
                 out.push(Effect::Submit(Submit::Command(Command { session, n, entity, trusted, pos, from, deed })));
             }
-            // An open number is not refused: its first sending may yet take effect.
-            Err(_) if self.open.numbers.contains_key(&n) => self.send(&Out::Unknown(Unknown { n }), out),
+            // An open number is not refused: its first sending may yet take effect. What is wrong with a message however often
+            // it comes was wrong the first time, on an earlier connection too: that is not asked for again for ever.
+            Err(reason) if self.open.may_be_logged(n, reason) => self.send(&Out::Unknown(Unknown { n }), out),
             Err(reason) => self.refuse(Some(n), name, reason, out),
         }
     }
@@ -179,6 +192,8 @@ impl Session {
                     Verdict::Denied(denial) => self.refuse(Some(n), name(sent), Refusal::Denied(denial), out),
                 }
             }
+            // Another gateway may have written it.
+            Answer::NotLogged(_) if self.open.earlier.contains(&n) => self.send(&Out::Unknown(Unknown { n }), out),
             Answer::NotLogged(health) => {
                 let sent = self.open.numbers.remove(&n);
                 let reason = match health {
@@ -190,6 +205,32 @@ impl Session {
             }
             Answer::Unknown => self.send(&Out::Unknown(Unknown { n }), out),
         }
+    }
+}
+
+/// Whether a message is refused for what it says, whenever it comes, and not for where its avatar is, or how things stand.
+fn is_of_the_message(reason: Refusal) -> bool {
+    match reason {
+        Refusal::Malformed
+        | Refusal::UnknownType
+        | Refusal::NotSupported
+        | Refusal::Length
+        | Refusal::NotFinite
+        | Refusal::OutOfBounds
+        | Refusal::Lacks
+        | Refusal::NotAllowed => true,
+        Refusal::Again
+        | Refusal::NotOpen
+        | Refusal::Speed
+        | Refusal::TooFar
+        | Refusal::NoPlace
+        | Refusal::Rate
+        | Refusal::Window
+        | Refusal::Busy
+        | Refusal::NotLogged
+        | Refusal::Denied(_)
+        | Refusal::LogFull
+        | Refusal::LogDown => false,
     }
 }
 

@@ -475,6 +475,31 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_connection_may_have_handed_on_is_not_refused_unless_it_never_can_be() {
+        let mut client = Client::placed();
+        let session = Session::new(1, 2, Encoding::MessagePack, Arc::new(WorldSettings::plaza()), NOW_US);
+        (client.session, client.known) = (session, crate::codec::state::Known::default());
+        let resume = crate::codec::message::Resume { open: Some(7), ..Default::default() };
+        client.say(In::Hello(Hello { world: "plaza".into(), resume: Some(resume), ..Hello::default() }));
+        client.input(Input::Letter(&opened(true, Some((Pos::default(), NOW_US)))));
+        let mut far = |n, metres: f64, name: &str| {
+            let (name, data) = (name.to_owned(), String::new());
+            let pos = [metres, 0.0, 0.0];
+            let effects = client.say(In::Act(Act { n, scope: Scope::Nearby, name, data, time: 0.0, pos, to: None }));
+            client.heard(&effects)
+        };
+        for n in [7, 8, 38] {
+            assert_eq!(far(n, 900.0, "wave"), ["unknown"], "{n}: it may be in the log");
+            assert_eq!(far(n, 0.0, ""), ["length"], "{n}: it is the same message, and was wrong then");
+        }
+        client.act(8);
+        for answer in [Input::Busy(8), Input::Answered(8, crate::region::Answer::NotLogged(crate::log::Health::Well))] {
+            let effects = client.input(answer);
+            assert_eq!(client.heard(&effects), ["unknown"], "this gateway has not written it; another may have");
+        }
+    }
+
+    #[test]
     fn action_numbers_may_be_as_large_as_javascript_counts() {
         let mut client = Client::placed();
         assert!(submits(&client.act(NUMBER_MAX)));

@@ -86,7 +86,8 @@ impl Session {
         self.cursors.hear(user, self.world.grid);
         let resume = self.resume.take().filter(|_| resumed).unwrap_or_default();
         let Resume { open, cursors, .. } = resume;
-        open.into_iter().for_each(|lowest| self.open.resume(lowest));
+        let max = self.limits().open_acts;
+        open.into_iter().for_each(|lowest| self.open.resume(lowest, max));
         if resumed {
             self.cursors.resume(&cursors, self.world.grid, at.map(|(pos, _)| pos));
         }

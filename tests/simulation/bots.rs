@@ -1,16 +1,17 @@
 //! The clients: they walk, stand, act, get lost and come back, and hold what the gateway tells them in a `Mirror`.
-//! Everything goes through real encoded messages.
+//! Everything goes through real encoded messages. Most come back as the session that they were: they show their token,
+//! say how far they were told, and send again what has no answer. Some show an older token, some two at once.
 
 use std::collections::BTreeMap;
 
 use nearcast::client::{Mirror, Stock};
 use nearcast::codec::command::Object;
 use nearcast::codec::message::{
-    Act, AppState, ByeIn, Hello, Id, Move, Out, Profile, Report, Scope, Seen, Set, View, Wish as Of,
+    Act, AppState, ByeIn, Hello, Id, Move, Out, Profile, Report, Resume, Scope, Seen, Set, View, Welcome, Wish as Of,
 };
 use nearcast::codec::state::Known;
 use nearcast::codec::{Encoding, Heard, In};
-use nearcast::limits::{MILLI_US, REACH_M, SECOND_US};
+use nearcast::limits::{MILLI_US, REACH_M, RESUME_CURSORS_MAX, SECOND_US};
 use nearcast::space::Pos;
 
 use crate::checker::Checker;
@@ -61,6 +62,28 @@ pub struct Bot {
     target: [f64; 2],
     still_until_us: u64,
     walked_us: u64,
+    /// Connections that it has forgotten, and whose gateway does not know.
+    pub others: Vec<Forgotten>,
+    /// When it takes a connection that is mute for lost.
+    pub gives_up_us: u64,
+    /// What opens its session again.
+    token: Option<String>,
+    /// What did before.
+    older: Option<String>,
+    /// How far it was told, by stream.
+    cursors: BTreeMap<String, u64>,
+    next_n: u64,
+    acts: BTreeMap<u64, Open>,
+}
+
+/// A connection whose client does not care for it any more.
+pub struct Forgotten {
+    /// The connection.
+    pub conn: Conn,
+    /// It answers pings.
+    pub pongs: bool,
+    /// Then its socket is gone too.
+    pub until_us: u64,
 }
 
 /// One connection of a bot.
@@ -69,7 +92,9 @@ pub struct Conn {
     pub number: u64,
     /// The gateway's place.
     pub gateway: usize,
-    /// The gateway's name for it.
+    /// The number by which the gateway knows it.
+    pub seat: Id,
+    /// Its session, once it is welcomed.
     pub session: Id,
     /// The way to it.
     pub link: Link,
@@ -88,8 +113,8 @@ pub struct Conn {
     unsaid_us: u64,
     move_us: u64,
     act_us: u64,
-    next_n: u64,
-    acts: BTreeMap<u64, Open>,
+    /// It ends when the `welcome` is on its way.
+    deaf: bool,
 }
 
 /// A command without an answer.
@@ -149,6 +174,13 @@ impl Bot {
             target: at,
             still_until_us: 0,
             walked_us: now_us,
+            others: Vec::new(),
+            gives_up_us: u64::MAX,
+            token: None,
+            older: None,
+            cursors: BTreeMap::new(),
+            next_n: rng.below(100),
+            acts: BTreeMap::new(),
             rng,
         }
     }
@@ -176,11 +208,47 @@ impl Bot {
         self.budget.unwrap_or(nearcast::limits::BUDGET_BYTES_PER_S)
     }
 
-    /// A new connection: says hello.
-    pub fn connect(&mut self, number: u64, gateway: usize, session: Id, now_us: u64) {
+    /// What it shows to go on as the session that it was, if it wants to.
+    pub fn wishes(&mut self) -> Option<Resume> {
+        let token = if self.rng.one_in(10) { self.older.clone() } else { self.token.clone() };
+        let token = token.filter(|_| !self.rng.one_in(8))?;
+        let open = self.acts.first_key_value().map_or(self.next_n, |(n, _)| *n);
+        let cursors = self.cursors.iter().take(RESUME_CURSORS_MAX).map(|(stream, next)| (stream.clone(), *next));
+        Some(Resume { token, open: Some(open), cursors: cursors.collect() })
+    }
+
+    /// Whether it shows its token twice at once.
+    pub fn races(&mut self) -> bool {
+        !self.quiet && self.rng.one_in(6)
+    }
+
+    /// It forgets its connection, and the gateway does not know.
+    pub fn forget(&mut self, pongs: bool, until_us: u64) -> Option<u64> {
+        let conn = self.conn.take()?;
+        let number = conn.number;
+        self.others.push(Forgotten { conn, pongs, until_us });
+        Some(number)
+    }
+
+    /// How long after it has lost a connection it comes back: now and then, when its avatar has gone.
+    pub fn pause_us(&mut self) -> u64 {
+        let long = self.rng.one_in(6);
+        if long { self.rng.between(12, 22) * SECOND_US } else { self.rng.between(50, 5_000) * MILLI_US }
+    }
+
+    /// A connection by its number.
+    pub fn conn_mut(&mut self, number: u64) -> Option<&mut Conn> {
+        let others = self.others.iter_mut().map(|other| &mut other.conn);
+        self.conn.iter_mut().chain(others).find(|conn| conn.number == number)
+    }
+
+    /// A new connection: says hello. `resume` is what it shows.
+    pub fn connect(&mut self, number: u64, (gateway, seat): (usize, Id), resume: Option<Resume>, now_us: u64) {
         self.profiles += 1;
+        let deaf = !self.quiet && resume.is_some() && self.rng.one_in(6);
         let hello = Hello {
             world: "plaza".into(),
+            resume,
             profile: Some(self.profile()),
             view: Some(View { radius: self.radius, budget: self.budget }),
             ..Hello::default()
@@ -188,7 +256,8 @@ impl Bot {
         let mut conn = Conn {
             number,
             gateway,
-            session,
+            seat,
+            session: 0,
             link: Link::new(self.quality),
             mirror: Mirror::default(),
             stock: Stock::default(),
@@ -201,8 +270,7 @@ impl Bot {
             unsaid_us: 0,
             move_us: 0,
             act_us: now_us + self.rng.between(1, 4) * SECOND_US,
-            next_n: self.rng.below(100),
-            acts: BTreeMap::new(),
+            deaf,
         };
         conn.say(self.encoding, In::Hello(hello), now_us);
         self.conn = Some(conn);
@@ -214,8 +282,10 @@ impl Bot {
     }
 
     /// The last word before the end of the run: nothing is lost or slow any more.
-    pub fn calm(&mut self) {
+    pub fn calm(&mut self, now_us: u64) {
         self.quiet = true;
+        self.connect_us = self.connect_us.min(now_us + 3 * SECOND_US);
+        self.others.iter_mut().for_each(|other| other.until_us = other.until_us.min(now_us + SECOND_US));
         self.quality = Quality { delay_us: 10 * MILLI_US, bytes_per_s: 10_000_000 };
         if let Some(conn) = &mut self.conn {
             conn.link.quality = self.quality;
@@ -227,8 +297,15 @@ impl Bot {
         let Some(mut conn) = self.conn.take() else {
             return (now_us >= self.connect_us).then_some(Wish::Connect);
         };
+        if conn.mute && now_us >= self.gives_up_us {
+            self.gives_up_us = u64::MAX;
+            self.others.push(Forgotten { conn, pongs: false, until_us: now_us + 40 * SECOND_US });
+            self.connect_us = now_us;
+            return None;
+        }
         let mut over = false;
         while !conn.mute
+            && !over
             && let Some(down) = conn.link.next_down(now_us)
         {
             match down {
@@ -238,7 +315,7 @@ impl Bot {
             }
         }
         if over {
-            self.connect_us = now_us + self.rng.below(3 * SECOND_US);
+            self.connect_us = now_us + self.pause_us();
             checker.closed(conn.number);
             self.conn = Some(conn);
             return Some(Wish::Forget);
@@ -284,6 +361,7 @@ impl Bot {
                     conn.say(self.encoding, In::Report(Report { number, digest }), now_us);
                 }
             }
+            Heard::Other(Out::Welcome(_)) if conn.deaf => return true,
             Heard::Other(out) => {
                 checker.told(conn.number, &out);
                 return self.on_message(conn, &out, checker, now_us);
@@ -294,18 +372,20 @@ impl Bot {
 
     fn on_message(&mut self, conn: &mut Conn, out: &Out, checker: &mut Checker, now_us: u64) -> bool {
         match out {
-            Out::Welcome(_) => conn.welcomed = true,
+            Out::Welcome(welcome) => self.welcomed(conn, welcome, now_us),
             Out::Ack(ack) => {
-                conn.acts.remove(&ack.n);
+                self.acts.remove(&ack.n);
             }
             Out::Refuse(refuse) => match refuse.n {
                 Some(n) => {
-                    conn.acts.remove(&n);
+                    self.acts.remove(&n);
                 }
+                // Time stepped back: as the log knows it, the way was made in none.
+                None if refuse.code == "speed" && checker.has_stepped() => {}
                 None => checker.fail(format!("bot {}: refused {} as {}", self.number, refuse.of, refuse.code)),
             },
             Out::Unknown(unknown) => {
-                if let Some(open) = conn.acts.get_mut(&unknown.n) {
+                if let Some(open) = self.acts.get_mut(&unknown.n) {
                     open.send_us = Some(now_us + self.rng.between(100, 2_000) * MILLI_US);
                     open.sent_us = now_us;
                 }
@@ -316,17 +396,33 @@ impl Bot {
                 }
             }
             Out::Bye(_) => return true,
-            Out::State(_)
-            | Out::Event(_)
-            | Out::Notice(_)
-            | Out::Reset(_)
-            | Out::Cursor(_)
-            | Out::Correct(_)
-            | Out::Stale(_)
-            | Out::Pong(_)
-            | Out::Moved(_) => {}
+            Out::Event(event) => {
+                self.cursors.insert(event.stream.clone(), event.offset + 1);
+            }
+            Out::Cursor(cursor) => {
+                self.cursors.insert(cursor.stream.clone(), cursor.offset);
+            }
+            Out::Reset(reset) => {
+                self.cursors.insert(format!("partition/{}", reset.partition), reset.offset);
+            }
+            Out::State(_) | Out::Notice(_) | Out::Correct(_) | Out::Stale(_) | Out::Pong(_) | Out::Moved(_) => {}
         }
         false
+    }
+
+    fn welcomed(&mut self, conn: &mut Conn, welcome: &Welcome, now_us: u64) {
+        (conn.welcomed, conn.session) = (true, welcome.session);
+        self.older = std::mem::replace(&mut self.token, welcome.token.clone());
+        if welcome.resumed {
+            for open in self.acts.values_mut() {
+                (open.send_us, open.sent_us) = (Some(now_us + self.rng.below(500) * MILLI_US), now_us);
+            }
+        } else {
+            // Of what had no answer nothing is known.
+            (self.older, self.next_n) = (None, self.rng.below(100));
+            self.acts.clear();
+            self.cursors.clear();
+        }
     }
 
     fn walk(&mut self, conn: &mut Conn, now_us: u64) {
@@ -380,7 +476,7 @@ impl Bot {
             let held_ms = (now_us - conn.seen_us) as f64 / 1e3;
             conn.say(self.encoding, In::Seen(Seen { seen: conn.seen, held_ms }), now_us);
         }
-        for open in conn.acts.values_mut() {
+        for open in self.acts.values_mut() {
             if open.send_us.is_some_and(|at| now_us >= at) {
                 (open.send_us, open.sent_us) = (None, now_us);
                 conn.link.send_up(Up::Message(self.encoding.encode_in(&open.said).bytes().to_vec()), now_us);
@@ -401,8 +497,8 @@ impl Bot {
                 self.radius = Some(self.rng.real(10.0, 128.0));
                 conn.say(self.encoding, In::View(View { radius: self.radius, budget: None }), now_us);
             }
-            _ if conn.acts.len() < ACTS_OPEN
-                && conn.acts.first_key_value().is_none_or(|(n, _)| conn.next_n < n + 30) =>
+            _ if self.acts.len() < ACTS_OPEN
+                && self.acts.first_key_value().is_none_or(|(n, _)| self.next_n < n + 30) =>
             {
                 self.act(conn, checker, now_us);
             }
@@ -411,11 +507,11 @@ impl Bot {
     }
 
     fn act(&mut self, conn: &mut Conn, checker: &Checker, now_us: u64) {
-        let n = conn.next_n;
-        conn.next_n += 1;
+        let n = self.next_n;
+        self.next_n += 1;
         let said = if self.rng.one_in(2) { In::Set(self.set(n, conn.session, checker)) } else { self.wave(n, now_us) };
         conn.say(self.encoding, said.clone(), now_us);
-        conn.acts.insert(n, Open { said, send_us: None, sent_us: now_us });
+        self.acts.insert(n, Open { said, send_us: None, sent_us: now_us });
     }
 
     fn wave(&mut self, n: u64, now_us: u64) -> In {
@@ -481,7 +577,7 @@ impl Bot {
 
     /// Commands without an answer.
     pub fn open_acts(&self) -> Vec<&In> {
-        self.conn.iter().flat_map(|conn| conn.acts.values().map(|open| &open.said)).collect()
+        self.acts.values().map(|open| &open.said).collect()
     }
 
     /// Where it is.

@@ -9,17 +9,20 @@ use bytes::Bytes;
 use nearcast::client::Mirror;
 use nearcast::codec::Payload;
 use nearcast::codec::message::{Id, Out};
+use nearcast::codec::record::decode;
 use nearcast::codec::state::Delta;
 use nearcast::limits::{
     EVENT_RING, EXPIRY_US, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US,
 };
-use nearcast::log::Source;
-use nearcast::region::{Submit, World};
+use nearcast::log::{Source, Topic};
+use nearcast::region::{Opened, Submit, World};
 use nearcast::settings::WorldSettings;
+use nearcast::space::Pos;
 
 use crate::bots::Bot;
 use crate::bytes::Spent;
-use crate::history::History;
+use crate::history::{Back, History};
+use crate::openings::Openings;
 use crate::sight::{EXPIRED_US, HEALED_US, Sight, Viewer, Who, versions};
 use crate::truth::{Life, Phase, Step};
 
@@ -44,6 +47,11 @@ pub struct Checker {
     clock_steps: u64,
     /// Gateways that have ever run.
     gateways: usize,
+    openings: Openings,
+    /// Connections that each gateway ever had.
+    opened: BTreeMap<usize, usize>,
+    /// Profiles of those who ask to go on, until it is known whether they do.
+    asked: BTreeMap<Id, (Id, Arc<str>)>,
     lives: BTreeMap<Id, Life>,
     viewers: BTreeMap<u64, Viewer>,
     ticks: BTreeMap<(usize, u64), u64>,
@@ -65,6 +73,9 @@ impl Checker {
             delay_us,
             clock_steps: 0,
             gateways: 0,
+            openings: Openings::default(),
+            opened: BTreeMap::new(),
+            asked: BTreeMap::new(),
             lives: BTreeMap::new(),
             viewers: BTreeMap::new(),
             ticks: BTreeMap::new(),
@@ -88,7 +99,8 @@ impl Checker {
 
     /// For the report.
     pub fn counts(&self) -> String {
-        format!("{} states, {} judgements, {}", self.states, self.judged, self.history.counts())
+        let (openings, history) = (self.openings.counts(), self.history.counts());
+        format!("{} states, {} judgements, {openings}, {history}", self.states, self.judged)
     }
 
     /// It is later.
@@ -107,15 +119,25 @@ impl Checker {
         self.clock_steps += 1;
     }
 
+    /// Whether they have.
+    pub fn has_stepped(&self) -> bool {
+        self.clock_steps > 0
+    }
+
     // --- the truth ------------------------------------------------------------------------------------------------
 
-    /// A connection opens.
-    pub fn opened(&mut self, who: Who, session: Id, entity: Id, bot: &Bot) {
+    /// A connection opens. If it wants to go on as a session, `named` are the partitions of which it says how far it was told.
+    pub fn opened(&mut self, who: Who, session: Id, entity: Id, bot: &Bot, named: Option<BTreeSet<u16>>) {
+        *self.opened.entry(who.gateway).or_default() += 1;
+        if named.is_none() {
+            self.history.begins_anew(who.bot);
+        }
         self.note(format!("bot {} connects to gateway {} as {session:x}, avatar {entity:x}", who.bot, who.gateway));
         let viewer = Viewer {
             who,
             session,
             entity,
+            named,
             radius: (self.settings.radius, self.now_us),
             well_served: bot.is_well_served(),
             slow_link: bot.is_slow(),
@@ -137,26 +159,127 @@ impl Checker {
     pub fn closed(&mut self, conn: u64) {
         if let Some(viewer) = self.viewers.remove(&conn) {
             self.note(format!("bot {} is off, {:x}", viewer.who.bot, viewer.session));
-            self.history.closed(conn);
+            self.history.closed(&viewer);
         }
+    }
+
+    /// A bot does not care for a connection any more: what it is told is not looked at.
+    pub fn forgotten(&mut self, conn: u64) {
+        self.viewers.remove(&conn);
+    }
+
+    /// A gateway has closed a connection, or has noticed that it is gone.
+    pub fn released(&mut self, conn: u64, superseded: bool) {
+        if superseded {
+            self.note(format!("connection {conn} is superseded"));
+        }
+        if let Some(entity) = self.openings.released(conn, superseded) {
+            self.orphaned(entity);
+        }
+    }
+
+    /// A session has opened, and whoever asked is told.
+    pub fn welcomed(&mut self, opener: Id, who: Who, opened: &Opened) {
+        let now_us = self.now_us;
+        let asked = self.asked.remove(&opener);
+        let result = self.openings.opened(opener, asked.is_some(), opened, self.clock_steps > 1);
+        result.unwrap_or_else(|what| self.fail(what));
+        let Opened { session, entity, incarnation, resumed, at, .. } = *opened;
+        if let Some((asked_entity, profile)) = asked {
+            if resumed {
+                self.note(format!("bot {} goes on as {session:x}, opening {incarnation}", who.bot));
+                self.goes_on(who, opened, profile);
+            } else {
+                self.note(format!("bot {} may not go on", who.bot));
+                self.lives.insert(asked_entity, Life::new(who.gateway, profile, now_us));
+                self.history.begins_anew(who.bot);
+            }
+        }
+        if let Some(life) = self.lives.get_mut(&entity) {
+            life.incarnation = life.incarnation.max(incarnation);
+        }
+        if let Some(viewer) = self.viewers.get_mut(&who.conn) {
+            (viewer.session, viewer.entity) = (session, entity);
+            (viewer.joining_us, viewer.opened_us) = (now_us, now_us);
+            if resumed {
+                let at = at.map(|(pos, _)| pos);
+                self.history.comes_back(viewer, Back { at, now_us, delay_us: self.delay_us });
+            } else {
+                viewer.named = None;
+            }
+        }
+    }
+
+    fn goes_on(&mut self, who: Who, opened: &Opened, profile: Arc<str>) {
+        let now_us = self.now_us;
+        let Opened { entity, incarnation, at, .. } = *opened;
+        let Some(life) = self.lives.get_mut(&entity) else {
+            return self.fail(format!("{entity:x} goes on and never was"));
+        };
+        if incarnation < life.incarnation {
+            // It has been superseded already, which its gateway hears next.
+            let before = life.profiles.len() - 1;
+            return life.profiles.insert(before, (now_us, profile));
+        }
+        let knew = !life.unplaced && !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
+        let last = life.steps.last().map(|step| step.pos);
+        let before = life.phase;
+        (life.gateway, life.phase, life.returned_us) = (who.gateway, Phase::Live, now_us);
+        life.profiles.push((now_us, profile));
+        life.unplaced = at.is_none();
+        if let Some((pos, _)) = at {
+            let key = life.steps.last().map_or(1, |step| step.key | 1);
+            if life.steps.last().is_none_or(|step| !step.is_back() || step.pos != pos) {
+                life.steps.retain(|step| step.key != key);
+                life.steps.push(Step { at_us: now_us, key, pos, yaw: 0 });
+            }
+        }
+        let at: Option<Pos> = at.map(|(pos, _)| pos);
+        // (A `bye` that a full log does not take is not known after a restart.)
+        if knew && matches!(before, Phase::Lingering(_)) && at != last {
+            self.fail(format!("{entity:x} ({before:?}) was at {last:?} and goes on at {at:?}"));
+        }
+        if self.openings.is_nobodys(opened.session) {
+            self.orphaned(entity);
+        }
+    }
+
+    /// Nobody holds an avatar's session any more, and no gateway knows: it expires.
+    fn orphaned(&mut self, entity: Id) {
+        let now_us = self.now_us;
+        let Some(life) = self.lives.get_mut(&entity) else { return };
+        life.phase = match life.phase {
+            Phase::Live => Phase::Orphan(now_us),
+            Phase::Lingering(since) if now_us + 2 * SECOND_US < since + EXPIRY_US => Phase::Orphan(now_us),
+            Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => {
+                Phase::Unsure(now_us.min(since + EXPIRY_US - 2 * SECOND_US))
+            }
+            Phase::Lingering(_) | Phase::Orphan(_) | Phase::Unsure(_) | Phase::Left(_) => life.phase,
+        };
+        let phase = life.phase;
+        self.note(format!("avatar {entity:x} is nobody's: {phase:?}"));
     }
 
     /// A session hands something to its world.
     pub fn submitted(&mut self, who: Who, submit: &Submit) {
         let now_us = self.now_us;
         match submit {
-            Submit::Open { entity, profile, radius_m, .. } => {
-                let profiles = vec![(now_us, profile.clone())];
-                let life = Life { gateway: who.gateway, steps: Vec::new(), profiles, phase: Phase::Live };
-                self.lives.insert(*entity, life);
+            Submit::Open { session, entity, profile, radius_m, token } => {
+                self.openings.asks(*session, who);
+                if token.is_some() {
+                    self.asked.insert(*session, (*entity, profile.clone()));
+                } else {
+                    self.lives.insert(*entity, Life::new(who.gateway, profile.clone(), now_us));
+                }
                 self.see(who, *radius_m);
             }
             Submit::Move { entity, place } => {
                 let counter = place.state.bytes().try_into().map(u64::from_le_bytes);
                 let counter = counter.expect("bots number their samples");
-                let step = Step { at_us: now_us, counter, pos: place.pos, yaw: place.yaw };
+                let step = Step { at_us: now_us, key: 2 * counter, pos: place.pos, yaw: place.yaw };
                 let life = self.lives.get_mut(entity).expect("it was opened");
-                if life.steps.last().is_some_and(|last| last.counter >= counter) {
+                life.unplaced = false;
+                if life.steps.last().is_some_and(|last| last.key >= step.key) {
                     self.fail(format!("sample {counter} of {entity:x} was handed on after a newer one"));
                 } else {
                     life.steps.push(step);
@@ -167,12 +290,13 @@ impl Checker {
                 life.profiles.push((now_us, profile.clone()));
             }
             Submit::Radius { radius_m, .. } => self.see(who, *radius_m),
-            Submit::Gone { entity, .. } => self.ended(*entity, Phase::Lingering(now_us)),
-            Submit::Leave { entity, .. } => self.ended(*entity, Phase::Left(now_us)),
+            Submit::Gone { entity, incarnation } => self.ended(*entity, *incarnation, Phase::Lingering(now_us)),
+            Submit::Leave { entity, incarnation } => self.ended(*entity, *incarnation, Phase::Left(now_us)),
             // It has never had a place.
-            Submit::Abandon { .. } => {
-                if let Some(entity) = self.viewers.get(&who.conn).map(|viewer| viewer.entity) {
-                    self.ended(entity, Phase::Left(now_us));
+            Submit::Abandon { session } => {
+                let entity = self.viewers.get(&who.conn).map(|viewer| viewer.entity);
+                if let (Some(entity), None) = (entity, self.asked.remove(session)) {
+                    self.ended(entity, 0, Phase::Left(now_us));
                 }
             }
             Submit::Command(_) | Submit::Confirm { .. } => {}
@@ -185,14 +309,21 @@ impl Checker {
         }
     }
 
-    fn ended(&mut self, entity: Id, phase: Phase) {
+    fn ended(&mut self, entity: Id, incarnation: u64, phase: Phase) {
         self.note(format!("avatar {entity:x}: {phase:?}"));
-        self.lives.get_mut(&entity).expect("it was opened").phase = phase;
+        let life = self.lives.get_mut(&entity).expect("it was opened");
+        // Who was superseded has no say.
+        if life.incarnation == incarnation {
+            life.phase = phase;
+        }
     }
 
     /// A gateway died.
     pub fn gateway_died(&mut self, gateway: usize) {
         let now_us = self.now_us;
+        for conn in self.openings.of_gateway(gateway) {
+            self.released(conn, false);
+        }
         for life in self.lives.values_mut().filter(|life| life.gateway == gateway) {
             life.phase = match life.phase {
                 Phase::Live => Phase::Orphan(now_us),
@@ -212,6 +343,13 @@ impl Checker {
     /// A record entered the log.
     pub fn entered(&mut self, source: Source, offset: u64, bytes: &Bytes) {
         let now_us = self.now_us;
+        if source.topic == Topic::Direct
+            && let Ok((_, record)) = decode(bytes)
+            && let Some(won) = self.openings.entered(offset, &record, now_us)
+            && won.in_vain
+        {
+            self.orphaned(won.entity);
+        }
         let Checker { history, viewers, lives, delay_us, .. } = self;
         let result = history.entered(source, offset, bytes, viewers, lives, (now_us, *delay_us));
         result.unwrap_or_else(|what| self.fail(what));
@@ -339,7 +477,7 @@ impl Checker {
     /// Everything that a gateway keeps has a bound.
     pub fn bounded(&mut self, gateway: usize, world: &World, unseen: impl Iterator<Item = usize>) {
         let (queued, pending) = world.waiting();
-        let sessions = self.lives.values().filter(|life| life.gateway == gateway).count();
+        let sessions = self.opened.get(&gateway).copied().unwrap_or(0);
         self.gateways = self.gateways.max(gateway + 1);
         let kept = world.kept();
         let folded = (0..self.partitions()).flat_map(|partition| world.folded(partition).map(|(id, _)| id));
@@ -373,6 +511,10 @@ impl Checker {
             if has_place && viewer.whole_us.is_none() && now_us > since_us + bound_us {
                 faults.push(format!("bot {} has no whole view after {} s", viewer.who.bot, bound_us / SECOND_US));
             }
+        }
+        if now_us > self.bad_us + 2 * SECOND_US {
+            let by_us = now_us.saturating_sub(2 * self.delay_us + SECOND_US);
+            faults.extend(self.openings.overdue(by_us.min(now_us - 2 * SECOND_US)));
         }
         faults.extend(self.history.overdue(&self.viewers, &self.lives, now_us, self.bad_us));
         faults.into_iter().for_each(|what| self.fail(what));

@@ -6,16 +6,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use nearcast::codec::message::Id;
+use nearcast::admit::Close;
+use nearcast::codec::message::{Id, Resume};
 use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::codec::token::Key;
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic, Trim};
-use nearcast::region::{Answered, Facts, Submit, Tick, World};
+use nearcast::region::{Answered, Facts, Letter, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
+use nearcast::space::{Grid, Region};
 
-use crate::bots::{Bot, Wish};
+use crate::bots::{Bot, Forgotten, Wish};
 use crate::checker::Checker;
 use crate::link::{Down, Up};
 use crate::rng::{Rng, Trace};
@@ -139,7 +141,7 @@ impl Cluster {
         while self.now_us < quiet_us + QUIET_US && self.checker.violation.is_none() {
             self.now_us += MILLI_US;
             if self.now_us == quiet_us {
-                self.bots.iter_mut().for_each(Bot::calm);
+                self.bots.iter_mut().for_each(|bot| bot.calm(quiet_us));
                 self.checker.note("quiet".into());
                 self.broker.borrow_mut().honest = true;
             }
@@ -202,6 +204,7 @@ impl Cluster {
                 Some(Wish::Forget) => self.lose_socket(bot),
                 None => {}
             }
+            self.step_forgotten(bot);
         }
     }
 
@@ -246,10 +249,11 @@ impl Cluster {
         }
         self.restart_us[place] = restart_us;
         for bot in &mut self.bots {
+            bot.others.retain(|other| other.conn.gateway != place);
             if let Some(conn) = bot.conn.take_if(|conn| conn.gateway == place) {
                 self.checker.closed(conn.number);
                 // A dead peer is noticed by a reset, or by silence.
-                bot.connect_us = self.now_us + self.rng.between(50, 4_000) * MILLI_US;
+                bot.connect_us = self.now_us + bot.pause_us();
             }
         }
     }
@@ -301,6 +305,11 @@ impl Cluster {
             self.input(place, to, Input::Answered(n, answer));
         }
         for (to, letter) in letters {
+            let seat = self.gateways[place].as_ref().and_then(|gateway| gateway.sessions.get(&to));
+            if let (Letter::Opened(opened), Some(seat)) = (&letter, seat) {
+                let who = Who { gateway: place_name(&self.gateways, place), bot: seat.bot, conn: seat.conn };
+                self.checker.welcomed(to, who, opened);
+            }
             self.input(place, to, Input::Letter(&letter));
         }
         if let Some(tick) = tick {
@@ -343,7 +352,7 @@ impl Cluster {
         let Some(seat) = gateway.sessions.get(&id) else { return };
         let (bot, conn) = (seat.bot, seat.conn);
         let mut send = |down: Down| {
-            if let Some(conn) = self.bots[bot].conn.as_mut().filter(|c| c.number == conn) {
+            if let Some(conn) = self.bots[bot].conn_mut(conn) {
                 conn.link.send_down(down, self.now_us);
             }
         };
@@ -355,8 +364,10 @@ impl Cluster {
             }
             Effect::Ping(number) => send(Down::Ping(ping_payload(number))),
             Effect::Pong(_) => {}
-            Effect::Close(_) => {
+            Effect::Close(close) => {
                 send(Down::Closed);
+                self.checker.released(conn, close == Close::Superseded);
+                self.bots[bot].others.retain(|other| other.conn.number != conn);
                 // Who was cut off starts afresh when the gateway has noticed.
                 if self.bots[bot].conn.take_if(|c| c.number == conn && c.mute).is_some() {
                     self.bots[bot].connect_us = self.now_us + SECOND_US;
@@ -374,6 +385,7 @@ impl Cluster {
                 }
                 if ends {
                     self.checker.closed(conn);
+                    self.checker.released(conn, false);
                 }
             }
             Effect::Note(Note::Digest { same }) => self.checker.digest(conn, same),
@@ -396,7 +408,21 @@ impl Cluster {
         if ready.is_empty() {
             return;
         }
+        let resume = self.bots[bot].wishes();
+        if resume.is_some() && self.bots[bot].races() {
+            let place = ready[self.rng.below(ready.len() as u64) as usize];
+            let conn = self.connect_at(bot, place, resume.clone());
+            self.checker.forgotten(conn);
+            let until_us = self.now_us + self.rng.between(100, 3_000) * MILLI_US;
+            let pongs = self.rng.one_in(2);
+            self.bots[bot].forget(pongs, until_us);
+        }
         let place = ready[self.rng.below(ready.len() as u64) as usize];
+        self.connect_at(bot, place, resume);
+    }
+
+    /// Connects a bot to a gateway. The connection's number.
+    fn connect_at(&mut self, bot: usize, place: usize, resume: Option<Resume>) -> u64 {
         self.connections += 1;
         let gateway = self.gateways[place].as_mut().expect("it is ready");
         let number = u64::from(gateway.number.expect("it is ready"));
@@ -407,28 +433,59 @@ impl Cluster {
         let state = Session::new(session, entity, self.bots[bot].encoding, self.settings.clone(), clock_us);
         gateway.sessions.insert(session, Seat { session: state, bot, conn });
         let who = Who { gateway: gateway.incarnation, bot, conn };
-        self.checker.opened(who, session, entity, &self.bots[bot]);
-        self.bots[bot].connect(conn, place, session, self.now_us);
+        let grid = self.settings.grid;
+        let named = resume
+            .as_ref()
+            .map(|resume| resume.cursors.iter().filter_map(|(stream, _)| partition_of(stream, grid)).collect());
+        self.checker.opened(who, session, entity, &self.bots[bot], named);
+        self.bots[bot].connect(conn, (place, session), resume, self.now_us);
+        conn
+    }
+
+    /// Connections that a bot has forgotten go on for a while.
+    fn step_forgotten(&mut self, bot: usize) {
+        let now_us = self.now_us;
+        let mut lost = Vec::new();
+        for Forgotten { conn, pongs, until_us } in &mut self.bots[bot].others {
+            while let Some(down) = conn.link.next_down(now_us) {
+                if let (Down::Ping(payload), true) = (down, *pongs) {
+                    conn.link.send_up(Up::Pong(payload), now_us);
+                }
+            }
+            if now_us >= *until_us {
+                lost.push((conn.gateway, conn.seat, conn.number));
+            }
+        }
+        for (place, seat, number) in lost {
+            self.bots[bot].others.retain(|other| other.conn.number != number);
+            self.input(place, seat, Input::Gone);
+            if let Some(gateway) = self.gateways[place].as_mut() {
+                gateway.sessions.remove(&seat);
+            }
+        }
     }
 
     /// The bot's socket is gone, and its gateway notices.
     fn lose_socket(&mut self, bot: usize) {
         let Some(conn) = self.bots[bot].conn.take() else { return };
         self.checker.closed(conn.number);
-        self.input(conn.gateway, conn.session, Input::Gone);
+        self.input(conn.gateway, conn.seat, Input::Gone);
         if let Some(gateway) = self.gateways[conn.gateway].as_mut() {
-            gateway.sessions.remove(&conn.session);
+            gateway.sessions.remove(&conn.seat);
         }
     }
 
     fn deliver_up(&mut self, place: usize) {
         for bot in 0..self.bots.len() {
-            while let Some(conn) = self.bots[bot].conn.as_mut().filter(|c| c.gateway == place) {
-                let session = conn.session;
-                match conn.link.next_up(self.now_us) {
-                    Some(Up::Message(bytes)) => self.input(place, session, Input::Message(&bytes)),
-                    Some(Up::Pong(payload)) => self.input(place, session, Input::Pong(&payload)),
-                    None => break,
+            let (bot_, mut all) = (&self.bots[bot], Vec::new());
+            let others = bot_.others.iter().map(|other| &other.conn);
+            all.extend(bot_.conn.iter().chain(others).filter(|c| c.gateway == place).map(|c| (c.number, c.seat)));
+            for (number, seat) in all {
+                while let Some(up) = self.bots[bot].conn_mut(number).and_then(|conn| conn.link.next_up(self.now_us)) {
+                    match up {
+                        Up::Message(bytes) => self.input(place, seat, Input::Message(&bytes)),
+                        Up::Pong(payload) => self.input(place, seat, Input::Pong(&payload)),
+                    }
                 }
             }
         }
@@ -455,7 +512,7 @@ impl Cluster {
             }
             Fault::Lose { bot } => {
                 let bot = bot % self.bots.len();
-                self.bots[bot].connect_us = now_us + self.rng.between(100, 5_000) * MILLI_US;
+                self.bots[bot].connect_us = now_us + self.bots[bot].pause_us();
                 self.lose_socket(bot);
             }
             Fault::Mute { bot } => {
@@ -463,6 +520,9 @@ impl Cluster {
                 if let Some(conn) = &mut self.bots[bot].conn {
                     conn.mute = true;
                     self.checker.closed(conn.number);
+                    // Now and then it never notices, until its gateway does.
+                    let after_us = if self.rng.one_in(3) { u64::MAX } else { self.rng.between(1, 10) * SECOND_US };
+                    self.bots[bot].gives_up_us = now_us.saturating_add(after_us);
                 }
             }
         }
@@ -481,7 +541,7 @@ impl Cluster {
             }
             let Some(conn) = bot.conn.as_ref().filter(|conn| !conn.mute) else { continue };
             let gateway = self.gateways[conn.gateway].as_ref().expect("else the connection is gone");
-            let Some(seat) = gateway.sessions.get(&conn.session) else { continue };
+            let Some(seat) = gateway.sessions.get(&conn.seat) else { continue };
             self.checker.converged(bot, conn, &seat.session);
         }
         let worlds: Vec<&World> = self.gateways.iter().flatten().filter_map(|g| g.world.as_ref()).collect();
@@ -501,6 +561,15 @@ impl Cluster {
                 Err(what) => return self.checker.fail(what),
             }
         }
+    }
+}
+
+/// The partition that a stream is in, as clients name it; the world as a whole is behind all others.
+fn partition_of(stream: &str, grid: Grid) -> Option<u16> {
+    match stream.strip_prefix("partition/") {
+        Some(number) => number.parse().ok(),
+        None if stream == "world" => Some(grid.partitions()),
+        None => Region::from_stream(stream).map(|region| grid.partition(region)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Actions and events: what entered the log, what was answered, who was told. Every event reaches everybody who was in
-//! range all along, once and in order, unless a `reset` says that something was missed.
+//! range all along, once and in order, unless a `reset` says that something was missed: also who was away meanwhile and
+//! goes on as the same session.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,9 +38,13 @@ pub struct History {
     pub refusals: BTreeMap<String, u64>,
     /// Who is to be told of what, by when.
     expected: BTreeMap<(u64, (u16, u64)), u64>,
-    /// By connection: the last offset by stream, and the actions told.
-    heard: BTreeMap<u64, Heard>,
+    /// By session, over all its connections: the last offset by stream, and the actions told.
+    heard: BTreeMap<Id, Heard>,
+    /// What bots miss that are away, until they go on.
+    away: BTreeMap<usize, Away>,
     told: u64,
+    /// Events that were owed to those who were away.
+    missed: u64,
     met: u64,
     resets: u64,
 }
@@ -48,6 +53,24 @@ pub struct History {
 struct Heard {
     streams: BTreeMap<String, u64>,
     actions: BTreeSet<(Id, u64)>,
+}
+
+/// A bot without a connection.
+struct Away {
+    session: Id,
+    entity: Id,
+    radius_m: f64,
+    owed: BTreeSet<(u16, u64)>,
+}
+
+/// How a session goes on.
+pub struct Back {
+    /// Where its avatar was.
+    pub at: Option<Pos>,
+    /// When.
+    pub now_us: u64,
+    /// The longest way through a healthy log.
+    pub delay_us: u64,
 }
 
 impl History {
@@ -63,7 +86,9 @@ impl History {
             refusals: BTreeMap::new(),
             expected: BTreeMap::new(),
             heard: BTreeMap::new(),
+            away: BTreeMap::new(),
             told: 0,
+            missed: 0,
             met: 0,
             resets: 0,
         }
@@ -71,14 +96,46 @@ impl History {
 
     /// For the report.
     pub fn counts(&self) -> String {
-        let History { entered, told, met, resets, .. } = self;
+        let History { entered, told, met, missed, resets, .. } = self;
         let (commands, ledger) = (entered.len(), self.ledger.counts());
-        format!("{commands} commands, {told} events told, {met} of them owed, {resets} resets, {ledger}")
+        format!(
+            "{commands} commands, {told} events told, {met} of them owed, {missed} to who was away, {resets} resets, {ledger}"
+        )
     }
 
-    /// A connection is over: nothing is owed to it any more.
-    pub fn closed(&mut self, conn: u64) {
-        self.expected.retain(|(to, _), _| *to != conn);
+    /// A connection is over: what was owed to it is, if its session goes on.
+    pub fn closed(&mut self, viewer: &Viewer) {
+        let Viewer { who, session, entity, radius: (radius_m, _), .. } = *viewer;
+        let span = (who.conn, (0, 0))..=(who.conn, (u16::MAX, u64::MAX));
+        let owed: BTreeSet<(u16, u64)> = self.expected.range(span).map(|((_, place), _)| *place).collect();
+        self.expected.retain(|(to, _), _| *to != who.conn);
+        // Before it was told that it is a session, nothing is new.
+        if viewer.whole_us.is_some() || !owed.is_empty() {
+            self.away.insert(who.bot, Away { session, entity, radius_m, owed });
+        }
+    }
+
+    /// A bot is somebody new.
+    pub fn begins_anew(&mut self, bot: usize) {
+        self.away.remove(&bot);
+    }
+
+    /// A session goes on: it is owed what it missed where it says how far it was told.
+    pub fn comes_back(&mut self, viewer: &Viewer, back: Back) {
+        let Some(away) = self.away.remove(&viewer.who.bot).filter(|away| away.session == viewer.session) else {
+            return;
+        };
+        let Some(at) = back.at else { return };
+        let named = viewer.named.as_ref().expect("it goes on");
+        let radius_m = viewer.radius.0.min(away.radius_m);
+        let slow_us = if viewer.well_served { 5 } else { 40 } * SECOND_US;
+        let by_us = back.now_us + 2 * back.delay_us + slow_us;
+        for place in away.owed.into_iter().filter(|(stream, _)| named.contains(stream)) {
+            if reaches(&self.events[&place], at, radius_m) {
+                self.missed += 1;
+                self.expected.insert((viewer.who.conn, place), by_us);
+            }
+        }
     }
 
     /// A record entered the log.
@@ -113,6 +170,12 @@ impl History {
                     self.expected.insert((*conn, (stream, offset)), by_us);
                 }
             }
+            for away in self.away.values_mut() {
+                let at = lives.get(&away.entity).and_then(|life| life.at(now_us));
+                if at.is_some_and(|step| reaches(&action, step.pos, away.radius_m)) {
+                    away.owed.insert((stream, offset));
+                }
+            }
         }
         self.events.insert((stream, offset), action);
         Ok(())
@@ -128,8 +191,10 @@ impl History {
                 let conn = viewer.who.conn;
                 // Retention and faults take no events out of this log, and a gateway that dies takes its clients along:
                 // only a ring that has overflowed makes anybody miss one.
+                // Who goes on and does not say how far it was told may have missed some.
+                let is_known = viewer.named.as_ref().is_none_or(|named| named.contains(&reset.partition));
                 let before = (reset.partition, 0)..(reset.partition, reset.offset);
-                if self.events.range(before).count() < EVENT_RING {
+                if is_known && self.events.range(before).count() < EVENT_RING {
                     return Err(format!("bot {bot} is told {reset:?}, though it can have missed nothing"));
                 }
                 self.expected.retain(|(to, (partition, _)), _| *to != conn || *partition != reset.partition);
@@ -195,7 +260,7 @@ impl History {
             return Err(format!("bot {bot} is told {event:?}, the log says {action:?}"));
         }
         let key = (action.session, action.n);
-        let heard = self.heard.entry(viewer.who.conn).or_default();
+        let heard = self.heard.entry(viewer.session).or_default();
         if !heard.actions.insert(key) {
             return Err(format!("bot {bot} is told twice of {key:x?}, now at {place:?}"));
         }
@@ -235,19 +300,24 @@ impl History {
 
 fn is_entitled(viewer: &Viewer, lives: &Lives, action: &Command, now_us: u64) -> bool {
     let Some(me) = lives.get(&viewer.entity).and_then(|life| life.at(now_us)) else { return false };
+    reaches(action, me.pos, viewer.radius.0)
+}
+
+/// Whether who is there, and sees so far, is surely told.
+fn reaches(action: &Command, at: Pos, radius_m: f64) -> bool {
     let Deed::Act { scope, .. } = action.deed else { return false };
     match scope {
         Scope::World => true,
         // Stands elsewhere.
         Scope::User => false,
-        Scope::Nearby => action.pos.distance_m(me.pos) < viewer.radius.0 - MARGIN_M,
+        Scope::Nearby => action.pos.distance_m(at) < radius_m - MARGIN_M,
         Scope::Region => {
             let well_inside = |metres: f64| {
                 let at = metres.rem_euclid(REGION_M);
                 (MARGIN_M..REGION_M - MARGIN_M).contains(&at)
             };
-            let [x, _, z] = me.pos.metres();
-            Region::of(action.pos) == Region::of(me.pos) && well_inside(x) && well_inside(z)
+            let [x, _, z] = at.metres();
+            Region::of(action.pos) == Region::of(at) && well_inside(x) && well_inside(z)
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The whole cluster in one thread over virtual time: two gateways, a log that misbehaves, clients that walk, act, get
-//! lost and come back, and a checker that looks at every state. Or one gateway on the real log on disk, whose files break.
+//! lost and come back as the sessions that they were, and a checker that looks at every state. Or one gateway on the real log on disk, whose files break.
 //! The same seed gives the same run, byte for byte.
 //!
 //! `SEED=7 cargo test --release --features planted --test simulation -- --nocapture one_seed` tells the story of one run,
@@ -14,6 +14,7 @@ mod cluster;
 mod history;
 mod ledger;
 mod link;
+mod openings;
 mod quiet;
 mod rng;
 mod script;
@@ -151,6 +152,7 @@ fn every_planted_bug_is_found() {
         Bug::ForgottenWindow,
         Bug::OlderSnapshot,
         Bug::DoneTwice,
+        Bug::BothLive,
     ];
     all_are_found(&bugs, Where::Broker);
 }

@@ -63,7 +63,7 @@ fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> 
         faults.push(format!("is at {:?}, its gateway says {me:?}", bot.pos()));
     }
     let radius_m = viewer.radius.0;
-    let live = |life: &Life| matches!(life.phase, Phase::Live);
+    let live = |life: &Life| matches!(life.phase, Phase::Live) && !life.unplaced;
     for (id, life) in checker.lives().iter().filter(|(id, life)| **id != viewer.entity && live(life)) {
         let Some(pos) = last(Some(life)) else { continue };
         let shown = conn.mirror.find(*id);
@@ -74,8 +74,7 @@ fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> 
         let Some(avatar) = shown else { continue };
         let step = life.steps.last().expect("it has a place");
         let (_, profile) = life.profiles.last().expect("hello brought one");
-        if !step.is_shown_by(avatar) || avatar.state.bytes() != step.counter.to_le_bytes() || avatar.profile != *profile
-        {
+        if !life.ends_as(avatar) || avatar.profile != *profile {
             faults.push(format!("holds {avatar:?}, the truth is {step:?} {profile}"));
         }
     }

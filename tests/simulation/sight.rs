@@ -1,7 +1,7 @@
 //! What one viewer sees, held against what it should see: each sample shown is true and never goes back in time, who is
 //! near is shown, who is not is not, each within a bound.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nearcast::client::{Avatar, Mirror};
 use nearcast::codec::message::Id;
@@ -9,7 +9,7 @@ use nearcast::limits::{EXPIRY_US, HYSTERESIS, MILLI_US, SECOND_US};
 use nearcast::space::Pos;
 
 use crate::bytes::Spent;
-use crate::truth::{Life, Phase};
+use crate::truth::{Life, Phase, Step};
 
 /// A margin on every distance, metres: positions are rounded, and borders are crossed 1 m late.
 const MARGIN_M: f64 = 1.0;
@@ -52,6 +52,8 @@ pub struct Viewer {
     pub session: Id,
     /// Its own avatar.
     pub entity: Id,
+    /// It has gone on as its session, or wants to: partitions of which it has said how far it was told.
+    pub named: Option<BTreeSet<u16>>,
     /// How far it sees, and since when.
     pub radius: (f64, u64),
     /// Its budget suffices and its link too.
@@ -90,15 +92,17 @@ pub fn versions(
 ) -> Option<String> {
     let (bot, id) = (viewer.who.bot, avatar.entity);
     let Some(life) = lives.get(&id) else { return Some(format!("bot {bot} sees {id:x}, which never was")) };
-    let counter = avatar.state.bytes().try_into().map_or(0, u64::from_le_bytes);
-    let Ok(index) = life.steps.binary_search_by_key(&counter, |step| step.counter) else {
-        return Some(format!("bot {bot} sees sample {counter} of {id:x}, which was never admitted"));
+    let Some(index) = life.shown(avatar) else {
+        return Some(format!("bot {bot} sees {avatar:?}, which was never admitted"));
     };
     let step = life.steps[index];
+    let counter = step.key;
     if !step.is_shown_by(avatar) {
         return Some(format!("bot {bot} sees {id:x} at {:?}, sample {counter} says {:?}", avatar.pos, step.pos));
     }
-    let same = life.gateway == viewer.who.gateway;
+    // One that has gone on its gateway knows from the log, until it says where it is.
+    let has_returned = life.unplaced || at_us < life.returned_us + 3 * SECOND_US;
+    let same = life.gateway == viewer.who.gateway && !has_returned;
     // Another gateway's avatar has no profile until its first keyframe has come: never, if that gateway died.
     let known = known && !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
     let unknown = (avatar.profile.is_empty() && !same && !known).then_some(0);
@@ -112,7 +116,9 @@ pub fn versions(
     *shown = (counter, profile.max(shown.1));
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
-    if same && viewer.well_served && stale_us > 3 * SECOND_US {
+    // Put back where it was: the same, unless it had gone.
+    let is_newest = life.steps[index + 1..].iter().all(Step::is_back);
+    if same && viewer.well_served && !is_newest && stale_us > 3 * SECOND_US {
         return Some(format!("bot {bot} is told a sample of {id:x} that is {stale_us} us behind"));
     }
     None
@@ -146,6 +152,10 @@ impl Sight {
     /// What is wrong about one avatar for longer than it may be; `before`: it was shown until this state.
     pub fn judge(&self, viewer: &mut Viewer, id: Id, life: &Life, mirror: &Mirror, before: bool) -> Option<String> {
         let at_us = self.at_us;
+        if life.unplaced {
+            viewer.wrong.remove(&id);
+            return None;
+        }
         let radius_m = viewer.radius.0;
         let distance_m = life.at(at_us).map(|step| step.pos.distance_m(self.me));
         let inside = distance_m.is_some_and(|d| d < radius_m - MARGIN_M);
@@ -172,7 +182,8 @@ impl Sight {
         } else {
             None
         };
-        let judged = self.established && self.settled && viewer.well_served && at_us < until_us;
+        let is_back = at_us < life.returned_us + self.other_us + 3 * SECOND_US;
+        let judged = self.established && self.settled && viewer.well_served && at_us < until_us && !is_back;
         if before && !shown && judged && self.must_be_near(radius_m, life, same) {
             let bot = viewer.who.bot;
             return Some(format!(

@@ -26,8 +26,9 @@ pub enum Phase {
 pub struct Step {
     /// When it was handed to the world.
     pub at_us: u64,
-    /// The bot's number for it, which travels as application state.
-    pub counter: u64,
+    /// Rises from sample to sample: twice the bot's number for it, which travels as application state. Odd where the
+    /// gateway has put the avatar back, as its session went on; there is no such state then.
+    pub key: u64,
     /// Where.
     pub pos: Pos,
     /// Facing.
@@ -35,6 +36,16 @@ pub struct Step {
 }
 
 impl Step {
+    /// The application state that comes with it.
+    pub fn state(&self) -> Vec<u8> {
+        if self.is_back() { Vec::new() } else { (self.key / 2).to_le_bytes().to_vec() }
+    }
+
+    /// The gateway has put the avatar back here.
+    pub fn is_back(&self) -> bool {
+        self.key % 2 == 1
+    }
+
     /// Whether an avatar stands there and faces that way, as nearly as facing is told.
     pub fn is_shown_by(&self, avatar: &Avatar) -> bool {
         let turn = self.yaw.wrapping_sub(avatar.yaw) as i8;
@@ -44,8 +55,14 @@ impl Step {
 
 /// The truth about an avatar.
 pub struct Life {
-    /// Its gateway.
+    /// Its gateway: the last where its session has opened.
     pub gateway: usize,
+    /// Which opening of its session that was; 0 until it has opened.
+    pub incarnation: u64,
+    /// When it has gone on last; 0: never.
+    pub returned_us: u64,
+    /// It has gone on, and nobody knows where it was, until it says so.
+    pub unplaced: bool,
     /// All samples.
     pub steps: Vec<Step>,
     /// All profiles, since when.
@@ -55,6 +72,29 @@ pub struct Life {
 }
 
 impl Life {
+    /// One that begins.
+    pub fn new(gateway: usize, profile: Arc<str>, now_us: u64) -> Life {
+        let (steps, profiles) = (Vec::new(), vec![(now_us, profile)]);
+        Life { gateway, incarnation: 0, returned_us: 0, unplaced: false, steps, profiles, phase: Phase::Live }
+    }
+
+    /// The step that a sample with this state, shown at this place, is.
+    pub fn shown(&self, avatar: &Avatar) -> Option<usize> {
+        let state = avatar.state.bytes();
+        if state.is_empty() {
+            return self.steps.iter().rposition(|step| step.is_back() && step.pos == avatar.pos);
+        }
+        let key = 2 * u64::from_le_bytes(state.try_into().ok()?);
+        self.steps.binary_search_by_key(&key, |step| step.key).ok()
+    }
+
+    /// Its newest sample shows as this: that which the gateway has put back may be the one before, where it had not gone.
+    pub fn ends_as(&self, avatar: &Avatar) -> bool {
+        let is = |step: &Step| step.is_shown_by(avatar) && avatar.state.bytes() == step.state();
+        let [.., before, last] = &self.steps[..] else { return self.steps.last().is_some_and(is) };
+        is(last) || (last.is_back() && before.pos == last.pos && is(before))
+    }
+
     /// Where it was at a time.
     pub fn at(&self, at_us: u64) -> Option<&Step> {
         let after = self.steps.partition_point(|step| step.at_us <= at_us);
