@@ -125,6 +125,9 @@ impl Client {
     }
 }
 
+/// How a state begins in MessagePack: a map of one entry, `s`.
+const STATE: &[u8] = b"\x81\xa1s";
+
 /// A view without its session, whose parts can be counted apart.
 struct Viewer {
     view: View,
@@ -287,7 +290,10 @@ fn tell(tick: &Tick, clients: &mut [Client], now_us: u64, count: &mut Count<'_>)
         count.of("enter", effects.iter().flatten().map(entered).sum(), || ());
     }
     let state = |effects: &Vec<Effect>| {
-        effects.iter().find_map(|effect| if let Effect::Send(payload) = effect { Some(payload.clone()) } else { None })
+        // A cursor may come before it.
+        let is_state = |payload: &Payload| payload.bytes().starts_with(STATE);
+        let sent = |effect: &Effect| if let Effect::Send(payload) = effect { Some(payload.clone()) } else { None };
+        effects.iter().filter_map(sent).find(is_state)
     };
     let states: Vec<Option<Payload>> = effects.iter().map(state).collect();
     let states = || states.iter().flatten();
