@@ -93,9 +93,7 @@ impl Openings {
         let new =
             Session { entity, confirmed: 0, last: incarnation, last_us: now_us, last_opener: opener, closed: false };
         let Some(names) = names else {
-            if !self.sessions.contains_key(&session) {
-                self.sessions.insert(session, new);
-            }
+            self.sessions.entry(session).or_insert(new);
             return None;
         };
         let known = self.sessions.get_mut(&session);
@@ -133,7 +131,8 @@ impl Openings {
                 Some(None) => !resumed && session == opener,
                 None => !resumed && session == opener && !asked,
             };
-        if !right && !(stepped && !resumed) {
+        let is_over = stepped && !resumed;
+        if !right && !is_over {
             return Err(format!("{opener:x} is told {opened:?}, the log says {verdict:?}"));
         }
         self.resumed += u64::from(resumed);
