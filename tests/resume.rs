@@ -310,13 +310,13 @@ fn who_is_lost_twice_before_they_say_where_they_are_may_have_walked_all_the_time
 fn who_goes_on_in_another_partition_is_soon_in_that_alone() {
     let mut house = House::new(2);
     let (bob, first) = house.join(0, None);
+    house.ticks(10);
     house.walk(bob, 500.0);
     house.ticks(10);
-    house.input(bob, Input::Gone);
-    house.ticks(4);
+    // Nothing in `direct` says where he is, as where a gateway dies; and his first word on the other one leads over the border
+    // between two blocks, at 512 m.
     let (again, second) = house.join(1, Some(token(&first)));
     assert!(second.resumed);
-    // His first word there leads over the border between two blocks, at 512 m.
     house.walk(again, 514.0);
     for _ in 0..40 {
         house.seconds(1);
