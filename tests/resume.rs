@@ -307,6 +307,31 @@ fn who_is_lost_twice_before_they_say_where_they_are_may_have_walked_all_the_time
 }
 
 #[test]
+fn who_goes_on_in_another_partition_is_soon_in_that_alone() {
+    let mut house = House::new(2);
+    let (bob, first) = house.join(0, None);
+    house.ticks(10);
+    house.walk(bob, 500.0);
+    house.ticks(10);
+    // Nothing in `direct` says where he is, as where a gateway dies; and his first word on the other one leads over the border
+    // between two blocks, at 512 m.
+    let (again, second) = house.join(1, Some(token(&first)));
+    assert!(second.resumed);
+    house.walk(again, 514.0);
+    for _ in 0..40 {
+        house.seconds(1);
+        house.say(again, &In::Ping(Ping { time: 1.0 }));
+    }
+    let partitions = house.settings.grid.partitions();
+    for (world, _) in &house.gateways {
+        let holds =
+            |partition: &u16| world.folded(*partition).any(|(id, held)| id == first.entity && held.leaver.is_none());
+        let held: Vec<u16> = (0..partitions).filter(holds).collect();
+        assert!(held.len() <= 1, "{held:?}");
+    }
+}
+
+#[test]
 fn a_token_opens_nothing_when_its_time_is_over_or_the_session_said_bye() {
     let mut house = House::new(1);
     let (bob, first) = house.join(0, None);
@@ -319,6 +344,18 @@ fn a_token_opens_nothing_when_its_time_is_over_or_the_session_said_bye() {
     house.say(eve, &In::Bye(ByeIn {}));
     house.ticks(2);
     assert!(!house.join(0, Some(token(&third))).1.resumed);
+}
+
+#[test]
+fn a_bye_just_after_the_welcome_ends_the_session_too() {
+    let mut house = House::new(2);
+    for ticks in 0..8 {
+        house.ticks(ticks);
+        let (eve, first) = house.join(0, None);
+        house.say(eve, &In::Bye(ByeIn {}));
+        house.seconds(1);
+        assert!(!house.join(1, Some(token(&first))).1.resumed, "{ticks}");
+    }
 }
 
 #[test]

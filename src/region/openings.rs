@@ -370,6 +370,10 @@ impl World {
     pub(super) fn sign(&mut self, signal: Signal, entity: Id, log: &mut impl Log, now_us: u64) {
         let Some(owned) = self.owned.get(&entity) else { return };
         let partition = lane_of(owned.user);
+        // This says it too; written after a `bye`, that the session lives would open it again.
+        if let Some(lane) = self.openings.lanes.get_mut(usize::from(partition)) {
+            lane.confirmed.retain(|sign| sign.session != owned.session);
+        }
         self.write_signs(partition, signal, vec![sign_of(owned)], log, now_us);
     }
 

@@ -113,6 +113,8 @@ pub struct Conn {
     unsaid_us: u64,
     move_us: u64,
     act_us: u64,
+    /// When its move was refused, unless it has said since where it is.
+    thrown_us: u64,
     /// It ends when the `welcome` is on its way.
     deaf: bool,
 }
@@ -270,6 +272,7 @@ impl Bot {
             unsaid_us: 0,
             move_us: 0,
             act_us: now_us + self.rng.between(1, 4) * SECOND_US,
+            thrown_us: 0,
             deaf,
         };
         conn.say(self.encoding, In::Hello(hello), now_us);
@@ -381,7 +384,7 @@ impl Bot {
                     self.acts.remove(&n);
                 }
                 // Time stepped back: as the log knows it, the way was made in none.
-                None if refuse.code == "speed" && checker.has_stepped() => {}
+                None if refuse.code == "speed" && checker.has_stepped() => conn.thrown_us = now_us,
                 None => checker.fail(format!("bot {}: refused {} as {}", self.number, refuse.of, refuse.code)),
             },
             Out::Unknown(unknown) => {
@@ -429,7 +432,11 @@ impl Bot {
         if now_us < conn.move_us {
             return;
         }
-        let first = conn.move_us == 0;
+        let again = conn.thrown_us > 0 && now_us > conn.thrown_us + SECOND_US;
+        let first = conn.move_us == 0 || again;
+        if again {
+            conn.thrown_us = 0;
+        }
         conn.move_us = now_us + 50 * MILLI_US + self.rng.below(4 * MILLI_US);
         let passed_s = ((now_us - self.walked_us) as f64 / 1e6).min(0.1);
         self.walked_us = now_us;

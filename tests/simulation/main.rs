@@ -35,7 +35,7 @@ use nearcast::planted::{Bug, set};
 /// Seeds of one test run.
 const SEEDS: u64 = 100;
 /// A planted bug must show within so many.
-const PLANTED_SEEDS: u64 = 20;
+const PLANTED_SEEDS: u64 = 40;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

@@ -131,8 +131,8 @@ impl Openings {
                 Some(None) => !resumed && session == opener,
                 None => !resumed && session == opener && !asked,
             };
-        let may_be_over = stepped && !resumed;
-        if !(right || may_be_over) {
+        let is_over = stepped && !resumed;
+        if !right && !is_over {
             return Err(format!("{opener:x} is told {opened:?}, the log says {verdict:?}"));
         }
         self.resumed += u64::from(resumed);

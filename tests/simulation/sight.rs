@@ -105,7 +105,7 @@ pub fn versions(
     let same = life.gateway == viewer.who.gateway && !has_returned;
     // Another gateway's avatar has no profile until its first keyframe has come: never, if that gateway died.
     let known = known && !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
-    let unknown = (avatar.profile.is_empty() && !same && !known).then_some(0);
+    let unknown = (avatar.profile.is_empty() && !same && (!known || has_returned)).then_some(0);
     let Some(profile) = life.profiles.iter().position(|(_, profile)| *profile == avatar.profile).or(unknown) else {
         return Some(format!("bot {bot} sees {id:x} as {:?}, which it never was", avatar.profile));
     };
