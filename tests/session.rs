@@ -88,6 +88,19 @@ impl Room {
         who
     }
 
+    /// In any window of time, no more was sent than the budget allows.
+    fn keeps_to_budget(&self, who: usize, budget: u32) {
+        let Person { encoding, sent, .. } = &self.people[who];
+        for i in 0..sent.len() {
+            let mut sum = 0;
+            for (at, bytes) in &sent[i..] {
+                sum += *bytes as u64;
+                let bound = u64::from(budget) * (at - sent[i].0 + BUDGET_DEPTH_US) / SECOND_US;
+                assert!(sum <= bound, "{encoding:?}: {sum} bytes in {} ms", (at - sent[i].0) / 1_000);
+            }
+        }
+    }
+
     /// The world steps, without a tick, until nobody waits to be welcomed.
     fn step(&mut self) {
         for _ in 0..4 {
@@ -297,16 +310,8 @@ fn any_window_of_time_holds_its_budget() {
             }
             room.tick();
         }
-        let sent = &room.people[ann].sent;
-        for i in 0..sent.len() {
-            let mut sum = 0;
-            for (at, bytes) in &sent[i..] {
-                sum += *bytes as u64;
-                let bound = u64::from(budget) * (at - sent[i].0 + BUDGET_DEPTH_US) / SECOND_US;
-                assert!(sum <= bound, "{encoding:?}: {sum} bytes in {} ms", (at - sent[i].0) / 1_000);
-            }
-        }
-        let used: usize = sent.iter().map(|(_, bytes)| bytes).sum();
+        room.keeps_to_budget(ann, budget);
+        let used: usize = room.people[ann].sent.iter().map(|(_, bytes)| bytes).sum();
         assert!(used > 8_192 * 6, "{encoding:?}: and uses it: {used} bytes in 10 s");
     }
 }
@@ -645,14 +650,6 @@ fn a_room_full_of_objects_keeps_to_the_budget_and_avatars_move_meanwhile() {
         }
         assert_eq!(room.people[ann].stock.objects.len(), 480, "{encoding:?}: all came");
         assert!(longest <= 10, "{encoding:?}: an avatar stood still for {longest} ticks");
-        let sent = &room.people[ann].sent;
-        for i in 0..sent.len() {
-            let mut sum = 0;
-            for (at, bytes) in &sent[i..] {
-                sum += *bytes as u64;
-                let bound = u64::from(budget) * (at - sent[i].0 + BUDGET_DEPTH_US) / SECOND_US;
-                assert!(sum <= bound, "{encoding:?}: {sum} bytes in {} ms", (at - sent[i].0) / 1_000);
-            }
-        }
+        room.keeps_to_budget(ann, budget);
     }
 }
