@@ -50,8 +50,8 @@ impl Commands {
         self.news_from.is_some_and(|end| self.ring.end >= end)
     }
 
-    /// Reading begins at an offset, of a log that ends at another one; what stands from `news` on nobody can have heard yet. What was folded of it before stays, and is only heard
-    /// again.
+    /// Reading begins at an offset, of a log that ends at another one; what stands from `news` on nobody can have heard yet.
+    /// What was folded of it before stays, and is only heard again.
     pub fn start(&mut self, from: u64, end: u64, news: u64) {
         self.news_from = Some(end);
         // Some is lost, or the topic was made anew.
@@ -59,13 +59,13 @@ impl Commands {
             self.next = from;
         }
         self.heard = Windows::default();
-        self.ring = Arc::new(Ring { start: from, end: from, news, events: Vec::new() });
+        self.ring = Arc::new(Ring::starting(from, news));
     }
 
     /// A snapshot of this offset is the state, and nothing that came before it was heard.
     pub fn skip_to(&mut self, offset: u64) {
         self.next = offset;
-        self.ring = Arc::new(Ring { start: offset, end: offset, news: offset, events: Vec::new() });
+        self.ring = Arc::new(Ring::starting(offset, offset));
     }
 
     /// The offset after the last record folded: a snapshot of now is one of this.

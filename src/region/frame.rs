@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::display::{Carried, Display};
 use crate::codec::message::{AppState, Id, Scope};
 use crate::codec::row::{Shared, Told};
+use crate::limits::EVENT_RING;
 use crate::space::{Grid, Pos, Region};
 
 /// All that a gateway shows at one tick. `spots`, `entities` and `shared` run in parallel, region by region.
@@ -249,4 +250,31 @@ pub struct Ring {
     pub news: u64,
     /// Events, offsets rising.
     pub events: Vec<Arc<Event>>,
+}
+
+impl Ring {
+    /// Nothing yet: what comes has at least this offset.
+    pub(super) fn starting(at: u64, news: u64) -> Ring {
+        Ring { start: at, end: at, news, events: Vec::new() }
+    }
+
+    /// Appends an event; the oldest goes where there are too many.
+    pub(super) fn push(&mut self, event: Event) {
+        self.events.push(Arc::new(event));
+        if self.events.len() > EVENT_RING {
+            let gone = self.events.remove(0);
+            self.start = gone.offset + 1;
+        }
+    }
+
+    /// So many long events at one place, for tests of what holds them back.
+    #[cfg(test)]
+    pub(crate) fn backlog(pos: Pos, n: u64) -> Ring {
+        let (scope, name, data): (_, Arc<str>, Arc<str>) = (Scope::Nearby, "x".into(), "x".repeat(2_000).into());
+        let event = |offset| {
+            let (name, data) = (name.clone(), data.clone());
+            Arc::new(Event { offset, from: 1, user: 1, to: None, scope, pos, name, data })
+        };
+        Ring { start: 0, end: n, news: 0, events: (0..n).map(event).collect() }
+    }
 }

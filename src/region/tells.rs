@@ -7,7 +7,7 @@ use super::dedupe::Windows;
 use super::frame::{Event, Ring};
 use crate::codec::command::{Command, Deed, Verdict};
 use crate::codec::message::{Id, Scope};
-use crate::limits::{DIRECT_PARTITIONS, EVENT_RING};
+use crate::limits::DIRECT_PARTITIONS;
 
 /// The partition of `direct` in which a user's openings stand, and what they are told.
 #[must_use]
@@ -35,7 +35,7 @@ impl Tells {
         }
         if !self.is_begun || is_anew || first > read {
             let news = if self.is_begun { first } else { end };
-            self.ring = Arc::new(Ring { start: first, end: first, news, events: Vec::new() });
+            self.ring = Arc::new(Ring::starting(first, news));
             self.is_begun = true;
         }
     }
@@ -77,20 +77,10 @@ impl Tells {
     }
 }
 
-impl Ring {
-    /// Appends an event; the oldest goes where there are too many.
-    pub(super) fn push(&mut self, event: Event) {
-        self.events.push(Arc::new(event));
-        if self.events.len() > EVENT_RING {
-            let gone = self.events.remove(0);
-            self.start = gone.offset + 1;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::EVENT_RING;
     use crate::space::Pos;
 
     fn tell(session: Id, n: u64, to: Id) -> Command {

@@ -1,7 +1,6 @@
 //! Events are pulled: one cursor per partition in view, into rings that all sessions share.
 
-use crate::codec::message::Id;
-use crate::codec::message::{Cursor as CursorAt, Event as Told, Out, Reset, Scope};
+use crate::codec::message::{Cursor as CursorAt, Event as Told, Id, Out, Reset, Scope};
 use crate::codec::wire::json_len;
 use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, TICK_US};
 use crate::region::frame::{Event, Ring, Tick};
@@ -98,9 +97,9 @@ impl Cursors {
     /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope
     /// reaches it, in order, while `room` bytes allow (the rest stays for the next tick); a `reset` where the ring has moved
     /// past the cursor, or begins anew below it. A partition that comes into view is read from its newest event on; if the
-    /// world does not know it yet, from where its log ended when that began to read; one in which a resumed session is behind, from there on, in view or not. An event larger than
-    /// the whole bucket, of `depth` bytes, goes when that is full. Returns whether one waits: then the bucket must be let
-    /// fill.
+    /// world does not know it yet, from where its log ended when that began to read; one in which a resumed session is
+    /// behind, from there on, in view or not. An event larger than the whole bucket, of `depth` bytes, goes when that is full.
+    /// Returns whether one waits: then the bucket must be let fill.
     pub fn pull(
         &mut self,
         tick: &Tick,
@@ -475,21 +474,7 @@ mod tests {
     #[test]
     fn a_backlog_of_one_partition_does_not_keep_out_another() {
         let at = Pos { x: 51_200, y: 0, z: 0 };
-        let ring = |x: i32, n: u64| {
-            let (scope, pos, data) = (Scope::Nearby, Pos { x, ..at }, "x".repeat(2_000));
-            let event = |offset| Event {
-                offset,
-                from: 1,
-                user: 1,
-                to: None,
-                scope,
-                pos,
-                name: "x".into(),
-                data: data.as_str().into(),
-            };
-            let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
-            Some(Arc::new(Ring { start: 0, end: n, news: 0, events }))
-        };
+        let ring = |x: i32, n: u64| Some(Arc::new(Ring::backlog(Pos { x, ..at }, n)));
         let mut tick = Tick {
             partitions: vec![PartitionStatus::default(); 2],
             events: vec![Some(Arc::default()), Some(Arc::default())],

@@ -285,7 +285,7 @@ mod tests {
     use crate::codec::message::{Act, Hello, In, Move, Scope, View as ViewWish};
     use crate::limits::{NUMBER_MAX, ROWS_MAX, SECOND_US, TICK_US};
     use crate::region::Opened;
-    use crate::region::frame::{Entity, Event, PartitionStatus, Ring, Spot};
+    use crate::region::frame::{Entity, PartitionStatus, Ring, Spot};
     use crate::space::{Grid, Pos};
 
     const NOW_US: u64 = 1_700_000_000 * SECOND_US;
@@ -375,21 +375,9 @@ mod tests {
             ..Spot::default()
         };
         let avatar = Entity { yaw: 0, teleported: 0, moved: number, changed: 1, renamed: 1, ..Entity::default() };
-        let (scope, pos, data) = (Scope::Nearby, Pos::default(), "x".repeat(2_000));
-        let event = |offset| Event {
-            offset,
-            from: 9,
-            user: 1,
-            to: None,
-            scope,
-            pos,
-            name: "x".into(),
-            data: data.as_str().into(),
-        };
-        let events = (0..n).map(|offset| Arc::new(event(offset))).collect();
         let tick = Tick {
             partitions: vec![PartitionStatus { complete: true, ..PartitionStatus::default() }; 2],
-            events: vec![Some(Arc::new(Ring { start: 0, end: n, news: 0, events })), None],
+            events: vec![Some(Arc::new(Ring::backlog(Pos::default(), n))), None],
             ..Tick::empty(number, Grid { w: 1, h: 1 })
         };
         tick.with(vec![(spot, avatar)])
