@@ -110,9 +110,10 @@ impl Sessions {
 
     /// Folds the opening of the record that [`Sessions::advance`] was told of.
     pub fn open(&mut self, opening: &Opening) -> Verdict {
-        let (now_us, incarnation) = (self.time_us, self.end);
+        let (now_us, append_ms, incarnation) = (self.time_us, self.last_append_ms.unwrap_or_default(), self.end);
+        let life = self.life(opening.session);
         let Some(names) = opening.names else {
-            if self.lives.contains_key(&opening.session) {
+            if life.is_some() {
                 return Verdict::Refused;
             }
             self.insert(
@@ -121,9 +122,7 @@ impl Sessions {
             );
             return Verdict::Won { incarnation, at: None };
         };
-        let append_ms = self.last_append_ms.unwrap_or_default();
-        let life = self.lives.get_mut(&opening.session).filter(|life| !life.is_over(now_us) && life.takes(names));
-        let Some(life) = life else { return Verdict::Refused };
+        let Some(life) = life.filter(|life| life.takes(names)) else { return Verdict::Refused };
         if names == life.last {
             life.confirmed = names;
         }
@@ -137,8 +136,8 @@ impl Sessions {
     pub fn sign(&mut self, signal: Signal, sign: &Sign) {
         let (now_us, append_ms) = (self.time_us, self.last_append_ms.unwrap_or_default());
         let Sign { session, incarnation, confirmed, pos } = *sign;
-        let known = self.lives.get_mut(&session);
-        if known.as_ref().is_some_and(|life| life.last != incarnation) {
+        let known = self.life(session).copied();
+        if known.is_some_and(|life| life.last != incarnation) {
             return;
         }
         match signal {
@@ -146,8 +145,8 @@ impl Sessions {
                 self.lives.swap_remove(&session);
             }
             Signal::Live | Signal::Lost => {
-                let before =
-                    known.map_or(Life { confirmed: 0, last: incarnation, heard_us: 0, lost: false, at: None }, |l| *l);
+                let unknown = Life { confirmed: 0, last: incarnation, heard_us: 0, lost: false, at: None };
+                let before = known.unwrap_or(unknown);
                 let life = Life {
                     confirmed: if confirmed { incarnation } else { before.confirmed },
                     last: incarnation,
@@ -158,6 +157,12 @@ impl Sessions {
                 self.insert(session, life);
             }
         }
+    }
+
+    /// A session that is not over: one that is counts as forgotten, tidied or not.
+    fn life(&mut self, session: Id) -> Option<&mut Life> {
+        let now_us = self.time_us;
+        self.lives.get_mut(&session).filter(|life| !life.is_over(now_us))
     }
 
     fn insert(&mut self, session: Id, life: Life) {
@@ -370,6 +375,34 @@ mod tests {
     }
 
     proptest! {
+        /// Gateways forget at times of their own.
+        #[test]
+        fn when_sessions_are_forgotten_changes_nothing(
+            steps in prop::collection::vec((0..8_u8, 1..3_u64, 0..12_u64, any::<bool>()), 1..60),
+        ) {
+            let mut both = [Partition::default(), Partition::default()];
+            for (what, session, names, confirmed) in steps {
+                let [kept, tidied] = both.each_mut().map(|p| {
+                    let opened = match what {
+                        0 => p.open(session, None),
+                        1 | 2 => p.open(session, Some(names)),
+                        3 => {
+                            p.wait(60);
+                            None
+                        }
+                        _ => {
+                            let signal = [Signal::Live, Signal::Live, Signal::Lost, Signal::Closed][usize::from(what) - 4];
+                            p.sign(signal, session, names, confirmed);
+                            None
+                        }
+                    };
+                    (opened, [1, 2].map(|id| (0..12).map(|names| p.sessions.would_open(id, names)).collect::<Vec<_>>()))
+                });
+                prop_assert_eq!(kept, tidied);
+                both[1].sessions.tidy();
+            }
+        }
+
         /// Clients show tokens that they were given, old and new; answers arrive or do not; gateways confirm, lose and close
         /// what they hold, late as well.
         #[test]
