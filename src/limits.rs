@@ -163,8 +163,21 @@ pub const EVENTS_RETENTION_US: u64 = 7 * 24 * 3600 * SECOND_US;
 pub const TOMBSTONES_MAX: usize = 65_536;
 /// Entities folded in one partition; samples of further ones are dropped and counted.
 pub const PARTITION_ENTITIES_MAX: usize = 65_536;
-/// Events kept in the ring of one partition; a reader further behind gets `reset`.
+/// Events kept in the ring of one partition; for a reader further behind the log is read once more.
 pub const EVENT_RING: usize = 1_024;
+/// Events that are told from the log, to one session of one partition at a time: as many as the ring has. Beyond it they
+/// are not read, and `reset` says so.
+pub const RECALL_EVENTS_MAX: usize = EVENT_RING;
+/// The same in bytes of their names and data: ten seconds of the default budget.
+pub const RECALL_BYTES_MAX: usize = 256 * 1024;
+/// Records that the log is read back for it: two minutes at 2,000 commands a second. Who is further behind gets `reset`.
+pub const RECALL_RECORDS_MAX: u64 = 262_144;
+/// Records before the first that is missed, which are read to know what was sent again: ten seconds at 1,600 a second.
+pub const RECALL_LEAD: u64 = 16_384;
+/// Events that the log has not brought by then are not told: `reset`.
+pub const RECALL_WITHIN_US: u64 = 20 * SECOND_US;
+/// Who comes back may know more than a gateway has read: for so long it waits for its reading to come so far.
+pub const LAG_US: u64 = 10 * SECOND_US;
 /// Sessions whose dedupe window one partition keeps; the one longest silent goes first.
 pub const DEDUPE_SESSIONS_MAX: usize = 4_096;
 /// What became of a session's newest commands is remembered for so many of them, so that who asks again learns the version.
@@ -247,10 +260,12 @@ pub const DISK_ROOM_BYTES: usize = 1024 * 1024;
 pub const DISK_PROBE_MS: i64 = 1_000;
 /// Log on disk: to find an offset, so much is read at most; what is remembered of each is 24 bytes a lane.
 pub const DISK_MARK_BYTES: u64 = 256 * 1024;
-/// Log on disk: bytes read at once for who is behind.
-pub const DISK_READ_BYTES: usize = 1024 * 1024;
 /// Log on disk: bytes that wait for their commit. Records beyond never enter.
 pub const DISK_QUEUE_BYTES: usize = 32 * 1024 * 1024;
+/// Records that one fetch brings: a ms of the world's thread.
+pub const FETCH_RECORDS_MAX: usize = 1_024;
+/// Bytes read at once for who is behind.
+pub const FETCH_BYTES: usize = 1024 * 1024;
 /// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.
 pub const POLL_RECORDS_MAX: usize = 4_096;
 

@@ -158,6 +158,7 @@ struct Metrics {
     expired: IntCounter,
     forgotten: [IntCounter; 3],
     openings: [IntCounter; 3],
+    recalls: [IntCounter; 2],
     out_of_bounds: IntCounter,
     /// Commands lost before a snapshot had them; states that differ; snapshots that are whole.
     stories: [IntCounter; 3],
@@ -200,6 +201,7 @@ impl Metrics {
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
         let openings = counters("nearcast_openings_total", "Sessions that the log has opened.", "how");
+        let recalls = counters("nearcast_recalls_total", "Sessions for which the log was read once more.", "told");
         let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
         let trims = counters("nearcast_log_trims_total", "Wishes to advance a partition's start, ended.", "result");
         let objects =
@@ -273,6 +275,7 @@ impl Metrics {
             expired: counter("nearcast_expired_total", "Avatars of other gateways that expired."),
             forgotten: ["session", "leaver", "resume"].map(|what| forgotten.with_label_values(&[what])),
             openings: ["new", "resumed", "refused"].map(|how| openings.with_label_values(&[how])),
+            recalls: ["true", "false"].map(|told| recalls.with_label_values(&[told])),
             stories: [
                 counter("nearcast_commands_lost_total", "Partitions whose log begins behind the newest snapshot."),
                 counter("nearcast_states_differ_total", "Partitions that another gateway has folded to another state."),
@@ -406,6 +409,7 @@ pub fn world_facts(facts: &Facts) {
         .zip([facts.sessions_forgotten, facts.leavers_forgotten, facts.resumes_forgotten])
         .for_each(|(c, n)| c.inc_by(n));
     m.openings.iter().zip(facts.opened).for_each(|(counter, n)| counter.inc_by(n));
+    m.recalls.iter().zip(facts.recalls).for_each(|(counter, n)| counter.inc_by(n));
     m.out_of_bounds.inc_by(facts.out_of_bounds);
     m.stories.iter().zip([facts.gaps, facts.diverged, facts.snapshots]).for_each(|(counter, n)| counter.inc_by(n));
     let ErrandFacts { carried, put_down, arrived, landed } = facts.errands;

@@ -55,6 +55,10 @@ mod switch {
         CleanedTooMuch,
         /// A session goes on where it was when another opening has won.
         BothLive,
+        /// How far a session that goes on was told is ignored.
+        CursorsIgnored,
+        /// What the ring has no more is taken for nothing.
+        RecallForgets,
     }
 
     thread_local! {

@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nearcast::limits::{POLL_RECORDS_MAX, RECORD_BYTES_MAX};
-use nearcast::log::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim};
+use nearcast::limits::{FETCH_RECORDS_MAX, POLL_RECORDS_MAX, RECORD_BYTES_MAX};
+use nearcast::log::{Bounds, Fault, Fetched, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim};
 use places::Place;
 
 /// Far above what any backend needs, so that only a defect reaches it.
@@ -70,6 +70,7 @@ impl<L: Log> Reader<L> {
             | Polled::Outcome(..)
             | Polled::Bounds(..)
             | Polled::OffsetAt(..)
+            | Polled::Fetched(_)
             | Polled::Fault(_) => None,
         };
         self.seen.iter().filter_map(record).collect()
@@ -86,6 +87,7 @@ impl<L: Log> Reader<L> {
             | Polled::Record { .. }
             | Polled::Bounds(..)
             | Polled::OffsetAt(..)
+            | Polled::Fetched(_)
             | Polled::Fault(_) => None,
         };
         self.seen.iter().filter_map(outcome).collect()
@@ -147,6 +149,26 @@ impl<L: Log> Reader<L> {
             found.is_some()
         });
         found.expect("awaited")
+    }
+}
+
+impl<L: Log> Reader<L> {
+    fn fetch(&mut self, source: Source, from: u64) -> Fetched {
+        self.seen.retain(|polled| !matches!(polled, Polled::Fetched(_)));
+        self.log.fetch(source, from);
+        let mut found = None;
+        self.until("what was fetched", |r| {
+            if r.is_unanswered(source) {
+                r.log.fetch(source, from);
+            }
+            found =
+                r.seen.iter().find_map(|polled| if let Polled::Fetched(f) = polled { Some(f.clone()) } else { None });
+            found.is_some()
+        });
+        let fetched = found.expect("awaited");
+        assert_eq!((fetched.source, fetched.from), (source, from));
+        assert!(fetched.records.len() <= FETCH_RECORDS_MAX, "{}", fetched.records.len());
+        fetched
     }
 }
 
@@ -447,6 +469,65 @@ fn a_backlog_comes_in_slices(place: &impl Place) {
     assert!(reader.bodies(EVENTS)[..count].iter().enumerate().all(|(n, body)| *body == numbered(n)));
 }
 
+fn a_fetch_brings_records_once_more_beside_what_is_followed(place: &impl Place) {
+    let count = 3 * FETCH_RECORDS_MAX as u64 + 5;
+    let mut reader = Reader::new(place.open());
+    reader.follow(EVENTS, 0);
+    for n in 0..count {
+        reader.log.publish(EVENTS, numbered(n as usize));
+    }
+    reader.await_records(EVENTS, count as usize);
+    for from in [0, 7, count - 2] {
+        let (mut next, mut all) = (from, Vec::new());
+        loop {
+            let fetched = reader.fetch(EVENTS, next);
+            assert_eq!(fetched.start, 0);
+            if fetched.next <= next {
+                assert!(fetched.records.is_empty());
+                break;
+            }
+            assert!(!fetched.records.is_empty(), "some at least");
+            all.extend(fetched.records);
+            next = fetched.next;
+        }
+        assert_eq!(next, count, "from {from}");
+        let expected: Vec<_> = (from..count).map(|n| (n, numbered(n as usize))).collect();
+        assert!(all == expected, "from {from}");
+    }
+    let beyond = reader.fetch(EVENTS, count + 9);
+    assert_eq!((beyond.start, beyond.records.len(), beyond.next), (0, 0, count + 9));
+    assert_eq!(reader.records(EVENTS).len() as u64, count, "what is followed came once");
+    reader.put(EVENTS, "after");
+    reader.await_records(EVENTS, count as usize + 1);
+    // Of a partition that nobody follows, whose start has moved.
+    for n in 0..10 {
+        reader.put(OBJECTS, numbered(n));
+    }
+    assert_eq!(reader.trim(OBJECTS, 5), Ok(5));
+    let fetched = reader.fetch(OBJECTS, 2);
+    assert_eq!((fetched.start, fetched.next), (5, 10));
+    assert!(fetched.records.into_iter().eq((5..10).map(|n| (n, numbered(n as usize)))));
+}
+
+fn worlds_share_what_is_the_clusters_and_nothing_else(place: &impl Place) {
+    let (mut one, mut other) = (Reader::new(place.open()), Reader::new(place.open_other()));
+    for topic in Topic::ALL {
+        let source = Source { topic, partition: 0 };
+        let before = other.bounds(source).end;
+        other.follow(source, before);
+        let at = one.put(source, numbered(1));
+        let end = other.bounds(source).end;
+        if topic.is_of_world() {
+            assert_eq!(end, before, "{topic:?}");
+            assert_eq!(other.put(source, numbered(2)), before, "{topic:?}");
+            assert_eq!(other.await_records(source, 1)[0].2, numbered(2), "{topic:?}");
+        } else {
+            assert_eq!((at, end), (before, before + 1), "{topic:?}");
+            assert_eq!(other.await_records(source, 1)[0].2, numbered(1), "{topic:?}");
+        }
+    }
+}
+
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod memory {
@@ -477,4 +558,6 @@ contract!(
     offset_at_finds_the_first_at_or_after_a_time,
     bytes_arrive_as_they_were,
     a_backlog_comes_in_slices,
+    a_fetch_brings_records_once_more_beside_what_is_followed,
+    worlds_share_what_is_the_clusters_and_nothing_else,
 );

@@ -413,7 +413,7 @@ fn nobody_is_told_of_what_a_crash_unmakes() {
                             polled += 1;
                         }
                         Polled::Outcome(..) | Polled::Fault(Fault::Unreachable(_) | Fault::Health(_)) => {}
-                        other @ (Polled::Bounds(..) | Polled::OffsetAt(..) | Polled::Fault(_)) => {
+                        other @ (Polled::Bounds(..) | Polled::OffsetAt(..) | Polled::Fetched(_) | Polled::Fault(_)) => {
                             panic!("seed {seed}: {other:?}")
                         }
                     }

@@ -90,6 +90,7 @@ fn a_log_without_a_broker_never_blocks_and_says_so() {
                 | Polled::Record { .. }
                 | Polled::Bounds(..)
                 | Polled::OffsetAt(..)
+                | Polled::Fetched(_)
                 | Polled::Fault(Fault::OutOfBounds(_) | Fault::Health(_)) => panic!("{polled:?}"),
             }
         }

@@ -10,16 +10,19 @@ mod support;
 use std::sync::Arc;
 
 use nearcast::client::Mirror;
+use nearcast::codec::command::{Command, Deed};
 use nearcast::codec::message::{Act, ByeIn, Hello, Id, In, Move, Out, Ping, Resume, Scope, Seen, Welcome};
+use nearcast::codec::record::{self, Record, Stamp};
 use nearcast::codec::state::Known;
 use nearcast::codec::token::{Claim, Key, Seal};
 use nearcast::codec::{Encoding, Heard};
-use nearcast::limits::{EXPIRY_US, FLUSH_US, OPEN_WITHIN_US, RESUME_US, ROWS_MAX, SECOND_US, TICK_US};
+use nearcast::limits::{EVENT_RING, EXPIRY_US, FLUSH_US, OPEN_WITHIN_US, RESUME_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
-use nearcast::log::{Follow, Log, Polled, Source, Ticket};
+use nearcast::log::{Follow, Log, Polled, Source, Ticket, Topic};
 use nearcast::region::{Submit, World};
 use nearcast::session::{Effect, Input, Session};
 use nearcast::settings::WorldSettings;
+use nearcast::space::{Pos, Region};
 
 const START_US: u64 = 1_700_000_000 * SECOND_US;
 const ENCODING: Encoding = Encoding::Json;
@@ -108,6 +111,19 @@ impl House {
         let name = format!("act {n}");
         let act = Act { n, to: None, scope: Scope::Nearby, name, data: String::new(), time, pos: [x, 0.0, 0.0] };
         self.say(who, &In::Act(act));
+    }
+
+    /// Others do so much at once, so many metres off: on no gateway of these.
+    fn crowd(&mut self, acts: u64, x: f64) {
+        let pos = Pos::from_metres([x, 0.0, 0.0]).expect("a place");
+        let source = Source { topic: Topic::Events, partition: self.settings.grid.partition(Region::of(pos)) };
+        let mut log = self.memory.open();
+        for n in 0..acts {
+            let deed = Deed::Act { scope: Scope::Nearby, user: 7, name: "crowd".into(), data: "".into() };
+            let command = Command { session: 7, n, entity: 7, trusted: true, pos, from: pos, deed };
+            let stamp = Stamp { gateway: 99, published_us: self.now_us };
+            log.publish(source, record::encode(stamp, &Record::Command(command)));
+        }
     }
 
     /// Tells one user.
@@ -309,6 +325,25 @@ fn who_is_lost_twice_before_they_say_where_they_are_may_have_walked_all_the_time
 }
 
 #[test]
+fn where_somebody_was_is_as_old_as_their_word_on_whatever_gateway() {
+    let mut house = House::new(3);
+    let (bob, first) = house.join(0, None);
+    house.walk(bob, 5.0);
+    house.ticks(10);
+    house.input(bob, Input::Gone);
+    house.seconds(20);
+    // He is lost again before he has said where he is: what this gateway writes of him says nothing new of that.
+    let (again, second) = house.join(1, Some(token(&first)));
+    house.seconds(1);
+    house.input(again, Input::Gone);
+    house.ticks(4);
+    let (last, third) = house.join(2, Some(token(&second)));
+    assert!(third.resumed);
+    house.walk(last, 150.0);
+    assert!(house.refusals(last).is_empty(), "20 s have passed: {:?}", house.refusals(last));
+}
+
+#[test]
 fn who_goes_on_in_another_partition_is_soon_in_that_alone() {
     let mut house = House::new(2);
     let (bob, first) = house.join(0, None);
@@ -505,6 +540,39 @@ fn what_was_missed_is_told_once_and_what_is_sent_again_takes_effect_once() {
 }
 
 #[test]
+fn what_the_ring_has_no_more_is_told_from_the_log_unless_it_is_too_much() {
+    for (other, crowd_m, expected) in [(0, 400.0, Some("act 2")), (1, 400.0, Some("act 2")), (0, 9.0, None)] {
+        let mut house = House::new(2);
+        let (ann, _) = house.join(0, None);
+        let (bob, first) = house.join(0, None);
+        house.walk(ann, 0.0);
+        house.walk(bob, 5.0);
+        house.ticks(10);
+        house.act(bob, 1, 5.0);
+        house.seconds(6);
+        house.input(bob, Input::Gone);
+        house.act(ann, 2, 0.0);
+        house.ticks(4);
+        house.crowd(2 * EVENT_RING as u64, crowd_m);
+        house.ticks(4);
+        let resume = Resume { cursors: cursors(&house.guests[bob].heard), ..token(&first) };
+        let (again, welcome) = house.join(other, Some(resume));
+        assert!(welcome.resumed);
+        house.act(ann, 3, 0.0);
+        house.seconds(2);
+        let resets = house.guests[again].heard.iter().filter(|out| matches!(out, Out::Reset(_))).count();
+        let told = house.events(again);
+        match expected {
+            Some(missed) => assert_eq!((told, resets), (vec![missed, "act 3"], 0), "on gateway {other}"),
+            None => {
+                assert_eq!(resets, 1, "more than the ring has were for him");
+                assert!(told[0] == "crowd" && told.iter().filter(|name| name.starts_with("act")).count() <= 1);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_user_is_told_on_whatever_gateway_once_also_of_what_they_missed_and_nobody_else_is() {
     for other in [0, 1] {
         let mut house = House::new(2);
@@ -617,6 +685,7 @@ impl Log for Silence {
     fn poll(&mut self, _: &mut Vec<Polled>) {}
     fn bounds(&mut self, _: Source) {}
     fn offset_at(&mut self, _: Source, _: i64) {}
+    fn fetch(&mut self, _: Source, _: u64) {}
 }
 
 #[test]

@@ -17,8 +17,8 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Goes on under this gateway number, if another is needed and this one is higher than the last: logs in memory
-    /// give each world the same.
+    /// Goes on under this gateway number, if another is needed and this one is higher than the last: each world of a gateway
+    /// has one.
     pub fn offer(&self, gateway: u32) {
         // 0 is no id: slots that hold nobody have it.
         let renewed = |next| {

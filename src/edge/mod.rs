@@ -69,10 +69,17 @@ impl Gateway {
         let openings: Vec<_> = (0..count).map(|_| driver::open()).collect::<std::io::Result<_>>()?;
         let drivers: Vec<Line> = openings.iter().map(|(line, _)| line.clone()).collect();
         let disk = open_disk(config, clock).await?;
+        let memory = open_memory(clock);
         let key = key::find(config)?;
         let (mut halls, ids) = (Vec::new(), Arc::new(Ids::default()));
-        for settings in &config.worlds {
-            let log = open_log(config, settings, clock, disk.as_ref().map(|(disk, _)| disk)).await?;
+        for (number, settings) in (0..).zip(&config.worlds) {
+            let log = match &disk {
+                Some((disk, _)) => {
+                    let handle = disk.handle(&settings.name);
+                    AnyLog::Disk(handle.context("data: the log was not opened for this world")?)
+                }
+                None => open_kafka(config, settings).await?.unwrap_or_else(|| AnyLog::Memory(memory.handle(number))),
+            };
             let end = world::End { stop: worlds.clone(), alive: Arc::downgrade(&alive) };
             let (hall, run) =
                 world::open(settings.clone(), (ids.clone(), key.clone()), log, drivers.clone(), clock, end);
@@ -193,35 +200,33 @@ async fn open_disk(config: &Config, clock: Clock) -> Result<Option<(Disk, disk::
     Ok(Some((disk, thread)))
 }
 
-async fn open_log(config: &Config, settings: &WorldSettings, clock: Clock, disk: Option<&Disk>) -> Result<AnyLog> {
-    match &config.log {
-        LogUrl::Disk(_) => {
-            let handle = disk.and_then(|disk| disk.handle(&settings.name));
-            Ok(AnyLog::Disk(handle.context("data: the log was not opened for this world")?))
-        }
-        LogUrl::Memory => {
-            // Seconds since 1970 fit 32 bits until 2106, and rise from start to start.
-            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-            let now_ms = move || (clock.now_us() / MILLI_US) as i64;
-            Ok(AnyLog::Memory(Memory::new(seconds & u64::from(u32::MAX), now_ms).open()))
-        }
-        #[cfg(feature = "kafka")]
-        LogUrl::Kafka(url) => {
-            use crate::log::kafka::{KafkaConfig, KafkaLog, ensure_topics};
-            info!(world = settings.name, url, "connecting to Kafka");
-            let kafka = KafkaConfig::from_url(url, &config.prefix, &settings.name, settings.grid.partitions())?;
-            let log = tokio::task::spawn_blocking(move || {
-                ensure_topics(&kafka)?;
-                KafkaLog::open(&kafka)
-            });
-            let log = log.await?.with_context(|| format!("log: cannot use {url}"))?;
-            Ok(AnyLog::Kafka(Box::new(log)))
-        }
-        #[cfg(not(feature = "kafka"))]
-        LogUrl::Kafka(url) => {
-            anyhow::bail!("log: {url} for world {:?} needs a build with the feature `kafka`", settings.name)
-        }
-    }
+/// The log in memory: all worlds share it.
+fn open_memory(clock: Clock) -> Memory {
+    // Seconds since 1970 fit 32 bits until 2106, and rise from start to start.
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Memory::new(seconds & u64::from(u32::MAX), move || (clock.now_us() / MILLI_US) as i64)
+}
+
+/// A world's log on Kafka, if that is where the worlds live.
+#[cfg(feature = "kafka")]
+async fn open_kafka(config: &Config, settings: &WorldSettings) -> Result<Option<AnyLog>> {
+    use crate::log::kafka::{KafkaConfig, KafkaLog, ensure_topics};
+    let LogUrl::Kafka(url) = &config.log else { return Ok(None) };
+    info!(world = settings.name, url, "connecting to Kafka");
+    let kafka = KafkaConfig::from_url(url, &config.prefix, &settings.name, settings.grid.partitions())?;
+    let log = tokio::task::spawn_blocking(move || {
+        ensure_topics(&kafka)?;
+        KafkaLog::open(&kafka)
+    });
+    let log = log.await?.with_context(|| format!("log: cannot use {url}"))?;
+    Ok(Some(AnyLog::Kafka(Box::new(log))))
+}
+
+/// A world's log on Kafka, if that is where the worlds live.
+#[cfg(not(feature = "kafka"))]
+async fn open_kafka(config: &Config, settings: &WorldSettings) -> Result<Option<AnyLog>> {
+    let LogUrl::Kafka(url) = &config.log else { return Ok(None) };
+    anyhow::bail!("log: {url} for world {:?} needs a build with the feature `kafka`", settings.name)
 }
 
 /// Accepts until told to stop. Each connection's head must come within 5 s and be small; after an upgrade the session's

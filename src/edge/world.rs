@@ -135,6 +135,9 @@ impl Log for AnyLog {
     fn offset_at(&mut self, source: Source, append_ms: i64) {
         each_log!(self, log => log.offset_at(source, append_ms));
     }
+    fn fetch(&mut self, source: Source, from: u64) {
+        each_log!(self, log => log.fetch(source, from));
+    }
 }
 
 impl Trim for AnyLog {
@@ -357,6 +360,7 @@ fn claim(hall: &Hall, log: &mut AnyLog, clock: Clock, end: &End) -> Option<u32> 
                 | Polled::Record { .. }
                 | Polled::Bounds(..)
                 | Polled::OffsetAt(..)
+                | Polled::Fetched(_)
                 | Polled::Fault(_) => None,
             });
             if let Some(outcome) = ended {

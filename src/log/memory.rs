@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use super::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim, Trimmed, beyond};
+use super::{Bounds, Fault, Fetched, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim, Trimmed, beyond};
 use crate::limits::{
-    EVENTS_RETENTION_US, MEMORY_EVENTS_BYTES, MEMORY_MOTION_BYTES, MEMORY_MOTION_US, MILLI_US, POLL_RECORDS_MAX,
+    EVENTS_RETENTION_US, FETCH_RECORDS_MAX, MEMORY_EVENTS_BYTES, MEMORY_MOTION_BYTES, MEMORY_MOTION_US, MILLI_US,
+    POLL_RECORDS_MAX,
 };
 
 /// How much of a partition is kept.
@@ -75,7 +76,8 @@ impl Partition {
 }
 
 struct Shared {
-    partitions: BTreeMap<Source, Partition>,
+    /// By world; what is the whole cluster's is in world 0.
+    partitions: BTreeMap<(u16, Source), Partition>,
     retention: fn(Topic) -> Retention,
     first_control: u64,
 }
@@ -105,11 +107,17 @@ impl Memory {
         Memory { shared: Arc::new(Mutex::new(shared)), now_ms: Arc::new(now_ms) }
     }
 
-    /// A handle for one gateway.
+    /// A handle for one gateway, where there is one world.
     #[must_use]
     pub fn open(&self) -> MemoryLog {
+        self.handle(0)
+    }
+
+    /// A handle for one gateway's world of this number: it shares with other worlds what is not of a world.
+    #[must_use]
+    pub fn handle(&self, world: u16) -> MemoryLog {
         let (followed, answers, trimmed) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
-        MemoryLog { memory: self.clone(), next_ticket: 0, followed, answers, trimmed }
+        MemoryLog { memory: self.clone(), world, next_ticket: 0, followed, answers, trimmed }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -118,15 +126,17 @@ impl Memory {
 }
 
 impl Shared {
-    fn partition(&mut self, source: Source) -> &mut Partition {
+    fn partition(&mut self, world: u16, source: Source) -> &mut Partition {
+        let world = if source.topic.is_of_world() { world } else { 0 };
         let start = if source.topic == Topic::Control { self.first_control } else { 0 };
-        self.partitions.entry(source).or_insert_with(|| Partition { start, ..Partition::default() })
+        self.partitions.entry((world, source)).or_insert_with(|| Partition { start, ..Partition::default() })
     }
 }
 
 /// One gateway's handle on a [`Memory`].
 pub struct MemoryLog {
     memory: Memory,
+    world: u16,
     next_ticket: u64,
     followed: BTreeMap<Source, u64>,
     /// Outcomes and answers until they are polled; at most one per call since the last poll.
@@ -137,7 +147,7 @@ pub struct MemoryLog {
 
 impl Trim for MemoryLog {
     fn trim(&mut self, source: Source, start: u64) {
-        let result = self.memory.lock().partition(source).trim(start);
+        let result = self.memory.lock().partition(self.world, source).trim(start);
         self.trimmed.push_back(Trimmed { source, result });
     }
 
@@ -153,7 +163,7 @@ impl Log for MemoryLog {
         let append_ms = (self.memory.now_ms)();
         let mut shared = self.memory.lock();
         let keep = (shared.retention)(source.topic);
-        let offset = shared.partition(source).append(append_ms, bytes, keep);
+        let offset = shared.partition(self.world, source).append(append_ms, bytes, keep);
         drop(shared);
         self.answers.push_back(Polled::Outcome(ticket, Outcome::At(Some(offset))));
         ticket
@@ -171,7 +181,7 @@ impl Log for MemoryLog {
         let mut room = POLL_RECORDS_MAX;
         let mut shared = self.memory.lock();
         self.followed.retain(|&source, next| {
-            let partition = shared.partition(source);
+            let partition = shared.partition(self.world, source);
             if *next < partition.start || *next > partition.end() {
                 out.push(Polled::Fault(Fault::OutOfBounds(source)));
                 return false;
@@ -188,7 +198,7 @@ impl Log for MemoryLog {
 
     fn bounds(&mut self, source: Source) {
         let mut shared = self.memory.lock();
-        let p = shared.partition(source);
+        let p = shared.partition(self.world, source);
         let last_append_ms = p.last_append_ms.filter(|_| !p.records.is_empty());
         let bounds = Bounds { start: p.start, end: p.end(), last_append_ms };
         self.answers.push_back(Polled::Bounds(source, bounds));
@@ -196,8 +206,20 @@ impl Log for MemoryLog {
 
     fn offset_at(&mut self, source: Source, append_ms: i64) {
         let mut shared = self.memory.lock();
-        let p = shared.partition(source);
+        let p = shared.partition(self.world, source);
         let older = p.records.iter().position(|(at, _)| *at >= append_ms).unwrap_or(p.records.len());
         self.answers.push_back(Polled::OffsetAt(source, p.start + older as u64));
+    }
+
+    fn fetch(&mut self, source: Source, from: u64) {
+        let mut shared = self.memory.lock();
+        let p = shared.partition(self.world, source);
+        let first = from.max(p.start);
+        let skip = usize::try_from(first - p.start).unwrap_or(usize::MAX);
+        let records: Vec<_> = (first..)
+            .zip(p.records.iter().skip(skip).take(FETCH_RECORDS_MAX).map(|(_, bytes)| bytes.clone()))
+            .collect();
+        let next = records.last().map_or(from, |(offset, _)| offset + 1);
+        self.answers.push_back(Polled::Fetched(Fetched { source, from, start: p.start, records, next }));
     }
 }

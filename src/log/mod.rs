@@ -131,6 +131,21 @@ pub struct Bounds {
     pub last_append_ms: Option<i64>,
 }
 
+/// The answer to [`Log::fetch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The partition.
+    pub source: Source,
+    /// The offset that was asked for.
+    pub from: u64,
+    /// Offset of the oldest record kept, as of the answer: what stood below it is gone.
+    pub start: u64,
+    /// Records with their offsets, from the asked one on, or from the oldest kept if that is higher.
+    pub records: Vec<(u64, Bytes)>,
+    /// Where the next fetch goes on. Not above `from`: there is nothing.
+    pub next: u64,
+}
+
 /// What went wrong with a partition or with the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -177,6 +192,8 @@ pub enum Polled {
     Bounds(Source, Bounds),
     /// Answer to [`Log::offset_at`]: the first offset appended at or after the time, `end` if there is none.
     OffsetAt(Source, u64),
+    /// Answer to [`Log::fetch`].
+    Fetched(Fetched),
     /// Something went wrong.
     Fault(Fault),
 }
@@ -233,4 +250,8 @@ pub trait Log {
 
     /// Asks for the first offset appended at or after a time (ms since 1970); answered through [`Log::poll`].
     fn offset_at(&mut self, source: Source, append_ms: i64);
+
+    /// Asks for some records from an offset on, once, whether the partition is followed or not and beside that: at least one
+    /// if there is any, at most [`FETCH_RECORDS_MAX`](crate::limits::FETCH_RECORDS_MAX); answered through [`Log::poll`].
+    fn fetch(&mut self, source: Source, from: u64);
 }

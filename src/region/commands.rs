@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::dedupe::Windows;
 use super::frame::{Event, Ring};
 use super::objects::Objects;
-use crate::codec::command::{Command, Deed, Verdict};
+use crate::codec::command::{Command, Verdict};
 use crate::codec::message::Id;
 use crate::codec::reader::{Malformed, Reader};
 use crate::space::Grid;
@@ -121,9 +121,7 @@ impl Commands {
     }
 
     fn hear(&mut self, offset: u64, command: &Command) {
-        let Deed::Act { scope, user, name, data } = &command.deed else { return };
-        let (scope, user, name, data) = (*scope, *user, name.clone(), data.clone());
-        let event = Event { offset, from: command.entity, user, to: None, scope, pos: command.pos, name, data };
+        let Some(event) = Event::of(offset, command) else { return };
         let ring = Arc::make_mut(&mut self.ring);
         ring.push(event);
         let len = ring.events.len();
@@ -171,7 +169,7 @@ pub(super) const WINDOW: u8 = 0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::command::Denial;
+    use crate::codec::command::{Deed, Denial};
     use crate::codec::message::Scope;
     use crate::limits::EVENT_RING;
     use crate::space::Pos;

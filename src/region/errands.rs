@@ -287,6 +287,9 @@ mod tests {
         fn offset_at(&mut self, source: Source, append_ms: i64) {
             self.log.offset_at(source, append_ms);
         }
+        fn fetch(&mut self, source: Source, from: u64) {
+            self.log.fetch(source, from);
+        }
     }
 
     struct Gateway {

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::display::{Carried, Display};
+use crate::codec::command::{Command, Deed};
 use crate::codec::message::{AppState, Id, Scope};
 use crate::codec::row::{Shared, Told};
 use crate::limits::EVENT_RING;
@@ -237,6 +238,36 @@ pub struct Event {
     pub name: Arc<str>,
     /// More about it.
     pub data: Arc<str>,
+}
+
+impl Event {
+    /// What a command lets others hear, where it stands at this offset; `None` if nothing.
+    #[must_use]
+    pub fn of(offset: u64, command: &Command) -> Option<Event> {
+        let (from, pos) = (command.entity, command.pos);
+        let (to, scope, user, name, data) = match &command.deed {
+            Deed::Act { scope, user, name, data } => (None, *scope, *user, name, data),
+            Deed::Tell { to, user, name, data } => (Some(*to), Scope::User, *user, name, data),
+            Deed::Create { .. }
+            | Deed::Change { .. }
+            | Deed::Grab(_)
+            | Deed::Release(..)
+            | Deed::Remove(_)
+            | Deed::Environment { .. } => return None,
+        };
+        Some(Event { offset, from, user, to, scope, pos, name: name.clone(), data: data.clone() })
+    }
+
+    /// Whether it is told to somebody: which user that is, where they are, and how far they see, metres.
+    #[must_use]
+    pub fn reaches(&self, user: Option<Id>, at: Pos, radius_m: f64) -> bool {
+        match self.scope {
+            Scope::Nearby => self.pos.distance_m(at) <= radius_m,
+            Scope::Region => Region::of(self.pos) == Region::of(at),
+            Scope::World => true,
+            Scope::User => self.to.is_some() && self.to == user,
+        }
+    }
 }
 
 /// The newest events of one partition.

@@ -141,9 +141,10 @@ impl Openings {
     }
 }
 
+/// A place that its client has not said since it has gone on is known from an earlier sign, which says since when.
 fn sign_of(owned: &Owned) -> Sign {
-    let Owned { session, incarnation, confirmed, .. } = *owned;
-    Sign { session, incarnation, confirmed, pos: owned.pos() }
+    let Owned { session, incarnation, confirmed, is_placed, .. } = *owned;
+    Sign { session, incarnation, confirmed, pos: owned.pos().filter(|_| is_placed) }
 }
 
 impl World {
@@ -156,7 +157,14 @@ impl World {
 
     /// What is to be told to whoever asked, by the number they asked with; the caller takes it after each step.
     pub fn letters(&mut self) -> Vec<(Id, Letter)> {
-        std::mem::take(&mut self.openings.letters)
+        let recalled = |letter: &(Id, Letter)| matches!(&letter.1, Letter::Recalled(it) if it.events.is_some());
+        let met = self.recalls.letters.iter().filter(|letter| recalled(letter)).count();
+        self.facts.recalls[0] += met as u64;
+        self.facts.recalls[1] += (self.recalls.letters.len() - met) as u64;
+        let mut letters = std::mem::take(&mut self.openings.letters);
+        let openings = &self.openings;
+        letters.extend(self.recalls.letters.drain(..).map(|(session, letter)| (openings.opener_of(session), letter)));
+        letters
     }
 
     /// An avatar whose session is not in the log: for benches and tests of what comes behind that.
@@ -349,6 +357,7 @@ impl World {
             // said where it is, the way from there is judged by all the time that has passed.
             let place = Place { time_us, pos, yaw: 0, state: AppState::default(), jumped: false };
             self.submit(Submit::Move { entity, place }, log, now_us);
+            self.owned.get_mut(&entity).into_iter().for_each(|owned| owned.is_placed = false);
         }
         self.want(entity, log, now_us);
         let token = self.openings.seal.as_ref().map(|seal| seal.seal(&claim));

@@ -44,6 +44,8 @@ pub struct Owned {
     pub opener: Id,
     /// The client is known to have the answer.
     pub confirmed: bool,
+    /// The client has said where it is, since this opening.
+    pub is_placed: bool,
     /// How far its viewer sees, metres.
     pub radius_m: f64,
     /// When its newest sample was queued for the log; `None` when nothing waits.
@@ -71,6 +73,7 @@ impl Owned {
             incarnation: 0,
             opener: session,
             confirmed: false,
+            is_placed: false,
             radius_m: RADIUS_M,
             queued_us: None,
             entity,
@@ -87,7 +90,8 @@ impl Owned {
 
     /// Goes on as another opening of its session: what lingered stays where it is, and samples are counted anew.
     pub fn reopen(&mut self, incarnation: u64, opener: Id, profile: Arc<str>, now_us: u64) {
-        (self.incarnation, self.opener, self.confirmed) = (incarnation, opener, false);
+        (self.incarnation, self.opener) = (incarnation, opener);
+        (self.confirmed, self.is_placed) = (false, false);
         (self.sequence, self.linger_until_us) = (0, None);
         self.set_profile(profile, now_us);
     }
@@ -138,6 +142,7 @@ impl Owned {
         let partition = grid.partition(region);
         let before = self.partition();
         self.at = Some((place, region, partition));
+        self.is_placed = true;
         self.jumped |= place.jumped;
         self.sequence += 1;
         if before != Some(partition) {

@@ -50,12 +50,14 @@ impl World {
                     }
                 }
             },
+            Polled::Fetched(fetched) => self.recalls.on_fetched(&fetched, log, now_us),
             Polled::Fault(Fault::OutOfBounds(source)) => {
                 self.facts.out_of_bounds += 1;
                 self.read_again(source, log, now_us);
             }
             // Nothing to do for a second question, asked because the first was late.
             Polled::Fault(Fault::Unanswered(source)) => {
+                self.recalls.unanswered(source);
                 let follows = match story(&mut self.parts, &mut self.social, source) {
                     None if source.topic == Topic::Direct => {
                         self.openings.reading(source.partition).is_some_and(|reading| reading.is_following())

@@ -18,6 +18,8 @@ pub struct Script {
     pub published: Vec<(Ticket, Source, Bytes)>,
     /// How often it was asked where a partition begins and ends.
     pub asked: usize,
+    /// What was fetched, and from where.
+    pub fetched: Vec<(Source, u64)>,
     /// What the next poll brings.
     pub next: Vec<Polled>,
 }
@@ -36,4 +38,7 @@ impl Log for Script {
         self.asked += 1;
     }
     fn offset_at(&mut self, _: Source, _: i64) {}
+    fn fetch(&mut self, source: Source, from: u64) {
+        self.fetched.push((source, from));
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::owned::Place;
+use super::recall::{Ask, Recalled};
 use crate::codec::command::{Command, Verdict};
 use crate::codec::message::Id;
 use crate::log::{Health, Source};
@@ -59,6 +60,13 @@ pub enum Submit {
     },
     /// The avatar does something.
     Command(Command),
+    /// A session asks for events that the ring has no more; answered by [`Letter::Recalled`].
+    Recall {
+        /// The session.
+        session: Id,
+        /// Which.
+        ask: Ask,
+    },
     /// The socket is gone without a `bye`; the avatar stays for 15 s, and the session may be resumed for longer.
     Gone {
         /// The avatar.
@@ -84,6 +92,8 @@ pub enum Letter {
     Unopened,
     /// It goes on elsewhere: this one is over.
     Superseded,
+    /// What it missed.
+    Recalled(Box<Recalled>),
 }
 
 /// A session that has opened.
@@ -171,6 +181,8 @@ pub struct Facts {
     pub opened: [u64; 3],
     /// Sessions that cannot be resumed any more because a partition of `direct` had too many.
     pub resumes_forgotten: u64,
+    /// Sessions that asked for events which the ring has no more: those that got them, and those that did not.
+    pub recalls: [u64; 2],
     /// Partitions whose reading began anew because their offset was out of bounds.
     pub out_of_bounds: u64,
     /// What need not be kept: of these partitions all below these offsets. An operator's act, beside the contract.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::dedupe::Windows;
 use super::frame::{Event, Ring};
 use crate::codec::command::{Command, Deed, Verdict};
-use crate::codec::message::{Id, Scope};
+use crate::codec::message::Id;
 use crate::limits::DIRECT_PARTITIONS;
 
 /// The partition of `direct` in which a user's openings stand, and what they are told.
@@ -65,13 +65,11 @@ impl Tells {
 
     /// Folds a command: `None` if it is none that stands here.
     pub fn fold(&mut self, offset: u64, command: &Command) -> Option<Verdict> {
-        let Deed::Tell { to, user, name, data } = &command.deed else { return None };
+        let Deed::Tell { .. } = &command.deed else { return None };
         let (taken, forgot) = self.windows.take((command.session, command.n), command.trusted);
         self.forgotten += u64::from(forgot);
         if taken.is_ok() || crate::planted!(DoneTwice) {
-            let (from, pos, name, data) = (command.entity, command.pos, name.clone(), data.clone());
-            let event = Event { offset, from, user: *user, to: Some(*to), scope: Scope::User, pos, name, data };
-            Arc::make_mut(&mut self.ring).push(event);
+            Event::of(offset, command).into_iter().for_each(|event| Arc::make_mut(&mut self.ring).push(event));
         }
         Some(Verdict::Done(None))
     }

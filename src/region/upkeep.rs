@@ -42,6 +42,7 @@ impl World {
         let follows = |source: &Source| story(parts, social, *source).is_some_and(|story| story.is_following());
         let asked: Vec<Source> = self.weeks.keys().copied().filter(follows).collect();
         asked.into_iter().for_each(|source| log.offset_at(source, week_ago_ms as i64));
+        self.recalls.upkeep(log, now_us);
         self.peers.forget_silent(now_us);
         if let Some(social) = &mut self.social {
             self.facts.diverged += u64::from(social.upkeep(&self.keeper, log, now_us));

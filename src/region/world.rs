@@ -16,6 +16,7 @@ use super::owned::Owned;
 use super::peers::Peers;
 use super::pending::Pending;
 use super::reading::Reading;
+use super::recall::Recalls;
 use super::story::{Keeper, Story};
 use super::submit::{Answered, Facts, Submit};
 use super::tells::lane_of;
@@ -73,6 +74,7 @@ pub struct World {
     pub(super) pending: Pending,
     pub(super) peers: Peers,
     pub(super) openings: Openings,
+    pub(super) recalls: Recalls,
     polled: Vec<Polled>,
     pub(super) answers: Vec<Answered>,
     /// What our own commands have sent into other partitions: from where, and which object.
@@ -144,6 +146,7 @@ impl World {
             pending: Pending::default(),
             peers: Peers::default(),
             openings: Openings::default(),
+            recalls: Recalls::default(),
             polled: Vec::new(),
             answers: Vec::new(),
             sent_away: Vec::new(),
@@ -195,6 +198,7 @@ impl World {
                 }
             }
             Submit::Command(command) => self.command(command, log, now_us),
+            Submit::Recall { session, ask } => self.recalls.ask(session, ask, now_us),
             Submit::Gone { entity, incarnation } => {
                 let full = self.owned.len() > OWNED_MAX;
                 let Some(owned) = self.held(entity, incarnation) else { return };
@@ -243,6 +247,7 @@ impl World {
         if !self.openings.is_idle() {
             self.open(log, now_us);
         }
+        self.recalls.begin(self.grid, log, now_us);
         // To whoever speaks for the session now.
         let openings = &self.openings;
         answers.extend(
@@ -356,10 +361,10 @@ impl World {
         self.owned.len()
     }
 
-    /// Samples that wait to be written, and actions and openings that wait for an answer.
+    /// Samples that wait to be written, and actions, openings and recalls that wait for an answer.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
-        (self.queued.len(), self.pending.len() + self.openings.len())
+        (self.queued.len(), self.pending.len() + self.openings.len() + self.recalls.len())
     }
 
     /// What it keeps, for the simulation's checker.

@@ -1,9 +1,15 @@
-//! Events are pulled: one cursor per partition in view, into rings that all sessions share.
+//! Events are pulled: one cursor per partition in view, into rings that all sessions share. What a ring has no more is asked
+//! of the world, which reads it from the log.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::codec::message::{Cursor as CursorAt, Event as Told, Id, Out, Reset, Scope};
 use crate::codec::wire::json_len;
-use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, TICK_US};
+use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, LAG_US, RECALL_RECORDS_MAX, TICK_US};
 use crate::region::frame::{Event, Ring, Tick};
+use crate::region::recall::{Ask, Recalled};
 use crate::region::tells::lane_of;
 use crate::space::{Grid, Pos, Region};
 
@@ -27,10 +33,14 @@ pub struct Cursors {
     waits: Vec<u16>,
     /// It goes on, and has not been told of any partition since.
     returns: bool,
+    /// Until which tick the reading of a partition may lag behind what it was told before; 0 before the first.
+    lags_until: u64,
     /// Partitions that were in view then, and of which it does not know how far it was told. Sorted.
     doubts: Vec<u16>,
     /// Whose it is.
     user: Option<Own>,
+    /// What is to be asked of the world; the caller empties it.
+    pub asks: Vec<Ask>,
 }
 
 /// What a session's user is told by others, and up to where that has been read.
@@ -56,7 +66,21 @@ impl Own {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+/// What a ring has no more, and the session was not told.
+#[derive(Clone, Debug, Default)]
+enum Older {
+    /// Nothing, or it is not known yet.
+    #[default]
+    None,
+    /// It is asked for.
+    Asked(Range<u64>),
+    /// Events up to an offset.
+    Here(VecDeque<Arc<Event>>, u64),
+    /// It is not to be had.
+    Lost,
+}
+
+#[derive(Clone, Debug)]
 struct Cursor {
     partition: u16,
     /// The next offset.
@@ -65,6 +89,8 @@ struct Cursor {
     away_until: u64,
     /// Up to where the client was told that it has been told, and at which tick.
     said: Option<(u64, u64)>,
+    /// What comes before all that the ring has.
+    older: Older,
 }
 
 impl Cursors {
@@ -84,7 +110,7 @@ impl Cursors {
     /// A session that was away goes on at what it names, `[stream, next offset]`; while it was away its avatar was at `at`,
     /// or where it appears first. Order holds over all streams of a partition, so the highest offset counts.
     pub fn resume(&mut self, named: &[(String, u64)], grid: Grid, at: Option<Pos>) {
-        (self.away, self.returns) = (at, true);
+        (self.away, self.returns, self.lags_until) = (at, true, 0);
         for (stream, next) in named {
             let Some(partition) = partition(stream, grid) else { continue };
             match self.behind.binary_search_by_key(&partition, |(p, _)| *p) {
@@ -94,9 +120,22 @@ impl Cursors {
         }
     }
 
+    /// The world has answered.
+    pub fn recalled(&mut self, recalled: &Recalled) {
+        let Recalled { partition, span, events } = recalled;
+        if let Ok(found) = self.open.binary_search_by_key(partition, |cursor| cursor.partition)
+            && let Older::Asked(asked) = &self.open[found].older
+            && asked == span
+        {
+            let here = |events: &Vec<_>| Older::Here(events.iter().cloned().collect(), span.end);
+            self.open[found].older = events.as_ref().map_or(Older::Lost, here);
+        }
+    }
+
     /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope
-    /// reaches it, in order, while `room` bytes allow (the rest stays for the next tick); a `reset` where the ring has moved
-    /// past the cursor, or begins anew below it. A partition that comes into view is read from its newest event on; if the
+    /// reaches it, in order, while `room` bytes allow (the rest stays for the next tick). Where the ring has moved past the
+    /// cursor, what lies between is asked of the world; a `reset` where it has that no more, or the ring begins anew below the
+    /// cursor. A partition that comes into view is read from its newest event on; if the
     /// world does not know it yet, from where its log ended when that began to read; one in which a resumed session is
     /// behind, from there on, in view or not. An event larger than the whole bucket, of `depth` bytes, goes when that is full.
     /// Returns whether one waits: then the bucket must be let fill.
@@ -116,6 +155,7 @@ impl Cursors {
         if std::mem::take(&mut self.returns) {
             let is_known = |partition| self.behind.binary_search_by_key(&partition, |(p, _)| *p).is_ok();
             self.doubts = partitions.iter().copied().chain(own).filter(|partition| !is_known(*partition)).collect();
+            self.lags_until = tick.number + LAG_US / TICK_US;
         }
         self.open.retain(|c| c.next < c.away_until || is_seen(c.partition));
         let kept = self.open.iter().map(|cursor| cursor.partition);
@@ -123,10 +163,10 @@ impl Cursors {
         let unseen: Vec<u16> = unseen.filter(|partition| !is_seen(*partition)).collect();
         // No partition is always last: a backlog of one does not keep out the others. Each is first for an even turn.
         let first = (tick.number / (2 * TURN_TICKS)) as usize % partitions.len();
-        let mut room = room;
-        let mut waits = false;
+        let mut teller = Teller { room, depth, waits: false, out };
         for &partition in partitions[first..].iter().chain(&partitions[..first]).chain(&own).chain(&unseen) {
-            let Some(ring) = tick.events.get(usize::from(partition)).and_then(Option::as_ref) else {
+            let ring = tick.events.get(usize::from(partition)).and_then(Option::as_ref);
+            let Some(ring) = ring.filter(|ring| !self.lags(partition, ring, tick.number)) else {
                 if let Err(place) = self.waits.binary_search(&partition) {
                     self.waits.insert(place, partition);
                 }
@@ -134,36 +174,39 @@ impl Cursors {
             };
             if let Ok(found) = self.doubts.binary_search(&partition) {
                 self.doubts.remove(found);
-                out.push(Out::Reset(Reset { partition, offset: ring.end }));
-                room = room.saturating_sub(FIELDS_BYTES);
+                teller.reset(Reset { partition, offset: ring.end });
             }
             let cursor = self.cursor(partition, ring);
+            if !cursor.tell_older(&mut teller) {
+                continue;
+            }
+            if let Some(span) = cursor.lacks(ring) {
+                let at = if span.start < cursor.away_until { away } else { at };
+                self.asks.push(Ask { partition, span, user, at, radius_m });
+                continue;
+            }
             let Cursor { next, away_until, .. } = cursor;
             // Beyond the end: the topic was made anew, and its offsets count from 0 again.
             if *next < ring.start || *next > ring.end {
                 *next = ring.start;
-                out.push(Out::Reset(Reset { partition, offset: ring.start }));
-                room = room.saturating_sub(FIELDS_BYTES);
+                teller.reset(Reset { partition, offset: ring.start });
             }
             let from = ring.events.partition_point(|event| event.offset < *next);
-            let mut is_through = true;
-            for event in &ring.events[from..] {
-                if reaches(event, user, if event.offset < *away_until { away } else { at }, radius_m) {
-                    let cost = json_len(&event.data) + json_len(&event.name) + FIELDS_BYTES;
-                    if waits || room < cost.min(depth) {
-                        (waits, is_through) = (true, false);
-                        break;
-                    }
-                    room = room.saturating_sub(cost);
-                    out.push(Out::Event(told(event)));
-                }
-                *next = event.offset + 1;
-            }
-            if is_through {
-                *next = (*next).max(ring.end);
-            }
+            let reaches = |event: &Event| {
+                let at = if event.offset < *away_until { away } else { at };
+                event.reaches(user, at, radius_m)
+            };
+            let waiting = ring.events[from..].iter().find(|event| reaches(event) && !teller.tell(event));
+            *next = waiting.map_or(ring.end, |event| event.offset);
         }
-        waits
+        teller.waits
+    }
+
+    /// Whether a partition's reading has not come so far yet as the session was told before. Later it is taken for another
+    /// topic, whose offsets count from 0 again.
+    fn lags(&self, partition: u16, ring: &Ring, tick: u64) -> bool {
+        let behind = self.behind.binary_search_by_key(&partition, |(p, _)| *p).ok();
+        tick < self.lags_until && behind.is_some_and(|found| self.behind[found].1 > ring.end)
     }
 
     /// The cursor of a partition, which has this ring.
@@ -173,10 +216,11 @@ impl Cursors {
             Err(place) => {
                 let behind = self.behind.binary_search_by_key(&partition, |(p, _)| *p).ok();
                 let behind = behind.map(|found| self.behind.remove(found).1);
+                let behind = behind.map(|next| if crate::planted!(CursorsIgnored) { ring.end } else { next });
                 let waited = self.waits.binary_search(&partition).map(|found| self.waits.remove(found)).is_ok();
                 let first = if waited { ring.news.clamp(ring.start, ring.end) } else { ring.end };
                 let (next, away_until) = behind.map_or((first, 0), |next| (next, ring.end));
-                self.open.insert(place, Cursor { partition, next, away_until, said: None });
+                self.open.insert(place, Cursor { partition, next, away_until, said: None, older: Older::None });
                 place
             }
         };
@@ -199,6 +243,68 @@ impl Cursors {
                 out.push(Out::Cursor(CursorAt { stream, offset: cursor.next }));
             }
         }
+    }
+}
+
+impl Cursor {
+    /// Tells what was read from the log for it, in order, as long as each is told. Whether nothing is left of it.
+    fn tell_older(&mut self, teller: &mut Teller<'_>) -> bool {
+        match &mut self.older {
+            Older::None | Older::Lost => true,
+            Older::Asked(_) => false,
+            Older::Here(events, until) => {
+                while let Some(event) = events.front() {
+                    self.next = event.offset;
+                    if !teller.tell(event) {
+                        return false;
+                    }
+                    events.pop_front();
+                }
+                self.next = *until;
+                self.older = Older::None;
+                true
+            }
+        }
+    }
+
+    /// What the ring has no more and the log may have: to be asked for.
+    fn lacks(&mut self, ring: &Ring) -> Option<Range<u64>> {
+        let is_lost = matches!(std::mem::take(&mut self.older), Older::Lost);
+        if is_lost || self.next >= ring.start || ring.start - self.next > RECALL_RECORDS_MAX {
+            return None;
+        }
+        // What came while it was away is judged by where it was then.
+        let is_away = self.next < self.away_until;
+        let span = self.next..if is_away { ring.start.min(self.away_until) } else { ring.start };
+        self.older = Older::Asked(span.clone());
+        Some(span)
+    }
+}
+
+/// Tells events as long as there is room.
+struct Teller<'a> {
+    room: usize,
+    depth: usize,
+    /// One waits for room; all after it wait as well.
+    waits: bool,
+    out: &'a mut Vec<Out>,
+}
+
+impl Teller<'_> {
+    /// Whether it was told.
+    fn tell(&mut self, event: &Event) -> bool {
+        let cost = json_len(&event.data) + json_len(&event.name) + FIELDS_BYTES;
+        self.waits |= self.room < cost.min(self.depth);
+        if !self.waits {
+            self.room = self.room.saturating_sub(cost);
+            self.out.push(Out::Event(told(event)));
+        }
+        !self.waits
+    }
+
+    fn reset(&mut self, reset: Reset) {
+        self.out.push(Out::Reset(reset));
+        self.room = self.room.saturating_sub(FIELDS_BYTES);
     }
 }
 
@@ -226,15 +332,6 @@ fn lane(user: Id, grid: Grid) -> u16 {
     grid.partitions() + 1 + lane_of(user)
 }
 
-fn reaches(event: &Event, user: Option<Id>, at: Pos, radius_m: f64) -> bool {
-    match event.scope {
-        Scope::Nearby => event.pos.distance_m(at) <= radius_m,
-        Scope::Region => Region::of(event.pos) == Region::of(at),
-        Scope::World => true,
-        Scope::User => event.to.is_some() && event.to == user,
-    }
-}
-
 fn told(event: &Event) -> Told {
     let stream = match event.scope {
         Scope::Nearby | Scope::Region => Region::of(event.pos).stream(),
@@ -259,7 +356,6 @@ mod tests {
     use crate::limits::BUDGET_MIN;
     use crate::region::frame::PartitionStatus;
     use crate::view::budget::Budget;
-    use std::sync::Arc;
 
     #[test]
     fn an_event_larger_than_the_bucket_goes_when_that_is_full() {
@@ -293,17 +389,16 @@ mod tests {
     fn a_reset_is_told_to_whom_events_passed_by_and_to_nobody_else() {
         let ring = |start, end| Some(Arc::new(Ring { start, end, news: end, events: Vec::new() }));
         let mut cursors = Cursors::default();
-        // Not read yet; read from offset 7 on; not read for a moment; passed by; made anew; passed by again.
+        // Not read yet; read from offset 7 on; not read for a moment; made anew; passed by for so much that nobody reads it.
         for (ring, reset) in [
             (None, None),
             (ring(7, 7), None),
             (ring(7, 9), None),
             (None, None),
             (ring(9, 9), None),
-            (ring(11, 11), Some(11)),
             (ring(2, 3), Some(2)),
             (ring(2, 4), None),
-            (ring(5, 5), Some(5)),
+            (ring(RECALL_RECORDS_MAX + 5, RECALL_RECORDS_MAX + 5), Some(RECALL_RECORDS_MAX + 5)),
         ] {
             let tick = Tick {
                 partitions: vec![PartitionStatus::default()],
@@ -338,9 +433,14 @@ mod tests {
     }
 
     /// What is told of two partitions, to somebody at the origin who sees only the first of them: event offsets, resets.
+    /// Of what is asked of the world there is nothing.
     fn told_of(cursors: &mut Cursors, tick: &Tick) -> Vec<(bool, u64)> {
         let mut out = Vec::new();
         cursors.pull(tick, &[0], (Pos::default(), 10.0), (100_000, 100_000), &mut out);
+        for Ask { partition, span, .. } in std::mem::take(&mut cursors.asks) {
+            cursors.recalled(&Recalled { partition, span, events: None });
+            cursors.pull(tick, &[0], (Pos::default(), 10.0), (100_000, 100_000), &mut out);
+        }
         let told = |out: &Out| {
             if let Out::Event(event) = out {
                 return (true, event.offset);
@@ -371,7 +471,6 @@ mod tests {
         check(&[("partition/1", 4), ("region/7/0", 6)], &tick, &[(true, 8)]);
         check(&[("region/7/0", 6), ("region/9/0", 2)], &tick, &[(true, 8)]);
         check(&[("partition/1", 1)], &tick, &[(false, 2), (true, 3), (true, 5), (true, 8)]);
-        check(&[("partition/1", 10)], &tick, &[(false, 2), (true, 3), (true, 5), (true, 8)]);
         for nonsense in ["partition/3", "partition/-1", "region/1", "region/x/0", "region/99999999999/0", "worlds", ""]
         {
             check(&[(nonsense, 0)], &tick, &[]);
@@ -388,6 +487,89 @@ mod tests {
         let mut cursors = check(&[("partition/0", 4)], &rings([Some((0, 4, &[])), None]), &[]);
         let later = rings([Some((0, 6, &[(4, 1_000.0), (5, 0.0)])), None]);
         assert_eq!(told_of(&mut cursors, &later), [(true, 5)]);
+    }
+
+    #[test]
+    fn who_knows_more_than_was_read_waits_for_the_reading_and_not_for_ever() {
+        let grid = Grid { w: 2, h: 1 };
+        let begun = || {
+            let mut cursors = Cursors::default();
+            let named =
+                [("partition/0", 0), ("partition/1", 10)].map(|(stream, next): (&str, u64)| (stream.to_owned(), next));
+            cursors.resume(&named, grid, Pos::from_metres([1_000.0, 0.0, 0.0]));
+            cursors
+        };
+        let at = |number, end, events| {
+            let mut tick = rings([Some((0, 0, &[])), Some((2, end, events))]);
+            tick.number = number;
+            tick
+        };
+        let missed: &[(u64, f64)] = &[(3, 1_000.0), (8, 1_001.0), (11, 1_002.0)];
+        let last = LAG_US / TICK_US;
+        let mut cursors = begun();
+        assert_eq!(told_of(&mut cursors, &at(0, 9, &missed[..2])), []);
+        assert_eq!(told_of(&mut cursors, &at(last - 1, 12, missed)), [(true, 11)], "it was told what stood below 10");
+        let mut cursors = begun();
+        assert_eq!(told_of(&mut cursors, &at(0, 9, &missed[..2])), []);
+        assert_eq!(told_of(&mut cursors, &at(last - 1, 9, &missed[..2])), []);
+        let anew = [(false, 2), (true, 3), (true, 8)];
+        assert_eq!(told_of(&mut cursors, &at(last, 9, &missed[..2])), anew, "the topic was made anew");
+    }
+
+    #[test]
+    fn what_the_ring_has_no_more_is_asked_for_and_told_before_all_else() {
+        let away = Pos::from_metres([1_000.0, 0.0, 0.0]).expect("a place");
+        let tick = rings([Some((0, 0, &[])), Some((8, 12, &[(8, 1_000.0), (11, 1_001.0)]))]);
+        let event = |offset| {
+            let (scope, data) = (Scope::Nearby, "".into());
+            Arc::new(Event { offset, from: 1, user: 1, to: None, scope, pos: away, name: "x".into(), data })
+        };
+        let pull = |cursors: &mut Cursors, room| {
+            let mut out = Vec::new();
+            cursors.pull(&tick, &[0], (Pos::default(), 10.0), (room, 100_000), &mut out);
+            out.iter().map(|out| if let Out::Event(event) = out { event.offset } else { 0 }).collect::<Vec<_>>()
+        };
+        let asked = || {
+            let mut cursors = Cursors::default();
+            let named =
+                [("partition/0", 0), ("partition/1", 4)].map(|(stream, next): (&str, u64)| (stream.to_owned(), next));
+            cursors.resume(&named, Grid { w: 2, h: 1 }, Some(away));
+            assert!(pull(&mut cursors, 100_000).is_empty());
+            let ask = Ask { partition: 1, span: 4..8, user: None, at: away, radius_m: 10.0 };
+            assert_eq!(std::mem::take(&mut cursors.asks), [ask], "judged by where it was");
+            assert_eq!((pull(&mut cursors, 100_000), cursors.asks.len()), (vec![], 0), "it waits");
+            cursors
+        };
+        let answer = |span, events: &[u64]| Recalled {
+            partition: 1,
+            span,
+            events: Some(events.iter().copied().map(event).collect()),
+        };
+        let mut cursors = asked();
+        cursors.recalled(&answer(3..8, &[3, 5]));
+        assert!(pull(&mut cursors, 100_000).is_empty(), "that was asked by another connection");
+        cursors.recalled(&answer(4..8, &[5, 6]));
+        assert_eq!(pull(&mut cursors, 200), [5], "one, as the budget allows");
+        assert_eq!(cursors.open[1].next, 6, "this is said to be told");
+        assert_eq!(pull(&mut cursors, 100_000), [6, 8, 11]);
+        assert!(pull(&mut cursors, 100_000).is_empty());
+        let mut cursors = asked();
+        cursors.recalled(&answer(4..8, &[]));
+        assert_eq!(pull(&mut cursors, 100_000), [8, 11]);
+        let mut cursors = asked();
+        cursors.recalled(&Recalled { partition: 1, span: 4..8, events: None });
+        assert_eq!(pull(&mut cursors, 100_000), [0, 8, 11], "a reset, and what there is");
+    }
+
+    #[test]
+    fn who_reads_slowly_is_asked_for_what_came_while_they_were_away_apart_from_what_came_later() {
+        let ring = |start, end| Ring { start, end, news: end, events: Vec::new() };
+        let mut cursor = Cursor { partition: 0, next: 4, away_until: 6, said: None, older: Older::None };
+        assert_eq!(cursor.lacks(&ring(9, 12)), Some(4..6));
+        (cursor.next, cursor.older) = (6, Older::None);
+        assert_eq!(cursor.lacks(&ring(9, 12)), Some(6..9));
+        (cursor.next, cursor.older) = (9, Older::None);
+        assert_eq!(cursor.lacks(&ring(9, 12)), None);
     }
 
     #[test]

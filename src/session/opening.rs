@@ -71,8 +71,9 @@ impl Session {
             (Letter::Opened(opened), Phase::Opening) => self.on_opened(opened, now_us, out),
             (Letter::Unopened, Phase::Opening) => self.close(Close::NoLog, out),
             (Letter::Superseded, Phase::Live) => self.close(Close::Superseded, out),
+            (Letter::Recalled(recalled), Phase::Live) => self.cursors.recalled(recalled),
             // What crossed its own end.
-            (Letter::Opened(_) | Letter::Unopened | Letter::Superseded, _) => {}
+            (Letter::Opened(_) | Letter::Unopened | Letter::Superseded | Letter::Recalled(_), _) => {}
         }
     }
 

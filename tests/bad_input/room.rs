@@ -265,6 +265,7 @@ fn check(submit: &Submit, settings: &WorldSettings, now_us: u64) {
         }
         Submit::Profile { profile, .. } => assert!(is_clean(profile, Kind::Line, PROFILE_BYTES_MAX), "{submit:?}"),
         Submit::Radius { radius_m, .. } => assert!(radius_m.is_finite(), "{submit:?}"),
+        Submit::Recall { ask, .. } => assert!(settings.contains(ask.at) && ask.radius_m.is_finite(), "{ask:?}"),
         Submit::Gone { .. } | Submit::Leave { .. } | Submit::Abandon { .. } | Submit::Confirm { .. } => {}
     }
 }

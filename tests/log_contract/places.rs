@@ -11,6 +11,9 @@ pub(crate) trait Place {
     type Handle: Log + Trim;
 
     fn open(&self) -> Self::Handle;
+
+    /// A handle for another world.
+    fn open_other(&self) -> Self::Handle;
 }
 
 fn now_ms() -> i64 {
@@ -34,7 +37,11 @@ impl Place for InMemory {
     type Handle = MemoryLog;
 
     fn open(&self) -> MemoryLog {
-        self.memory.open()
+        self.memory.handle(0)
+    }
+
+    fn open_other(&self) -> MemoryLog {
+        self.memory.handle(1)
     }
 }
 
@@ -47,7 +54,8 @@ pub(crate) struct OnDisk {
 impl OnDisk {
     pub(crate) fn new() -> OnDisk {
         let folder = tempfile::tempdir().expect("a folder");
-        let (disk, thread, torn) = Disk::open(folder.path(), &["plaza"], now_ms, |_| ()).expect("an empty log");
+        let (disk, thread, torn) =
+            Disk::open(folder.path(), &["plaza", "arena"], now_ms, |_| ()).expect("an empty log");
         assert_eq!(torn, None);
         OnDisk { disk, thread: Some(thread), _folder: folder }
     }
@@ -58,6 +66,10 @@ impl Place for OnDisk {
 
     fn open(&self) -> DiskLog {
         self.disk.handle("plaza").expect("it was opened for it")
+    }
+
+    fn open_other(&self) -> DiskLog {
+        self.disk.handle("arena").expect("it was opened for it")
     }
 }
 
@@ -99,15 +111,18 @@ mod on_kafka {
             });
             let prefix = format!("contract-{test}-{}-{}", std::process::id(), now_ms());
             let config = KafkaConfig::from_url(&format!("kafka://{servers}"), &prefix, "plaza", 4).expect("a good URL");
+            let place = OnKafka { config };
             // Twice: what it has made must also pass its check.
             for _ in 0..2 {
-                ensure_topics(&config).expect("topics");
+                ensure_topics(&place.config).expect("topics");
             }
-            OnKafka { config }
+            ensure_topics(&place.other()).expect("topics");
+            place
         }
 
-        fn name(&self, topic: Topic) -> String {
-            topic.name(&self.config.prefix, &self.config.world)
+        /// Of another world.
+        fn other(&self) -> KafkaConfig {
+            KafkaConfig { world: "arena".to_owned(), ..self.config.clone() }
         }
 
         fn admin<T>(&self, task: impl AsyncFnOnce(&AdminClient<DefaultClientContext>, &AdminOptions) -> T) -> T {
@@ -124,11 +139,17 @@ mod on_kafka {
         fn open(&self) -> KafkaLog {
             KafkaLog::open(&self.config).expect("a log")
         }
+
+        fn open_other(&self) -> KafkaLog {
+            KafkaLog::open(&self.other()).expect("a log")
+        }
     }
 
     impl Drop for OnKafka {
         fn drop(&mut self) {
-            let names = Topic::ALL.map(|topic| self.name(topic));
+            let name = |topic: &Topic, config: &KafkaConfig| topic.name(&config.prefix, &config.world);
+            let others = Topic::ALL.iter().filter(|topic| topic.is_of_world()).map(|topic| name(topic, &self.other()));
+            let names: Vec<String> = Topic::ALL.iter().map(|topic| name(topic, &self.config)).chain(others).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let deleted = self.admin(async |admin, options| admin.delete_topics(&names, options).await);
             if let Err(error) = deleted {

@@ -161,6 +161,7 @@ impl Driver {
             | Submit::Confirm { .. }
             | Submit::Profile { .. }
             | Submit::Radius { .. }
+            | Submit::Recall { .. }
             | Submit::Gone { .. }
             | Submit::Leave { .. } => {
                 let waits = matches!(submit, Submit::Open { .. });

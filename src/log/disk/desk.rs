@@ -9,8 +9,10 @@ use super::batch::{Lane, RECORD_HEAD_BYTES};
 use super::files::Files;
 use super::store::{Record, Refused, Store};
 use super::tidy::Tidied;
-use crate::limits::{DISK_BATCH_BYTES_MAX, DISK_CLEAN_BYTES, DISK_PROBE_MS, DISK_READ_BYTES, POLL_RECORDS_MAX};
-use crate::log::{Fault, Health, Outcome, Polled, Ticket, Trimmed};
+use crate::limits::{
+    DISK_BATCH_BYTES_MAX, DISK_CLEAN_BYTES, DISK_PROBE_MS, FETCH_BYTES, FETCH_RECORDS_MAX, POLL_RECORDS_MAX,
+};
+use crate::log::{Fault, Fetched, Health, Outcome, Polled, Ticket, Trimmed};
 
 /// Records that a handle has been given and has not polled, at most: two polls' worth.
 const UNPOLLED_MAX: usize = 2 * POLL_RECORDS_MAX;
@@ -35,6 +37,8 @@ pub enum Request {
     Bounds(Lane),
     /// Where in a lane a time is, ms since 1970.
     OffsetAt(Lane, i64),
+    /// Some records of a lane, from an offset on.
+    Fetch(Lane, u64),
     /// What stands below an offset is no longer wanted.
     Trim(Lane, u64),
     /// So many records have been polled.
@@ -250,8 +254,21 @@ impl<F: Files> Desk<F> {
                 Ok(offset) => Polled::OffsetAt(lane.source, offset),
                 Err(_) => Polled::Fault(Fault::Unanswered(lane.source)),
             },
+            Request::Fetch(lane, from) => self.fetch(lane, from),
         };
         replies.push((number, Reply::Polled(polled)));
+    }
+
+    fn fetch(&mut self, lane: Lane, from: u64) -> Polled {
+        let start = self.store.bounds(lane).start;
+        match self.store.read(lane, from.max(start), FETCH_RECORDS_MAX, FETCH_BYTES) {
+            Ok(records) => {
+                let next = records.last().map_or(from, |(offset, ..)| offset + 1);
+                let records = records.into_iter().map(|(offset, _, bytes)| (offset, bytes)).collect();
+                Polled::Fetched(Fetched { source: lane.source, from, start, records, next })
+            }
+            Err(_) => Polled::Fault(Fault::Unanswered(lane.source)),
+        }
     }
 
     /// Gives all handles what they follow and have room for.
@@ -269,7 +286,7 @@ impl<F: Files> Desk<F> {
                     let room = UNPOLLED_MAX - *unpolled;
                     let records = match fresh(&self.fresh, lane, followed.next, room) {
                         Some(records) => records,
-                        None => match self.store.read(lane, followed.next, room, DISK_READ_BYTES) {
+                        None => match self.store.read(lane, followed.next, room, FETCH_BYTES) {
                             Ok(records) => records,
                             Err(error) => {
                                 let fault = Polled::Fault(Fault::Unreachable(error.to_string()));

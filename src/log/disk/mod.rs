@@ -134,7 +134,7 @@ impl Disk {
         inner.handles += 1;
         let number = inner.handles;
         inner.replies.insert(number, VecDeque::new());
-        let (memory, shared) = (self.memory.open(), self.shared.clone());
+        let (memory, shared) = (self.memory.handle(world), self.shared.clone());
         let (followed, trimmed) = (BTreeMap::new(), VecDeque::new());
         Some(DiskLog { shared, memory, number, world, tickets: 0, wishes: 0, followed, trimmed })
     }
@@ -352,6 +352,15 @@ impl Log for DiskLog {
             Topic::Motion => self.memory.offset_at(source, append_ms),
             Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
                 self.ask(Request::OffsetAt(self.lane(source), append_ms));
+            }
+        }
+    }
+
+    fn fetch(&mut self, source: Source, from: u64) {
+        match source.topic {
+            Topic::Motion => self.memory.fetch(source, from),
+            Topic::Events | Topic::Objects | Topic::Social | Topic::Direct | Topic::Control => {
+                self.ask(Request::Fetch(self.lane(source), from));
             }
         }
     }

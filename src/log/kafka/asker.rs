@@ -1,4 +1,4 @@
-//! Questions to the broker (bounds, offsets by time) on a client and thread of their own, because each waits for its
+//! Questions to the broker (bounds, offsets by time, records once more) on a client and thread of their own, because each waits for its
 //! answer. A question that the broker does not answer in time ends as `Unanswered`.
 
 use std::collections::BTreeMap;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -16,13 +17,14 @@ use rdkafka::topic_partition_list::Offset;
 use super::KafkaConfig;
 use super::client::{self, Context, Names, Trouble};
 use super::reader::{Change, Mailbox};
-use crate::limits::KAFKA_ASK_MS;
-use crate::log::{Bounds, Fault, Polled, Source};
+use crate::limits::{FETCH_BYTES, FETCH_RECORDS_MAX, KAFKA_ASK_MS};
+use crate::log::{Bounds, Fault, Fetched, Polled, Source};
 
 /// What can be asked.
 pub(super) enum Question {
     Bounds(Source),
     OffsetAt(Source, i64),
+    Fetch(Source, u64),
     /// Which of these are out of bounds? The epochs go back with the findings.
     Audit(Vec<(Source, u64)>),
 }
@@ -95,6 +97,7 @@ impl Asker {
                 let answer = self.offset_at(*source, *append_ms, deadline);
                 (*source, answer.map(|offset| Polled::OffsetAt(*source, offset)))
             }
+            Question::Fetch(source, from) => (*source, self.fetch(*source, *from, deadline).map(Polled::Fetched)),
             Question::Audit(followed) => {
                 if let Err(error) = self.audit(followed, deadline) {
                     self.trouble.note(format!("{error}"));
@@ -129,10 +132,7 @@ impl Asker {
             if from == end {
                 return Ok(None);
             }
-            let mut list = TopicPartitionList::new();
-            let at = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
-            list.add_partition_offset(self.names.of(source.topic), i32::from(source.partition), at)?;
-            self.consumer.assign(&list)?;
+            self.assign(source, from)?;
             let last = self.newest_until(end, deadline);
             self.consumer.unassign()?;
             if let Some(append_ms) = last? {
@@ -143,6 +143,56 @@ impl Asker {
             }
         }
         Ok(None)
+    }
+
+    /// Reads the partition from an offset on, which must be in it.
+    fn assign(&self, source: Source, from: u64) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        let at = Offset::Offset(i64::try_from(from).unwrap_or(i64::MAX));
+        list.add_partition_offset(self.names.of(source.topic), i32::from(source.partition), at)?;
+        self.consumer.assign(&list)
+    }
+
+    fn fetch(&self, source: Source, from: u64, deadline: Instant) -> KafkaResult<Fetched> {
+        let (low, high) = self.consumer.fetch_watermarks(
+            self.names.of(source.topic),
+            i32::from(source.partition),
+            left(deadline)?,
+        )?;
+        let (start, end) = (offset(low)?, offset(high)?);
+        let first = from.max(start);
+        let (mut records, mut next) = (Vec::new(), from);
+        if first < end {
+            self.assign(source, first)?;
+            let read = self.read_until(end, &mut records, deadline);
+            self.consumer.unassign()?;
+            next = read?;
+        }
+        Ok(Fetched { source, from, start, records, next })
+    }
+
+    /// Reads records up to `end`, as many as one fetch has. Where the next one goes on: what is read ends at `end`, though its
+    /// last offsets may hold no record.
+    fn read_until(&self, end: u64, out: &mut Vec<(u64, Bytes)>, deadline: Instant) -> KafkaResult<u64> {
+        let mut bytes = 0;
+        loop {
+            match self.consumer.poll(left(deadline)?) {
+                Some(Ok(message)) => {
+                    let (at, payload) = (offset(message.offset())?, message.payload().unwrap_or_default());
+                    if at >= end {
+                        return Ok(end);
+                    }
+                    bytes += payload.len();
+                    out.push((at, Bytes::copy_from_slice(payload)));
+                    if out.len() == FETCH_RECORDS_MAX || bytes >= FETCH_BYTES || at + 1 == end {
+                        return Ok(at + 1);
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(end),
+                Some(Err(error)) => return Err(error),
+                None => {}
+            }
+        }
     }
 
     fn newest_until(&self, end: u64, deadline: Instant) -> KafkaResult<Option<i64>> {

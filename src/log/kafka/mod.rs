@@ -305,6 +305,10 @@ impl Log for KafkaLog {
     fn offset_at(&mut self, source: Source, append_ms: i64) {
         self.ask(source, Question::OffsetAt(source, append_ms));
     }
+
+    fn fetch(&mut self, source: Source, from: u64) {
+        self.ask(source, Question::Fetch(source, from));
+    }
 }
 
 impl Trim for KafkaLog {

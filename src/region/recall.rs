@@ -1,0 +1,345 @@
+//! What a session missed and the ring has no more: the log is read once more, beside what is followed. Whoever asks while a
+//! partition is being read waits for its next reading: a gateway to which hundreds come back reads what they missed once or
+//! twice, not hundreds of times.
+
+use std::mem;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::dedupe::Windows;
+use super::fold::Map;
+use super::frame::Event;
+use super::submit::Letter;
+use super::world::SOCIAL;
+use crate::codec::message::Id;
+use crate::codec::record::{self, Record};
+use crate::limits::{ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US};
+use crate::log::{Fetched, Log, Source, Topic};
+use crate::space::{Grid, Pos};
+
+/// What a session asks for: what it would have been told of one partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// Which partition, as in [`super::Tick::events`].
+    pub partition: u16,
+    /// Offsets.
+    pub span: Range<u64>,
+    /// Whose session it is.
+    pub user: Option<Id>,
+    /// Where its avatar is taken to have been.
+    pub at: Pos,
+    /// How far it sees, metres.
+    pub radius_m: f64,
+}
+
+/// What it is answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recalled {
+    /// As asked.
+    pub partition: u16,
+    /// As asked.
+    pub span: Range<u64>,
+    /// All events that it would have been told; `None` if they are too many, gone, or could not be read.
+    pub events: Option<Vec<Arc<Event>>>,
+}
+
+/// Somebody who waits for an answer.
+struct Waiting {
+    to: Id,
+    ask: Ask,
+    asked_us: u64,
+    events: Vec<Arc<Event>>,
+    bytes: usize,
+}
+
+impl Waiting {
+    /// Takes an event, if it would have been told it. False if that is too many.
+    fn take(&mut self, event: &Arc<Event>) -> bool {
+        let Ask { span, user, at, radius_m, .. } = &self.ask;
+        if span.contains(&event.offset) && !crate::planted!(RecallForgets) && event.reaches(*user, *at, *radius_m) {
+            self.bytes += event.name.len() + event.data.len();
+            self.events.push(event.clone());
+        }
+        self.events.len() <= RECALL_EVENTS_MAX && self.bytes <= RECALL_BYTES_MAX
+    }
+
+    /// Its answer: what it has, or nothing.
+    fn letter(self, is_whole: bool) -> (Id, Letter) {
+        let Ask { partition, span, .. } = self.ask;
+        let recalled = Recalled { partition, span, events: is_whole.then_some(self.events) };
+        (self.to, Letter::Recalled(Box::new(recalled)))
+    }
+}
+
+/// One reading of a partition.
+struct Pass {
+    /// What is being fetched, and since when (µs).
+    next: u64,
+    fetched_us: u64,
+    until: u64,
+    /// Which commands were heard of those read: each is told once.
+    heard: Windows,
+    waiting: Vec<Waiting>,
+}
+
+/// All readings, one of a partition at a time.
+#[derive(Default)]
+pub(super) struct Recalls {
+    passes: Map<Source, Pass>,
+    /// Those for the next.
+    waiting: Vec<Waiting>,
+    /// What is to be told, and to whom; the caller empties it.
+    pub(super) letters: Vec<(Id, Letter)>,
+}
+
+/// Where the events of a partition stand.
+fn source(partition: u16, grid: Grid) -> Source {
+    match partition.checked_sub(grid.partitions()) {
+        None => Source { topic: Topic::Events, partition },
+        Some(0) => SOCIAL,
+        Some(lane) => Source { topic: Topic::Direct, partition: lane - 1 },
+    }
+}
+
+impl Recalls {
+    /// How many wait for an answer.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.passes.values().map(|pass| pass.waiting.len()).sum::<usize>()
+    }
+
+    /// A session asks.
+    pub(super) fn ask(&mut self, to: Id, ask: Ask, now_us: u64) {
+        self.waiting.push(Waiting { to, ask, asked_us: now_us, events: Vec::new(), bytes: 0 });
+    }
+
+    /// Begins to read all partitions that somebody waits for and that are not being read.
+    pub(super) fn begin(&mut self, grid: Grid, log: &mut impl Log, now_us: u64) {
+        let mut begun: Map<Source, Pass> = Map::default();
+        for waiting in mem::take(&mut self.waiting) {
+            let source = source(waiting.ask.partition, grid);
+            if self.passes.contains_key(&source) {
+                self.waiting.push(waiting);
+                continue;
+            }
+            let pass = begun.entry(source).or_insert_with(|| Pass::new(now_us));
+            pass.next = pass.next.min(waiting.ask.span.start.saturating_sub(RECALL_LEAD));
+            pass.until = pass.until.max(waiting.ask.span.end);
+            pass.waiting.push(waiting);
+        }
+        begun.iter().for_each(|(source, pass)| log.fetch(*source, pass.next));
+        self.passes.extend(begun);
+    }
+
+    /// The log has brought some records.
+    pub(super) fn on_fetched(&mut self, fetched: &Fetched, log: &mut impl Log, now_us: u64) {
+        let Fetched { source, from, start, ref records, next } = *fetched;
+        let Some(pass) = self.passes.get_mut(&source).filter(|pass| pass.next == from) else { return };
+        let letters = &mut self.letters;
+        letters.extend(pass.refuse(|waiting| waiting.ask.span.start < start));
+        records.iter().for_each(|(offset, bytes)| pass.read(*offset, bytes, letters));
+        (pass.next, pass.fetched_us) = (next, now_us);
+        // Where nothing comes before the end, the topic is another one.
+        if next >= pass.until || next <= from || pass.waiting.is_empty() {
+            let pass = self.passes.swap_remove(&source).expect("found above");
+            let is_whole = next >= pass.until;
+            self.letters.extend(pass.waiting.into_iter().map(|waiting| waiting.letter(is_whole)));
+        } else {
+            log.fetch(source, next);
+        }
+    }
+
+    /// A question about a partition has no answer: it may have been ours.
+    pub(super) fn unanswered(&mut self, source: Source) {
+        if let Some(pass) = self.passes.get_mut(&source) {
+            pass.fetched_us = 0;
+        }
+    }
+
+    /// Asks again what was not answered, and gives up for who waits too long.
+    pub(super) fn upkeep(&mut self, log: &mut impl Log, now_us: u64) {
+        let is_late = |waiting: &mut Waiting| now_us.saturating_sub(waiting.asked_us) >= RECALL_WITHIN_US;
+        self.letters.extend(self.waiting.extract_if(.., is_late).map(|waiting| waiting.letter(false)));
+        self.passes.values_mut().for_each(|pass| self.letters.extend(pass.refuse(is_late)));
+        self.passes.retain(|_, pass| !pass.waiting.is_empty());
+        for (source, pass) in &mut self.passes {
+            if now_us.saturating_sub(pass.fetched_us) >= ASK_AGAIN_US {
+                pass.fetched_us = now_us;
+                log.fetch(*source, pass.next);
+            }
+        }
+    }
+}
+
+impl Pass {
+    /// Nobody waits for it yet.
+    fn new(now_us: u64) -> Pass {
+        Pass { next: u64::MAX, fetched_us: now_us, until: 0, heard: Windows::default(), waiting: Vec::new() }
+    }
+
+    /// Those who are not told what they asked for.
+    fn refuse(&mut self, is_in_vain: impl FnMut(&mut Waiting) -> bool) -> impl Iterator<Item = (Id, Letter)> {
+        self.waiting.extract_if(.., is_in_vain).map(|waiting| waiting.letter(false))
+    }
+
+    /// Takes one record.
+    fn read(&mut self, offset: u64, bytes: &[u8], letters: &mut Vec<(Id, Letter)>) {
+        let Ok((_, Record::Command(command))) = record::decode(bytes) else { return };
+        let Some(event) = Event::of(offset, &command) else { return };
+        let is_new = self.heard.take((command.session, command.n), command.trusted).0.is_ok();
+        if is_new && offset < self.until {
+            let event = Arc::new(event);
+            letters.extend(self.refuse(|waiting| !waiting.take(&event)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::command::{Command, Deed};
+    use crate::codec::message::Scope;
+    use crate::codec::record::Stamp;
+    use crate::region::script::{GRID, NOW_US, Script};
+
+    const EVENTS: Source = Source { topic: Topic::Events, partition: 1 };
+
+    /// Of `n` of session 1, so many metres east.
+    fn act(n: u64, east_m: f64) -> bytes::Bytes {
+        let deed = Deed::Act { scope: Scope::Nearby, user: 1, name: "x".into(), data: "1234567".into() };
+        let pos = Pos::from_metres([east_m, 0.0, 0.0]).expect("a place");
+        let command = Command { session: 1, n, entity: 2, trusted: true, pos, from: pos, deed };
+        record::encode(Stamp { gateway: 1, published_us: NOW_US }, &Record::Command(command))
+    }
+
+    fn ask(span: Range<u64>, east_m: f64) -> Ask {
+        let at = Pos::from_metres([east_m, 0.0, 0.0]).expect("a place");
+        Ask { partition: 1, span, user: None, at, radius_m: 10.0 }
+    }
+
+    #[derive(Default)]
+    struct Room {
+        recalls: Recalls,
+        log: Script,
+    }
+
+    impl Room {
+        fn ask(&mut self, to: Id, ask: Ask) {
+            self.recalls.ask(to, ask, NOW_US);
+            self.recalls.begin(GRID, &mut self.log, NOW_US);
+        }
+
+        /// Records from an offset on; `None`: not one that can be read.
+        fn fetched(&mut self, (from, start): (u64, u64), records: &[(u64, Option<bytes::Bytes>)]) {
+            let next = records.last().map_or(from, |(offset, _)| offset + 1);
+            let records = records.iter().map(|(offset, bytes)| (*offset, bytes.clone().unwrap_or_default())).collect();
+            self.recalls.on_fetched(&Fetched { source: EVENTS, from, start, records, next }, &mut self.log, NOW_US);
+        }
+
+        /// Who was told what: offsets, or nothing.
+        fn told(&mut self) -> Vec<(Id, Option<Vec<u64>>)> {
+            let told = |(to, letter)| {
+                let Letter::Recalled(recalled) = letter else { panic!("{letter:?}") };
+                (to, recalled.events.map(|events| events.iter().map(|event| event.offset).collect()))
+            };
+            self.recalls.letters.drain(..).map(told).collect()
+        }
+    }
+
+    #[test]
+    fn one_reading_serves_all_who_have_asked_and_each_is_told_its_own() {
+        let lead = RECALL_LEAD + 100;
+        let mut room = Room::default();
+        room.recalls.ask(7, ask(lead + 3..lead + 6, 0.0), NOW_US);
+        room.ask(8, ask(lead..lead + 8, 500.0));
+        room.ask(9, ask(lead + 7..lead + 9, 0.0));
+        assert_eq!(room.log.fetched, [(EVENTS, 100)], "the third waits for the next one");
+        // Told before, sent again among what is asked for.
+        room.fetched((100, 0), &[(101, Some(act(1, 0.0))), (102, None)]);
+        room.fetched((4, 0), &[(4, Some(act(9, 0.0)))]);
+        assert_eq!((room.told(), room.log.fetched.len()), (vec![], 2), "what nobody has asked for changes nothing");
+        let records = [
+            (lead, Some(act(2, 500.0))),
+            (lead + 2, Some(act(3, 0.0))),
+            (lead + 3, Some(act(1, 0.0))),
+            (lead + 4, Some(act(4, 1.0))),
+            (lead + 5, Some(act(4, 1.0))),
+            (lead + 6, Some(act(5, 1.0))),
+            (lead + 7, Some(act(6, 500.0))),
+            (lead + 8, Some(act(7, 0.0))),
+        ];
+        room.fetched((103, 0), &records);
+        let told = [(7, Some(vec![lead + 4])), (8, Some(vec![lead, lead + 7]))];
+        assert_eq!(room.told(), told);
+        room.recalls.begin(GRID, &mut room.log, NOW_US);
+        assert_eq!(room.log.fetched[2..], [(EVENTS, 107)]);
+        room.fetched((107, 0), &[(lead + 8, Some(act(7, 0.0)))]);
+        assert_eq!((room.told(), room.recalls.len()), (vec![(9, Some(vec![lead + 8]))], 0));
+    }
+
+    #[test]
+    fn the_streams_of_blocks_world_and_users_stand_where_they_do() {
+        let whole = GRID.partitions();
+        let direct = Source { topic: Topic::Direct, partition: 2 };
+        assert_eq!(
+            [3, whole, whole + 3].map(|partition| source(partition, GRID)),
+            [Source { partition: 3, ..EVENTS }, SOCIAL, direct]
+        );
+    }
+
+    #[test]
+    fn too_much_is_not_told_nor_what_is_gone() {
+        let most = RECALL_EVENTS_MAX as u64;
+        let acts = |n: u64| (0..n).map(|n| (n, Some(act(n, 0.0)))).collect::<Vec<_>>();
+        for (asked, start, events) in [
+            (0..most, 0, Some(most)),
+            (0..most + 1, 0, None),
+            (1..most + 1, 1, Some(most)),
+            (0..most, 1, None),
+            // The log is shorter than what was asked for.
+            (0..most + 2, 0, None),
+        ] {
+            let mut room = Room::default();
+            room.ask(7, ask(asked.clone(), 0.0));
+            room.fetched((0, start), &acts(most + 1));
+            if room.recalls.len() > 0 {
+                room.fetched((most + 1, start), &[]);
+            }
+            let told = room.told();
+            let lens: Vec<_> = told.iter().map(|(_, events)| events.as_ref().map(|all| all.len() as u64)).collect();
+            assert_eq!(lens, [events], "{asked:?} of {start}");
+        }
+        let mut room = Room::default();
+        room.ask(7, ask(0..20, 0.0));
+        let long = "x".repeat(RECALL_BYTES_MAX / 2);
+        let deed = Deed::Act { scope: Scope::World, user: 1, name: "x".into(), data: long.as_str().into() };
+        let command = |n| Command {
+            session: 1,
+            n,
+            entity: 2,
+            trusted: true,
+            pos: Pos::default(),
+            from: Pos::default(),
+            deed: deed.clone(),
+        };
+        let waiting = &mut room.recalls.passes[0].waiting[0];
+        let takes: Vec<bool> =
+            (0..2).map(|n| waiting.take(&Arc::new(Event::of(n, &command(n)).expect("heard")))).collect();
+        assert_eq!(takes, [true, false]);
+    }
+
+    #[test]
+    fn what_is_not_answered_is_asked_again_and_nobody_waits_for_ever() {
+        let mut room = Room::default();
+        room.ask(7, ask(3..9, 0.0));
+        room.recalls.upkeep(&mut room.log, NOW_US + ASK_AGAIN_US - 1);
+        assert_eq!(room.log.fetched.len(), 1);
+        room.recalls.upkeep(&mut room.log, NOW_US + ASK_AGAIN_US);
+        assert_eq!(room.log.fetched.len(), 2);
+        room.recalls.unanswered(EVENTS);
+        room.recalls.upkeep(&mut room.log, NOW_US + ASK_AGAIN_US + 1);
+        assert_eq!(room.log.fetched, [(EVENTS, 0); 3]);
+        room.ask(8, ask(3..9, 0.0));
+        room.recalls.upkeep(&mut room.log, NOW_US + RECALL_WITHIN_US);
+        assert_eq!((room.told(), room.recalls.len()), (vec![(8, None), (7, None)], 0));
+    }
+}
