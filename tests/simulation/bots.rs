@@ -21,6 +21,9 @@ use crate::rng::Rng;
 /// Actions of one bot that wait for an answer, at most.
 pub const ACTS_OPEN: usize = 8;
 
+/// Around which places bots are, metres east and south: the first on a corner of four partitions.
+pub const HOMES: [[f64; 2]; 3] = [[512.0, 512.0], [-512.0, 500.0], [10.0, 20.0]];
+
 /// How a bot says what it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seeing {
@@ -143,8 +146,7 @@ impl Bot {
             delay_us: rng.between(2, 120) * MILLI_US,
             bytes_per_s: if slow { rng.between(5_000, 12_000) } else { 2_000_000 },
         };
-        let home =
-            [[512.0, 512.0], [512.0, 512.0], [512.0, 512.0], [-512.0, 500.0], [10.0, 20.0]][rng.below(5) as usize];
+        let home = HOMES[rng.below(5).saturating_sub(2) as usize];
         let range_m = [15.0, 40.0, 90.0][rng.below(3) as usize];
         let at = [home[0] + rng.real(-range_m, range_m), home[1] + rng.real(-range_m, range_m)];
         Bot {
@@ -516,17 +518,23 @@ impl Bot {
     fn act(&mut self, conn: &mut Conn, checker: &Checker, now_us: u64) {
         let n = self.next_n;
         self.next_n += 1;
-        let said = if self.rng.one_in(2) { In::Set(self.set(n, conn.session, checker)) } else { self.wave(n, now_us) };
+        let said = if self.rng.one_in(2) {
+            In::Set(self.set(n, conn.session, checker))
+        } else {
+            self.wave(n, checker, now_us)
+        };
         conn.say(self.encoding, said.clone(), now_us);
         self.acts.insert(n, Open { said, send_us: None, sent_us: now_us });
     }
 
-    fn wave(&mut self, n: u64, now_us: u64) -> In {
+    fn wave(&mut self, n: u64, checker: &Checker, now_us: u64) -> In {
+        let to = checker.some_user(self.rng.next()).filter(|_| self.rng.one_in(4));
+        let scopes = [Scope::Nearby, Scope::Nearby, Scope::Region, Scope::World];
         let data = if self.rng.one_in(16) { "\"long\"".repeat(300) } else { format!("{n}") };
         In::Act(Act {
             n,
-            to: None,
-            scope: [Scope::Nearby, Scope::Nearby, Scope::Region, Scope::World][self.rng.below(4) as usize],
+            to,
+            scope: if to.is_some() { Scope::User } else { scopes[self.rng.below(4) as usize] },
             name: "wave".into(),
             data,
             time: now_us as f64 / 1e3 + self.number as f64 * 1e6,

@@ -119,6 +119,18 @@ impl Checker {
         self.clock_steps += 1;
     }
 
+    /// A gateway starts.
+    pub fn gateway_started(&mut self, gateway: usize, place: usize, clock_us: i64) {
+        self.note(format!("gateway {gateway} starts at place {place}, clock {clock_us} us"));
+        self.gateways = self.gateways.max(gateway + 1);
+    }
+
+    /// Whether sessions may be over before their time: by several jumps, or as one that has started later reads back by time,
+    /// which is not what has passed.
+    fn may_forget(&self) -> bool {
+        self.clock_steps > 1 || (self.clock_steps > 0 && self.gateways > 2)
+    }
+
     /// Whether they have.
     pub fn has_stepped(&self) -> bool {
         self.clock_steps > 0
@@ -137,6 +149,7 @@ impl Checker {
             who,
             session,
             entity,
+            user: None,
             named,
             radius: (self.settings.radius, self.now_us),
             well_served: bot.is_well_served(),
@@ -182,9 +195,9 @@ impl Checker {
     pub fn welcomed(&mut self, opener: Id, who: Who, opened: &Opened) {
         let now_us = self.now_us;
         let asked = self.asked.remove(&opener);
-        let result = self.openings.opened(opener, asked.is_some(), opened, self.clock_steps > 1);
+        let result = self.openings.opened(opener, asked.is_some(), opened, self.may_forget());
         result.unwrap_or_else(|what| self.fail(what));
-        let Opened { session, entity, incarnation, resumed, at, .. } = *opened;
+        let Opened { session, entity, user, incarnation, resumed, at, .. } = *opened;
         if let Some((asked_entity, profile)) = asked {
             if resumed {
                 self.note(format!("bot {} goes on as {session:x}, opening {incarnation}", who.bot));
@@ -199,7 +212,7 @@ impl Checker {
             life.incarnation = life.incarnation.max(incarnation);
         }
         if let Some(viewer) = self.viewers.get_mut(&who.conn) {
-            (viewer.session, viewer.entity) = (session, entity);
+            (viewer.session, viewer.entity, viewer.user) = (session, entity, Some(user));
             (viewer.joining_us, viewer.opened_us) = (now_us, now_us);
             if resumed {
                 let at = at.map(|(pos, _)| pos);
@@ -231,7 +244,7 @@ impl Checker {
             let key = life.steps.last().map_or(1, |step| step.key | 1);
             if life.steps.last().is_none_or(|step| !step.is_back() || step.pos != pos) {
                 life.steps.retain(|step| step.key != key);
-                life.steps.push(Step { at_us: now_us, key, pos, yaw: 0 });
+                life.steps.push(Step { at_us: now_us, key, pos, yaw: 0, in_vain: false });
             }
         }
         let at: Option<Pos> = at.map(|(pos, _)| pos);
@@ -239,8 +252,11 @@ impl Checker {
         if knew && matches!(before, Phase::Lingering(_)) && at != last {
             self.fail(format!("{entity:x} ({before:?}) was at {last:?} and goes on at {at:?}"));
         }
-        if self.openings.is_nobodys(opened.session) {
-            self.orphaned(entity);
+        if self.openings.is_nobodys(opened.session)
+            && let Some(life) = self.lives.get_mut(&entity)
+        {
+            // It may be over before it has written where it is.
+            life.phase = Phase::Unsure(now_us);
         }
     }
 
@@ -276,8 +292,9 @@ impl Checker {
             Submit::Move { entity, place } => {
                 let counter = place.state.bytes().try_into().map(u64::from_le_bytes);
                 let counter = counter.expect("bots number their samples");
-                let step = Step { at_us: now_us, key: 2 * counter, pos: place.pos, yaw: place.yaw };
                 let life = self.lives.get_mut(entity).expect("it was opened");
+                let in_vain = self.openings.incarnation(who.conn).is_some_and(|by| by < life.incarnation);
+                let step = Step { at_us: now_us, key: 2 * counter, pos: place.pos, yaw: place.yaw, in_vain };
                 life.unplaced = false;
                 if life.steps.last().is_some_and(|last| last.key >= step.key) {
                     self.fail(format!("sample {counter} of {entity:x} was handed on after a newer one"));
@@ -299,7 +316,7 @@ impl Checker {
                     self.ended(entity, 0, Phase::Left(now_us));
                 }
             }
-            Submit::Command(_) | Submit::Confirm { .. } => {}
+            Submit::Command(_) | Submit::Recall { .. } | Submit::Confirm { .. } => {}
         }
     }
 
@@ -528,6 +545,17 @@ impl Checker {
     /// The truth about all avatars.
     pub fn lives(&self) -> &BTreeMap<Id, Life> {
         &self.lives
+    }
+
+    /// Whether gateways have just done something of themselves with an object: not all need know yet.
+    pub fn is_on_errand(&self, object: Id) -> bool {
+        self.history.is_on_errand(object, self.now_us)
+    }
+
+    /// Somebody who is there, drawn by a number.
+    pub fn some_user(&self, drawn: u64) -> Option<Id> {
+        let users: Vec<Id> = self.viewers.values().filter_map(|viewer| viewer.user).collect();
+        users.get(drawn.checked_rem(users.len() as u64)? as usize).copied()
     }
 
     /// What is known of a connection.

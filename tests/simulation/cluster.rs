@@ -7,17 +7,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use nearcast::admit::Close;
-use nearcast::codec::message::{Id, Resume};
+use nearcast::codec::command::{Command, Deed};
+use nearcast::codec::message::{Id, Resume, Scope};
 use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::codec::token::Key;
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic, Trim};
+use nearcast::region::tells::lane_of;
 use nearcast::region::{Answered, Facts, Letter, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
-use nearcast::space::{Grid, Region};
+use nearcast::space::{Grid, Pos, Region};
 
-use crate::bots::{Bot, Forgotten, Wish};
+use crate::bots::{Bot, Forgotten, HOMES, Wish};
 use crate::checker::Checker;
 use crate::link::{Down, Up};
 use crate::rng::{Rng, Trace};
@@ -95,6 +97,8 @@ pub struct Cluster {
     bots: Vec<Bot>,
     checker: Checker,
     script: Script,
+    /// What the crowd elsewhere has done.
+    crowd_acts: u64,
     trace: Trace,
     effects: Vec<Effect>,
     answers: Vec<Answered>,
@@ -127,6 +131,7 @@ impl Cluster {
             bots,
             checker: Checker::new(settings, delay_us),
             script,
+            crowd_acts: 0,
             trace: Trace::new(),
             effects: Vec::new(),
             answers: Vec::new(),
@@ -226,7 +231,7 @@ impl Cluster {
         };
         claim(&mut log, place, self.now_us);
         let clock_us = self.rng.between(0, 4_000_000) as i64 - 2_000_000;
-        self.checker.note(format!("gateway {} starts at place {place}, clock {clock_us} us", self.incarnations));
+        self.checker.gateway_started(self.incarnations, place, clock_us);
         self.gateways[place] = Some(Gateway {
             incarnation: self.incarnations,
             number: None,
@@ -240,10 +245,45 @@ impl Cluster {
         self.incarnations += 1;
     }
 
+    /// A gateway says goodbye to its clients, and ends.
+    fn drain(&mut self, place: usize, restart_us: u64) {
+        for session in self.sessions(place) {
+            let after_ms = self.rng.below(3_000) as u32;
+            self.input(place, session, Input::Drain(after_ms));
+        }
+        let Some(gateway) = self.gateways[place].as_mut() else { return };
+        let clock_us = self.now_us.saturating_add_signed(gateway.clock_us);
+        if let Some(world) = &mut gateway.world {
+            world.close(&mut gateway.log, clock_us);
+        }
+        self.gone(place, restart_us);
+    }
+
+    /// In a partition much is done by others, far from everybody here: no ring has any more what was done before.
+    fn crowd(&mut self, partition: u16, acts: u64) {
+        let Some(pos) = nowhere_near(partition, &self.settings) else { return };
+        let mut broker = self.broker.borrow_mut();
+        for _ in 0..acts {
+            self.crowd_acts += 1;
+            let deed = Deed::Act { scope: Scope::Nearby, user: CROWD, name: "x".into(), data: "".into() };
+            let n = self.crowd_acts;
+            let command = Command { session: CROWD, n, entity: CROWD, trusted: true, pos, from: pos, deed };
+            let stamp = Stamp { gateway: u32::MAX, published_us: self.now_us };
+            broker.append(Source { topic: Topic::Events, partition }, encode(stamp, &Record::Command(command)));
+        }
+    }
+
     fn kill(&mut self, place: usize, restart_us: u64) {
+        if let Some(gateway) = &self.gateways[place] {
+            self.broker.borrow_mut().producer_died(gateway.incarnation);
+        }
+        self.gone(place, restart_us);
+    }
+
+    /// A gateway is no more.
+    fn gone(&mut self, place: usize, restart_us: u64) {
         let Some(gateway) = self.gateways[place].take() else { return };
         self.checker.gateway_died(gateway.incarnation);
-        self.broker.borrow_mut().producer_died(gateway.incarnation);
         if let Some(machine) = &mut self.machine {
             machine.stop();
         }
@@ -278,7 +318,11 @@ impl Cluster {
                         gateway.world = Some(world);
                     }
                     Polled::Outcome(..) => claim(&mut gateway.log, place, self.now_us),
-                    Polled::Record { .. } | Polled::Bounds(..) | Polled::OffsetAt(..) | Polled::Fault(_) => {}
+                    Polled::Record { .. }
+                    | Polled::Bounds(..)
+                    | Polled::OffsetAt(..)
+                    | Polled::Fetched(_)
+                    | Polled::Fault(_) => {}
                 }
             }
             return;
@@ -503,6 +547,8 @@ impl Cluster {
             }
             Fault::Cut { partition } => self.broker.borrow_mut().cut(partition),
             Fault::Kill { place, for_us } => self.kill(place, now_us + for_us),
+            Fault::Drain { place, for_us } => self.drain(place, now_us + for_us),
+            Fault::Crowd { partition, acts } => self.crowd(partition, acts),
             Fault::Dies { changes, loses_power } => self.on_disk(|machine| machine.dies_in(changes, loses_power)),
             Fault::Full { for_us } => self.on_disk(|machine| machine.fills_up(now_us + for_us)),
             Fault::BadSync => self.on_disk(Machine::breaks_a_sync),
@@ -569,8 +615,23 @@ fn partition_of(stream: &str, grid: Grid) -> Option<u16> {
     match stream.strip_prefix("partition/") {
         Some(number) => number.parse().ok(),
         None if stream == "world" => Some(grid.partitions()),
-        None => Region::from_stream(stream).map(|region| grid.partition(region)),
+        None => match stream.strip_prefix("user/") {
+            Some(user) => user.parse().ok().map(|user| grid.partitions() + 1 + lane_of(user)),
+            None => Region::from_stream(stream).map(|region| grid.partition(region)),
+        },
     }
+}
+
+/// Who does much elsewhere.
+const CROWD: Id = 1 << 52;
+
+/// A place in a partition that no bot ever comes near; `None` if there is none.
+fn nowhere_near(partition: u16, settings: &WorldSettings) -> Option<Pos> {
+    let along = |axis: usize| (settings.min[axis] as i32..settings.max[axis] as i32).step_by(64);
+    let places = along(0).flat_map(|x| along(2).map(move |z| [f64::from(x) + 32.0, 0.0, f64::from(z) + 32.0]));
+    let is_far = |at: &[f64; 3]| HOMES.iter().all(|[x, z]| (at[0] - x).hypot(at[2] - z) > 400.0);
+    let is_there = |pos: &Pos| settings.grid.partition(Region::of(*pos)) == partition;
+    places.filter(is_far).filter_map(Pos::from_metres).find(is_there)
 }
 
 /// Asks the log for a gateway's number.

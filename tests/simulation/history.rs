@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use nearcast::codec::command::{Command, Deed};
+use nearcast::codec::command::{Aim, Command, Deed};
 use nearcast::codec::message::{Event, Id, Out, Scope};
 use nearcast::codec::record::{Record, decode};
 use nearcast::limits::{EVENT_RING, MILLI_US, REGION_M, SECOND_US};
 use nearcast::log::{Source, Topic};
+use nearcast::region::tells::lane_of;
 use nearcast::space::{Grid, Pos, Region};
 
 use crate::ledger::Ledger;
@@ -47,6 +48,8 @@ pub struct History {
     missed: u64,
     met: u64,
     resets: u64,
+    /// When gateways did something of themselves with an object.
+    errands_us: BTreeMap<Id, u64>,
 }
 
 #[derive(Default)]
@@ -59,6 +62,7 @@ struct Heard {
 struct Away {
     session: Id,
     entity: Id,
+    user: Option<Id>,
     radius_m: f64,
     owed: BTreeSet<(u16, u64)>,
 }
@@ -91,6 +95,7 @@ impl History {
             missed: 0,
             met: 0,
             resets: 0,
+            errands_us: BTreeMap::new(),
         }
     }
 
@@ -105,13 +110,13 @@ impl History {
 
     /// A connection is over: what was owed to it is, if its session goes on.
     pub fn closed(&mut self, viewer: &Viewer) {
-        let Viewer { who, session, entity, radius: (radius_m, _), .. } = *viewer;
+        let Viewer { who, session, entity, user, radius: (radius_m, _), .. } = *viewer;
         let span = (who.conn, (0, 0))..=(who.conn, (u16::MAX, u64::MAX));
         let owed: BTreeSet<(u16, u64)> = self.expected.range(span).map(|((_, place), _)| *place).collect();
         self.expected.retain(|(to, _), _| *to != who.conn);
         // Before it was told that it is a session, nothing is new.
         if viewer.whole_us.is_some() || !owed.is_empty() {
-            self.away.insert(who.bot, Away { session, entity, radius_m, owed });
+            self.away.insert(who.bot, Away { session, entity, user, radius_m, owed });
         }
     }
 
@@ -131,7 +136,7 @@ impl History {
         let slow_us = if viewer.well_served { 5 } else { 40 } * SECOND_US;
         let by_us = back.now_us + 2 * back.delay_us + slow_us;
         for place in away.owed.into_iter().filter(|(stream, _)| named.contains(stream)) {
-            if reaches(&self.events[&place], at, radius_m) {
+            if reaches(&self.events[&place], away.user, at, radius_m) {
                 self.missed += 1;
                 self.expected.insert((viewer.who.conn, place), by_us);
             }
@@ -149,13 +154,20 @@ impl History {
         (now_us, delay_us): (u64, u64),
     ) -> Result<(), String> {
         let (_, record) = decode(bytes).map_err(|e| format!("a gateway wrote a {e}"))?;
-        if !matches!(source.topic, Topic::Events | Topic::Social) {
-            return Ok(());
+        match (source.topic, &record) {
+            (Topic::Events | Topic::Social, _) => self.ledger.entered(source, offset, &record)?,
+            (Topic::Direct, Record::Command(told)) => self.ledger.told(told)?,
+            (Topic::Motion | Topic::Objects | Topic::Direct | Topic::Control, _) => return Ok(()),
         }
-        self.ledger.entered(source, offset, &record)?;
         let stream = self.ledger.stream(source);
         let Record::Command(action) = record else { return Ok(()) };
+        if action.session == 0
+            && let Deed::Change { of: Aim { id, .. }, .. } | Deed::Release(Aim { id, .. }, _) = action.deed
+        {
+            self.errands_us.insert(id, now_us);
+        }
         assert_eq!(action.is_of_world(), source.topic == Topic::Social);
+        assert_eq!(action.addressee().is_some(), source.topic == Topic::Direct);
         let key = (action.session, action.n);
         if self.refused.contains(&key) {
             return Err(format!("action {key:x?} enters the log and was refused"));
@@ -172,7 +184,7 @@ impl History {
             }
             for away in self.away.values_mut() {
                 let at = lives.get(&away.entity).and_then(|life| life.at(now_us));
-                if at.is_some_and(|step| reaches(&action, step.pos, away.radius_m)) {
+                if at.is_some_and(|step| reaches(&action, away.user, step.pos, away.radius_m)) {
                     away.owed.insert((stream, offset));
                 }
             }
@@ -244,19 +256,31 @@ impl History {
     fn event(&mut self, viewer: &Viewer, event: &Event) -> Result<(), String> {
         let bot = viewer.who.bot;
         let pos = Pos::from_metres(event.pos).ok_or("an event is nowhere")?;
-        let of_world = event.scope == Scope::World;
-        let stream = if of_world { self.grid.partitions() } else { self.grid.partition(Region::of(pos)) };
+        let (stream, name) = match (event.scope, viewer.user) {
+            (Scope::World, _) => (self.grid.partitions(), "world".to_owned()),
+            (Scope::User, Some(user)) => (self.grid.partitions() + 1 + lane_of(user), format!("user/{user}")),
+            (Scope::User, None) => return Err(format!("bot {bot} is told {event:?} before it is anybody")),
+            (Scope::Nearby | Scope::Region, _) => (self.grid.partition(Region::of(pos)), Region::of(pos).stream()),
+        };
         let place = (stream, event.offset);
         let Some(action) = self.events.get(&place) else {
             return Err(format!("bot {bot} is told of {place:?}, which is not in the log"));
         };
-        let Deed::Act { scope, name, data, .. } = &action.deed else {
-            return Err(format!("bot {bot} is told {event:?} as an event, the log says {action:?}"));
+        let (scope, to, said, data) = match &action.deed {
+            Deed::Act { scope, name, data, .. } => (*scope, None, name, data),
+            Deed::Tell { to, name, data, .. } => (Scope::User, Some(*to), name, data),
+            Deed::Create { .. }
+            | Deed::Change { .. }
+            | Deed::Grab(_)
+            | Deed::Release(..)
+            | Deed::Remove(_)
+            | Deed::Environment { .. } => {
+                return Err(format!("bot {bot} is told {event:?} as an event, the log says {action:?}"));
+            }
         };
-        let same = (action.entity, *scope, &**name, &**data, action.pos)
+        let same = (action.entity, scope, &**said, &**data, action.pos)
             == (event.from, event.scope, event.name.as_str(), event.data.as_str(), pos);
-        let name = if of_world { "world".to_owned() } else { Region::of(pos).stream() };
-        if !same || event.stream != name {
+        if !same || event.stream != name || (to.is_some() && to != viewer.user) {
             return Err(format!("bot {bot} is told {event:?}, the log says {action:?}"));
         }
         let key = (action.session, action.n);
@@ -271,6 +295,11 @@ impl History {
         self.told += 1;
         self.met += u64::from(self.expected.remove(&(viewer.who.conn, place)).is_some());
         Ok(())
+    }
+
+    /// Whether gateways have just done something of themselves with an object: not all need know yet.
+    pub fn is_on_errand(&self, object: Id, now_us: u64) -> bool {
+        self.errands_us.get(&object).is_some_and(|at_us| now_us < at_us + SECOND_US)
     }
 
     /// What is owed and has not come, by connection.
@@ -300,15 +329,18 @@ impl History {
 
 fn is_entitled(viewer: &Viewer, lives: &Lives, action: &Command, now_us: u64) -> bool {
     let Some(me) = lives.get(&viewer.entity).and_then(|life| life.at(now_us)) else { return false };
-    reaches(action, me.pos, viewer.radius.0)
+    reaches(action, viewer.user, me.pos, viewer.radius.0)
 }
 
 /// Whether who is there, and sees so far, is surely told.
-fn reaches(action: &Command, at: Pos, radius_m: f64) -> bool {
+fn reaches(action: &Command, user: Option<Id>, at: Pos, radius_m: f64) -> bool {
+    if let Some(to) = action.addressee() {
+        return user == Some(to);
+    }
     let Deed::Act { scope, .. } = action.deed else { return false };
     match scope {
         Scope::World => true,
-        // Stands elsewhere.
+        // That is another deed.
         Scope::User => false,
         Scope::Nearby => action.pos.distance_m(at) < radius_m - MARGIN_M,
         Scope::Region => {

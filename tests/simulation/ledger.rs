@@ -49,7 +49,11 @@ impl Ledger {
 
     /// The number of a stream.
     pub fn stream(&self, source: Source) -> Stream {
-        if source.topic == Topic::Social { self.grid.partitions() } else { source.partition }
+        match source.topic {
+            Topic::Social => self.grid.partitions(),
+            Topic::Direct => self.grid.partitions() + 1 + source.partition,
+            Topic::Motion | Topic::Events | Topic::Objects | Topic::Control => source.partition,
+        }
     }
 
     /// A record entered the log.
@@ -81,6 +85,11 @@ impl Ledger {
         story.read(offset);
         self.hashes.insert((stream, story.next()), snapshot::hash(story));
         Ok(())
+    }
+
+    /// Something that one user is told entered the log.
+    pub fn told(&mut self, command: &Command) -> Result<(), String> {
+        self.judge(command, Verdict::Done(None))
     }
 
     fn judge(&mut self, command: &Command, verdict: Verdict) -> Result<(), String> {

@@ -153,6 +153,8 @@ fn every_planted_bug_is_found() {
         Bug::OlderSnapshot,
         Bug::DoneTwice,
         Bug::BothLive,
+        Bug::CursorsIgnored,
+        Bug::RecallForgets,
     ];
     all_are_found(&bugs, Where::Broker);
 }

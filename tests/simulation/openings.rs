@@ -156,6 +156,11 @@ impl Openings {
         self.unanswered.remove(&opener)
     }
 
+    /// By which opening a connection speaks for its session, if it does.
+    pub fn incarnation(&self, conn: u64) -> Option<u64> {
+        self.held.get(&conn).map(|(_, incarnation, _)| *incarnation)
+    }
+
     /// Connections of a gateway that died.
     pub fn of_gateway(&self, gateway: usize) -> Vec<u64> {
         let held = self.held.values().map(|(_, _, who)| who);

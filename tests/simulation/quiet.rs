@@ -109,6 +109,9 @@ fn wrong_objects(checker: &Checker, (me, radius_m): (Pos, f64), conn: &Conn) -> 
     let mut told: BTreeMap<Id, &ObjectRow> = conn.stock.objects.iter().map(|(id, row)| (*id, row)).collect();
     for object in checker.history.ledger.objects() {
         let row = told.remove(&object.id);
+        if checker.is_on_errand(object.id) {
+            continue;
+        }
         let metres = place(object).map(|pos| pos.distance_m(me));
         // Who goes less than a metre is told nothing new.
         let (is_near, is_far) = (

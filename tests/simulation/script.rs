@@ -25,6 +25,10 @@ pub enum Fault {
     Full { for_us: u64 },
     /// A sync of a gateway's disk fails.
     BadSync,
+    /// A gateway says goodbye and ends, and starts again later.
+    Drain { place: usize, for_us: u64 },
+    /// Others do so much far off, in one partition.
+    Crowd { partition: u16, acts: u64 },
     /// A bot says bye.
     Bye { bot: usize },
     /// A bot's socket is lost, and its gateway notices.
@@ -41,6 +45,8 @@ impl Fault {
             Fault::Step { .. }
             | Fault::Cut { .. }
             | Fault::Kill { .. }
+            | Fault::Drain { .. }
+            | Fault::Crowd { .. }
             | Fault::Dies { .. }
             | Fault::BadSync
             | Fault::Bye { .. }
@@ -77,6 +83,12 @@ impl Script {
                 add(&mut rng, fault, before_end_us);
             }
         } else if !rng.one_in(4) {
+            if rng.one_in(3) {
+                for _ in 0..rng.between(1, 6) {
+                    let crowd = Fault::Crowd { partition: BUSY[rng.below(6) as usize], acts: rng.between(900, 1_500) };
+                    add(&mut rng, crowd, SECOND_US);
+                }
+            }
             for _ in 0..rng.between(1, 4) {
                 let fault = draw(&mut rng);
                 add(&mut rng, fault, 2 * SECOND_US + fault.lasts_us());
@@ -93,7 +105,8 @@ impl Script {
 }
 
 fn draw(rng: &mut Rng) -> Fault {
-    match rng.below(10) {
+    match rng.below(11) {
+        10 => Fault::Drain { place: rng.below(2) as usize, for_us: rng.between(1, 15) * SECOND_US },
         0..3 => Fault::Stall { partition: None, for_us: rng.between(1, 20) * SECOND_US },
         3 | 4 => {
             let partition = Some(BUSY[rng.below(6) as usize]);

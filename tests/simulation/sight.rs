@@ -9,7 +9,7 @@ use nearcast::limits::{EXPIRY_US, HYSTERESIS, MILLI_US, SECOND_US};
 use nearcast::space::Pos;
 
 use crate::bytes::Spent;
-use crate::truth::{Life, Phase, Step};
+use crate::truth::{Life, Phase};
 
 /// A margin on every distance, metres: positions are rounded, and borders are crossed 1 m late.
 const MARGIN_M: f64 = 1.0;
@@ -52,6 +52,8 @@ pub struct Viewer {
     pub session: Id,
     /// Its own avatar.
     pub entity: Id,
+    /// Whose session it is, once that is known.
+    pub user: Option<Id>,
     /// It has gone on as its session, or wants to: partitions of which it has said how far it was told.
     pub named: Option<BTreeSet<u16>>,
     /// How far it sees, and since when.
@@ -96,7 +98,8 @@ pub fn versions(
         return Some(format!("bot {bot} sees {avatar:?}, which was never admitted"));
     };
     let step = life.steps[index];
-    let counter = step.key;
+    let before = viewer.shown.get(&id).map_or(0, |(key, _)| *key);
+    let counter = life.oldest_like(&step, before);
     if !step.is_shown_by(avatar) {
         return Some(format!("bot {bot} sees {id:x} at {:?}, sample {counter} says {:?}", avatar.pos, step.pos));
     }
@@ -117,7 +120,7 @@ pub fn versions(
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
     // Put back where it was: the same, unless it had gone.
-    let is_newest = life.steps[index + 1..].iter().all(Step::is_back);
+    let is_newest = life.steps[index + 1..].iter().all(|step| step.is_back() || step.in_vain);
     if same && viewer.well_served && !is_newest && stale_us > 3 * SECOND_US {
         return Some(format!("bot {bot} is told a sample of {id:x} that is {stale_us} us behind"));
     }
@@ -169,7 +172,9 @@ impl Sight {
             Phase::Orphan(since) => {
                 // A clock step and a stall count as 2 s each of the 15 s after its last sample.
                 let steps = self.clock_steps + u64::from(since < self.bad_us + EXPIRY_US);
-                (since + (9 * SECOND_US).saturating_sub(2 * SECOND_US * steps), since + 17 * SECOND_US)
+                // And one that goes back loses a beat.
+                let last_us = since + 17 * SECOND_US + 2 * SECOND_US * self.clock_steps;
+                (since + (9 * SECOND_US).saturating_sub(2 * SECOND_US * steps), last_us)
             }
         };
         let same = life.gateway == viewer.who.gateway;

@@ -57,6 +57,9 @@ impl Log for Handle {
     fn offset_at(&mut self, source: Source, append_ms: i64) {
         each!(self, log => log.offset_at(source, append_ms));
     }
+    fn fetch(&mut self, source: Source, from: u64) {
+        each!(self, log => log.fetch(source, from));
+    }
 }
 
 /// A record that is safe: where, offset, bytes.
@@ -174,7 +177,7 @@ impl Machine {
     pub fn fills_up(&mut self, until_us: u64) {
         let used: usize = self.files.disk().files.values().map(|file| file.now.len()).sum();
         self.files.disk().room = Some(used + self.rng.below(3_000) as usize);
-        self.full_until_us = Some(until_us);
+        (self.full_until_us, self.enters_by_us) = (Some(until_us), None);
     }
 
     /// The next sync fails.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use nearcast::limits::{MILLI_US, POLL_RECORDS_MAX, SECOND_US};
-use nearcast::log::{Bounds, Fault, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
+use nearcast::limits::{FETCH_RECORDS_MAX, MILLI_US, POLL_RECORDS_MAX, SECOND_US};
+use nearcast::log::{Bounds, Fault, Fetched, Follow, Log, Outcome, Polled, Source, Ticket, Topic};
 
 use crate::rng::{Rng, Trace, mix};
 
@@ -70,6 +70,7 @@ enum Late {
     Ready(Polled),
     Bounds(Source),
     OffsetAt(Source, i64),
+    Fetch(Source, u64),
 }
 
 impl Part {
@@ -84,6 +85,15 @@ impl Part {
     fn offset_at(&self, append_ms: i64) -> u64 {
         let at = self.records.iter().position(|r| r.append_ms >= append_ms).unwrap_or(self.records.len());
         self.start + at as u64
+    }
+
+    fn fetch(&self, source: Source, from: u64) -> Fetched {
+        let first = from.max(self.start);
+        let skip = usize::try_from(first - self.start).expect("small");
+        let some = self.records.iter().skip(skip).take(FETCH_RECORDS_MAX);
+        let records: Vec<_> = (first..).zip(some.map(|kept| kept.bytes.clone())).collect();
+        let next = records.last().map_or(from, |(offset, _)| offset + 1);
+        Fetched { source, from, start: self.start, records, next }
     }
 }
 
@@ -173,6 +183,12 @@ impl Broker {
                 self.enter(source, sent);
             }
         }
+    }
+
+    /// Somebody else's record enters at once.
+    pub fn append(&mut self, source: Source, bytes: Bytes) {
+        self.parts.entry(source).or_default();
+        self.enter(source, Sent { producer: usize::MAX, ticket: Ticket(0), bytes, told: true });
     }
 
     fn enter(&mut self, source: Source, sent: Sent) {
@@ -319,7 +335,7 @@ impl Broker {
                     out.push(polled.clone());
                     continue;
                 }
-                Late::Bounds(source) | Late::OffsetAt(source, _) => *source,
+                Late::Bounds(source) | Late::OffsetAt(source, _) | Late::Fetch(source, _) => *source,
             };
             if self.is_stalled(source.partition) {
                 self.answer(producer, 20 * MILLI_US, late);
@@ -329,6 +345,7 @@ impl Broker {
                 let part = self.parts.entry(source).or_default();
                 out.push(match late {
                     Late::OffsetAt(_, append_ms) => Polled::OffsetAt(source, part.offset_at(append_ms)),
+                    Late::Fetch(_, from) => Polled::Fetched(part.fetch(source, from)),
                     Late::Bounds(_) | Late::Ready(_) => Polled::Bounds(source, part.bounds()),
                 });
             }
@@ -381,5 +398,9 @@ impl Log for SimLog {
 
     fn offset_at(&mut self, source: Source, append_ms: i64) {
         self.broker.borrow_mut().ask(self.producer, Late::OffsetAt(source, append_ms));
+    }
+
+    fn fetch(&mut self, source: Source, from: u64) {
+        self.broker.borrow_mut().ask(self.producer, Late::Fetch(source, from));
     }
 }

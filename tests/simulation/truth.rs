@@ -33,6 +33,8 @@ pub struct Step {
     pub pos: Pos,
     /// Facing.
     pub yaw: u8,
+    /// Its session went on elsewhere already, which its gateway had not heard.
+    pub in_vain: bool,
 }
 
 impl Step {
@@ -78,7 +80,7 @@ impl Life {
         Life { gateway, incarnation: 0, returned_us: 0, unplaced: false, steps, profiles, phase: Phase::Live }
     }
 
-    /// The step that a sample with this state, shown at this place, is.
+    /// The step that a sample with this state, shown at this place, is; of several that look the same the newest.
     pub fn shown(&self, avatar: &Avatar) -> Option<usize> {
         let state = avatar.state.bytes();
         if state.is_empty() {
@@ -86,6 +88,12 @@ impl Life {
         }
         let key = 2 * u64::from_le_bytes(state.try_into().ok()?);
         self.steps.binary_search_by_key(&key, |step| step.key).ok()
+    }
+
+    /// The key of the oldest step that looks the same as this one and is not older than what was shown before.
+    pub fn oldest_like(&self, step: &Step, before: u64) -> u64 {
+        let is = |other: &&Step| other.is_back() && other.pos == step.pos && other.key >= before;
+        self.steps.iter().find(is).filter(|_| step.is_back()).map_or(step.key, |other| other.key)
     }
 
     /// Its newest sample shows as this: that which the gateway has put back may be the one before, where it had not gone.
