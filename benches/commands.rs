@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use nearcast::codec::command::{Aim, Command, Deed};
 use nearcast::codec::record::{self, Record, Stamp};
-use nearcast::region::commands::Commands;
-use nearcast::region::objects::id_of;
-use nearcast::region::snapshot::{Snapshots, Writing, hash};
+use nearcast::region::commands::fold::Commands;
+use nearcast::region::commands::objects::id_of;
+use nearcast::region::commands::snapshot::{Snapshots, Writing, hash};
 use nearcast::space::{Grid, Pos};
 
 const GRID: Grid = Grid { w: 4, h: 4 };

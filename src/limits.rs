@@ -269,7 +269,7 @@ pub const FETCH_BYTES: usize = 1024 * 1024;
 /// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.
 pub const POLL_RECORDS_MAX: usize = 4_096;
 
-// --- sessions: see `region/sessions.rs` -----------------------------------------------------------------------------
+// --- sessions: see `region/sessions` -----------------------------------------------------------------------------
 
 /// W: who has lost their socket may go on as the same session for this long. A train through a tunnel, a gateway that is
 /// started again.

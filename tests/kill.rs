@@ -18,7 +18,7 @@ use nearcast::codec::record::{self, Record};
 use nearcast::log::Topic;
 use nearcast::log::disk::files::Folder;
 use nearcast::log::disk::store::{Sizes, Store};
-use nearcast::region::commands::Commands;
+use nearcast::region::commands::fold::Commands;
 use nearcast::settings::WorldSettings;
 use nearcast::space::{Pos, Region};
 use support::{Client, within};

@@ -14,7 +14,7 @@ use nearcast::codec::state::{Context, Delta, Known, age_from_byte, to_json};
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{ROWS_MAX, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
-use nearcast::region::owned::Place;
+use nearcast::region::motion::owned::Place;
 use nearcast::region::{Submit, Tick, World};
 use nearcast::space::{Grid, Pos};
 use nearcast::view::{Turn, View};

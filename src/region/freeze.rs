@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::display::{self, Carried, Display};
-use super::fold::{Held, Leaver};
+use super::commands::display::{self, Carried, Display};
 use super::frame::{Cell, PartitionStatus, Spot, Tick};
-use super::handles::{Handles, Shown};
+use super::motion::fold::{Held, Leaver};
+use super::motion::handles::{Handles, Shown};
 use super::submit::Facts;
 use super::world::{Part, World};
 use crate::codec::message::Id;
@@ -183,7 +183,7 @@ mod tests {
     use crate::limits::MILLI_US;
     use crate::log::{Bounds, Polled, Source, Topic};
     use crate::region::frame::Entity;
-    use crate::region::owned::Place;
+    use crate::region::motion::owned::Place;
     use crate::region::script::{GRID, NOW_US, Script};
     use crate::region::submit::Submit;
     use crate::space::Pos;

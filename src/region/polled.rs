@@ -1,9 +1,9 @@
 //! What the log brings to a world: where its partitions begin and end, their records, what became of what was written,
 //! and what went wrong.
 
-use super::fold::Folded;
+use super::commands::story::Story;
+use super::motion::fold::Folded;
 use super::reading::{From, Reading};
-use super::story::Story;
 use super::submit::{Answer, Answered};
 use super::world::{Part, World};
 use crate::codec::command::Verdict;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::owned::Place;
-use super::recall::{Ask, Recalled};
+use super::commands::recall::{Ask, Recalled};
+use super::motion::owned::Place;
 use crate::codec::command::{Command, Verdict};
 use crate::codec::message::Id;
 use crate::log::{Health, Source};

@@ -1,11 +1,11 @@
 //! What a world looks after now and then: who has lingered long enough leaves, who says nothing is repeated, what
 //! somebody sees is followed and what nobody sees is dropped, and a quiet partition is told that time passes.
 
-use super::errands::Errands;
-use super::fold::Fold;
+use super::commands::errands::Errands;
+use super::commands::story::Story;
+use super::motion::fold::Fold;
 use super::polled::story;
 use super::reading::{From, Reading};
-use super::story::Story;
 use super::world::{Part, World};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record, Stamp};

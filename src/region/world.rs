@@ -6,20 +6,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch;
-use super::errands::Errands;
-use super::fold::{Fold, Folded, Held, Map};
+use super::commands::errands::Errands;
+use super::commands::pending::Pending;
+use super::commands::recall::Recalls;
+use super::commands::story::{Keeper, Story};
+use super::commands::tells::lane_of;
 use super::frame::Tick;
-use super::handles::Handles;
-use super::openings::Openings;
-use super::owned::Owned;
-use super::peers::Peers;
-use super::pending::Pending;
+use super::motion::batch;
+use super::motion::fold::{Fold, Folded, Held, Map};
+use super::motion::handles::Handles;
+use super::motion::owned::Owned;
+use super::motion::peers::Peers;
 use super::reading::Reading;
-use super::recall::Recalls;
-use super::story::{Keeper, Story};
+use super::sessions::openings::Openings;
 use super::submit::{Answered, Facts, Submit};
-use super::tells::lane_of;
 use super::upkeep::UPKEEP_US;
 use crate::codec::command::{Command, Rules};
 use crate::codec::message::Id;
@@ -389,7 +389,7 @@ impl World {
     pub fn states(&self) -> impl Iterator<Item = (u16, u64, u32)> {
         let known = |(stream, story): (u16, Option<&Story>)| {
             let commands = &story.filter(|story| story.commands.is_read())?.commands;
-            Some((stream, commands.next(), super::snapshot::hash(commands)))
+            Some((stream, commands.next(), super::commands::snapshot::hash(commands)))
         };
         (0..).zip(self.stories()).filter_map(known)
     }

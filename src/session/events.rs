@@ -8,9 +8,10 @@ use std::sync::Arc;
 use crate::codec::message::{Cursor as CursorAt, Event as Told, Id, Out, Reset, Scope};
 use crate::codec::wire::json_len;
 use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, LAG_US, RECALL_RECORDS_MAX, TICK_US};
-use crate::region::frame::{Event, Ring, Tick};
-use crate::region::recall::{Ask, Recalled};
-use crate::region::tells::lane_of;
+use crate::region::commands::event::{Event, Ring};
+use crate::region::commands::recall::{Ask, Recalled};
+use crate::region::commands::tells::lane_of;
+use crate::region::frame::Tick;
 use crate::space::{Grid, Pos, Region};
 
 /// Events that wait and states take turns of this many ticks: a second, so that a bucket of half a second gets full.

@@ -12,7 +12,7 @@ use crate::codec::Unreadable;
 use crate::codec::message::{In, Move, Out, Ping, Pong, Refuse, Report, View as ViewWish};
 use crate::limits::{FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US};
 use crate::region::Submit;
-use crate::region::owned::Place;
+use crate::region::motion::owned::Place;
 use crate::settings::Enforcement;
 use crate::space::yaw_from_degrees;
 

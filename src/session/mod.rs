@@ -22,7 +22,7 @@ use crate::codec::Encoding;
 use crate::codec::message::{Id, Move, Out, Refuse, Resume};
 use crate::codec::state::Context;
 use crate::region::frame::Tick;
-use crate::region::owned::Place;
+use crate::region::motion::owned::Place;
 use crate::region::{Answer, Letter, Submit};
 use crate::settings::{Limits, Role, WorldSettings};
 use crate::space::Around;
@@ -285,7 +285,8 @@ mod tests {
     use crate::codec::message::{Act, Hello, In, Move, Scope, View as ViewWish};
     use crate::limits::{NUMBER_MAX, ROWS_MAX, SECOND_US, TICK_US};
     use crate::region::Opened;
-    use crate::region::frame::{Entity, PartitionStatus, Ring, Spot};
+    use crate::region::commands::event::Ring;
+    use crate::region::frame::{Entity, PartitionStatus, Spot};
     use crate::space::{Grid, Pos};
 
     const NOW_US: u64 = 1_700_000_000 * SECOND_US;

@@ -10,7 +10,7 @@ use crate::codec::command::{Environment, Fields, Object};
 use crate::codec::message::{Id, ObjectRow, Objects, PlaceRow};
 use crate::codec::wire::json_len;
 use crate::limits::{CARRIED_EVERY_TICKS, HYSTERESIS, OBJECTS_MOVE_M, VIEW_OBJECTS_MAX};
-use crate::region::display::{Display, Look};
+use crate::region::commands::display::{Display, Look};
 use crate::region::frame::Tick;
 use crate::space::{Around, Pos, Region, yaw_degrees};
 
@@ -350,9 +350,9 @@ mod tests {
     use crate::client::Stock;
     use crate::codec::command::{Aim, Changes, Command, Deed, Verdict};
     use crate::codec::{Encoding, Heard, message::Out, state::Known};
-    use crate::region::display::carried;
+    use crate::region::commands::display::carried;
+    use crate::region::commands::objects;
     use crate::region::frame::{Entity, Spot};
-    use crate::region::objects;
     use crate::space::Grid;
 
     /// The border of partitions 0 and 4 is at x = 512 m.

@@ -1,5 +1,7 @@
 //! The same over real sockets, with one gateway or two, and one that is killed and started again.
 
+use nearcast::codec::Encoding;
+
 use super::*;
 use support::{Client, gateway, within};
 

@@ -13,7 +13,7 @@ use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::codec::token::Key;
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic, Trim};
-use nearcast::region::tells::lane_of;
+use nearcast::region::commands::tells::lane_of;
 use nearcast::region::{Answered, Facts, Letter, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;

@@ -10,7 +10,7 @@ use nearcast::codec::message::{Event, Id, Out, Scope};
 use nearcast::codec::record::{Record, decode};
 use nearcast::limits::{EVENT_RING, MILLI_US, REGION_M, SECOND_US};
 use nearcast::log::{Source, Topic};
-use nearcast::region::tells::lane_of;
+use nearcast::region::commands::tells::lane_of;
 use nearcast::space::{Grid, Pos, Region};
 
 use crate::ledger::Ledger;

@@ -9,8 +9,8 @@ use nearcast::codec::message::{Ack, Id, Refuse};
 use nearcast::codec::record::Record;
 use nearcast::log::{Source, Topic};
 use nearcast::region::World;
-use nearcast::region::commands::Commands;
-use nearcast::region::snapshot;
+use nearcast::region::commands::fold::Commands;
+use nearcast::region::commands::snapshot;
 use nearcast::space::{Grid, Pos};
 
 /// Partitions by the number of their stream: the world as a whole is behind all others.

@@ -9,7 +9,7 @@ use nearcast::codec::state::{Context, Delta, Known};
 use nearcast::codec::{Encoding, Heard};
 use nearcast::limits::{BUDGET_MAX, FLUSH_US, ROWS_MAX, STATE_BYTES_MAX, TICK_US};
 use nearcast::log::memory::{Memory, MemoryLog};
-use nearcast::region::owned::Place;
+use nearcast::region::motion::owned::Place;
 use nearcast::region::{Submit, Tick, World};
 use nearcast::settings::WorldSettings;
 use nearcast::space::yaw_from_degrees;

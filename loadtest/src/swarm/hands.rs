@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nearcast::client::{Contradiction, Stock};
 use nearcast::codec::message::{Ack, Act, Id, In, ObjectRow, Objects, Scope, Set, Wish};
 use nearcast::limits::OPEN_ACTS_MAX;
-use nearcast::region::objects::id_of;
+use nearcast::region::commands::objects::id_of;
 
 /// What they make.
 const KINDS: [&str; 3] = ["lamp", "door", "ball"];

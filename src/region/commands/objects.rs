@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::fold::Map;
 use crate::codec::command::{
     Aim, Changes, Command, Deed, Denial, Environment, Fields, Holder, Object, Rules, Verdict, fields, object,
     put_fields, put_object, put_rules, rules,
@@ -15,6 +14,7 @@ use crate::codec::command::{
 use crate::codec::message::Id;
 use crate::codec::reader::{Malformed, Reader, put_varint};
 use crate::limits::{FIELDS_MAX, PASSED_MAX};
+use crate::region::motion::fold::Map;
 use crate::space::{Grid, Pos, Region};
 
 /// Bits of an object's id that name the partition where it was made.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::fold::{Held, Surroundings, Version};
-use super::frame::{Entity, Spot};
 use crate::codec::message::{AppState, Id};
 use crate::codec::row::{Chain, Told};
 use crate::codec::state::{age_from_byte, age_to_byte};
 use crate::limits::{AGE_SLACK_MS, FACING_SLACK, MILLI_US, STRIDES};
+use crate::region::frame::{Entity, Spot};
 use crate::space::Pos;
 
 /// Dense numbers of entities, shared by the partitions that hold them, and what was last shown of each.

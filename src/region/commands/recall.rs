@@ -7,20 +7,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::dedupe::Windows;
-use super::fold::Map;
-use super::frame::Event;
-use super::submit::Letter;
-use super::world::SOCIAL;
+use super::event::Event;
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record};
 use crate::limits::{ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US};
 use crate::log::{Fetched, Log, Source, Topic};
+use crate::region::motion::fold::Map;
+use crate::region::submit::Letter;
+use crate::region::world::SOCIAL;
 use crate::space::{Grid, Pos};
 
 /// What a session asks for: what it would have been told of one partition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
-    /// Which partition, as in [`super::Tick::events`].
+    /// Which partition, as in [`Tick::events`](crate::region::Tick::events).
     pub partition: u16,
     /// Offsets.
     pub span: Range<u64>,
@@ -84,12 +84,12 @@ struct Pass {
 
 /// All readings, one of a partition at a time.
 #[derive(Default)]
-pub(super) struct Recalls {
+pub(in crate::region) struct Recalls {
     passes: Map<Source, Pass>,
     /// Those for the next.
     waiting: Vec<Waiting>,
     /// What is to be told, and to whom; the caller empties it.
-    pub(super) letters: Vec<(Id, Letter)>,
+    pub(in crate::region) letters: Vec<(Id, Letter)>,
 }
 
 /// Where the events of a partition stand.
@@ -103,17 +103,17 @@ fn source(partition: u16, grid: Grid) -> Source {
 
 impl Recalls {
     /// How many wait for an answer.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::region) fn len(&self) -> usize {
         self.waiting.len() + self.passes.values().map(|pass| pass.waiting.len()).sum::<usize>()
     }
 
     /// A session asks.
-    pub(super) fn ask(&mut self, to: Id, ask: Ask, now_us: u64) {
+    pub(in crate::region) fn ask(&mut self, to: Id, ask: Ask, now_us: u64) {
         self.waiting.push(Waiting { to, ask, asked_us: now_us, events: Vec::new(), bytes: 0 });
     }
 
     /// Begins to read all partitions that somebody waits for and that are not being read.
-    pub(super) fn begin(&mut self, grid: Grid, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn begin(&mut self, grid: Grid, log: &mut impl Log, now_us: u64) {
         let mut begun: Map<Source, Pass> = Map::default();
         for waiting in mem::take(&mut self.waiting) {
             let source = source(waiting.ask.partition, grid);
@@ -131,7 +131,7 @@ impl Recalls {
     }
 
     /// The log has brought some records.
-    pub(super) fn on_fetched(&mut self, fetched: &Fetched, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn on_fetched(&mut self, fetched: &Fetched, log: &mut impl Log, now_us: u64) {
         let Fetched { source, from, start, ref records, next } = *fetched;
         let Some(pass) = self.passes.get_mut(&source).filter(|pass| pass.next == from) else { return };
         let letters = &mut self.letters;
@@ -149,14 +149,14 @@ impl Recalls {
     }
 
     /// A question about a partition has no answer: it may have been ours.
-    pub(super) fn unanswered(&mut self, source: Source) {
+    pub(in crate::region) fn unanswered(&mut self, source: Source) {
         if let Some(pass) = self.passes.get_mut(&source) {
             pass.fetched_us = 0;
         }
     }
 
     /// Asks again what was not answered, and gives up for who waits too long.
-    pub(super) fn upkeep(&mut self, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn upkeep(&mut self, log: &mut impl Log, now_us: u64) {
         let is_late = |waiting: &mut Waiting| now_us.saturating_sub(waiting.asked_us) >= RECALL_WITHIN_US;
         self.letters.extend(self.waiting.extract_if(.., is_late).map(|waiting| waiting.letter(false)));
         self.passes.values_mut().for_each(|pass| self.letters.extend(pass.refuse(is_late)));

@@ -6,21 +6,21 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::fold::Map;
-use super::frame::Ring;
-use super::owned::{Owned, Place};
-use super::reading::{From, Reading};
-use super::sessions::{Sessions, Verdict};
-use super::submit::{Answer, Answered, Letter, Opened, Submit};
-use super::tells::{Tells, lane_of};
-use super::upkeep::jitter;
-use super::world::World;
+use super::fold::{Sessions, Verdict};
 use crate::codec::command::Command;
 use crate::codec::message::{AppState, Id};
 use crate::codec::record::{self, Opening, Record, Sign, Signal, Stamp};
 use crate::codec::token::{Claim, Key, Seal};
 use crate::limits::{DIRECT_PARTITIONS, DIRECT_READ_BACK_US, LIVE_JITTER_US, LIVE_US, SIGNS_MAX};
 use crate::log::{Log, Outcome, Source, Ticket, Topic};
+use crate::region::commands::event::Ring;
+use crate::region::commands::tells::{Tells, lane_of};
+use crate::region::motion::fold::Map;
+use crate::region::motion::owned::{Owned, Place};
+use crate::region::reading::{From, Reading};
+use crate::region::submit::{Answer, Answered, Letter, Opened, Submit};
+use crate::region::upkeep::jitter;
+use crate::region::world::World;
 use crate::space::Pos;
 
 /// One partition of `direct`.
@@ -50,7 +50,7 @@ struct Asking {
 
 /// See the top.
 #[derive(Default)]
-pub(super) struct Openings {
+pub(in crate::region) struct Openings {
     /// By partition; empty until the reading begins.
     lanes: Vec<Lane>,
     /// By the number that asks.
@@ -67,22 +67,22 @@ pub(super) struct Openings {
 
 impl Openings {
     /// How many ask.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::region) fn len(&self) -> usize {
         self.asking.len()
     }
 
     /// Sessions remembered in one partition, at most.
-    pub(super) fn kept(&self) -> usize {
+    pub(in crate::region) fn kept(&self) -> usize {
         self.lanes.iter().map(|lane| lane.fold.len()).max().unwrap_or(0)
     }
 
     /// Whether nobody waits for an answer.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::region) fn is_idle(&self) -> bool {
         self.asking.is_empty()
     }
 
     /// The number by which whoever speaks for a session has asked to.
-    pub(super) fn opener_of(&self, session: Id) -> Id {
+    pub(in crate::region) fn opener_of(&self, session: Id) -> Id {
         self.openers.get(&session).copied().unwrap_or(session)
     }
 
@@ -90,28 +90,28 @@ impl Openings {
         Source { topic: Topic::Direct, partition }
     }
 
-    pub(super) fn reading(&mut self, partition: u16) -> Option<&mut Reading> {
+    pub(in crate::region) fn reading(&mut self, partition: u16) -> Option<&mut Reading> {
         self.lanes.get_mut(usize::from(partition)).map(|lane| &mut lane.reading)
     }
 
     /// What users are told, by partition; `None` while it is not read.
-    pub(super) fn rings(&self) -> impl Iterator<Item = Option<Arc<Ring>>> {
+    pub(in crate::region) fn rings(&self) -> impl Iterator<Item = Option<Arc<Ring>>> {
         let ring = |lane: &Lane| lane.reading.is_read().then(|| lane.tells.ring().clone());
         (0..usize::from(DIRECT_PARTITIONS)).map(move |partition| self.lanes.get(partition).and_then(ring))
     }
 
     /// Sessions and events remembered of each partition.
-    pub(super) fn kept_tells(&self) -> impl Iterator<Item = (usize, usize)> {
+    pub(in crate::region) fn kept_tells(&self) -> impl Iterator<Item = (usize, usize)> {
         self.lanes.iter().map(|lane| lane.tells.kept())
     }
 
     /// Whether something that a user is told has been folded.
-    pub(super) fn knows(&self, partition: u16, key: (Id, u64)) -> bool {
+    pub(in crate::region) fn knows(&self, partition: u16, key: (Id, u64)) -> bool {
         self.lanes.get(usize::from(partition)).is_some_and(|lane| lane.tells.knows(key))
     }
 
     /// Records of a partition come from now on, if they do.
-    pub(super) fn begun(&mut self, partition: u16) {
+    pub(in crate::region) fn begun(&mut self, partition: u16) {
         if let Some(lane) = self.lanes.get_mut(usize::from(partition))
             && let Some((first, end)) = lane.reading.span()
         {
@@ -120,14 +120,14 @@ impl Openings {
     }
 
     /// A partition's end is known, before what is there is read.
-    pub(super) fn bounded(&mut self, partition: u16, end: u64) {
+    pub(in crate::region) fn bounded(&mut self, partition: u16, end: u64) {
         if let Some(lane) = self.lanes.get_mut(usize::from(partition)) {
             lane.fold.bounded(end);
         }
     }
 
     /// Whoever asks is told so when the log certainly did not take it.
-    pub(super) fn ended(&mut self, ticket: Ticket, outcome: Outcome) {
+    pub(in crate::region) fn ended(&mut self, ticket: Ticket, outcome: Outcome) {
         let Some(opener) = self.tickets.remove(&ticket) else { return };
         match outcome {
             Outcome::NeverEntered => {
@@ -175,14 +175,14 @@ impl World {
     }
 
     /// The avatar is another gateway's, or nobody's.
-    pub(super) fn disown(&mut self, entity: Id) -> Option<Owned> {
+    pub(in crate::region) fn disown(&mut self, entity: Id) -> Option<Owned> {
         let owned = self.owned.swap_remove(&entity)?;
         self.openings.openers.remove(&owned.session);
         Some(owned)
     }
 
     /// Takes an asker. `token` is what it goes by.
-    pub(super) fn ask(
+    pub(in crate::region) fn ask(
         &mut self,
         opener: Id,
         (entity, profile, radius_m): (Id, Arc<str>, f64),
@@ -198,7 +198,7 @@ impl World {
     }
 
     /// Whoever asked is gone. If its session has opened meanwhile, that has lost its socket.
-    pub(super) fn abandon(&mut self, opener: Id, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn abandon(&mut self, opener: Id, log: &mut impl Log, now_us: u64) {
         if self.openings.asking.swap_remove(&opener).is_none()
             && let Some((&entity, owned)) = self.owned.iter().find(|(_, owned)| owned.opener == opener)
         {
@@ -208,7 +208,7 @@ impl World {
     }
 
     /// Begins to read `direct`, and writes what is asked where that has been read.
-    pub(super) fn open(&mut self, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn open(&mut self, log: &mut impl Log, now_us: u64) {
         if self.openings.lanes.is_empty() {
             let lane = |partition| Lane {
                 reading: Reading::start(Openings::source(partition), From::Back(DIRECT_READ_BACK_US), log, now_us),
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// Folds a record of `direct`.
-    pub(super) fn on_direct(
+    pub(in crate::region) fn on_direct(
         &mut self,
         (partition, offset, append_ms): (u16, u64, i64),
         record: Result<(Stamp, Record), ()>,
@@ -367,7 +367,7 @@ impl World {
     }
 
     /// The answer has arrived at a session's client.
-    pub(super) fn confirm(&mut self, entity: Id, incarnation: u64) {
+    pub(in crate::region) fn confirm(&mut self, entity: Id, incarnation: u64) {
         let Some(owned) = self.owned.get_mut(&entity).filter(|owned| owned.incarnation == incarnation) else { return };
         owned.confirmed = true;
         if let Some(lane) = self.openings.lanes.get_mut(usize::from(lane_of(owned.user))) {
@@ -376,7 +376,7 @@ impl World {
     }
 
     /// A session has lost its socket, or said `bye`.
-    pub(super) fn sign(&mut self, signal: Signal, entity: Id, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn sign(&mut self, signal: Signal, entity: Id, log: &mut impl Log, now_us: u64) {
         let Some(owned) = self.owned.get(&entity) else { return };
         let partition = lane_of(owned.user);
         // This says it too; written after a `bye`, that the session lives would open it again.
@@ -393,7 +393,7 @@ impl World {
     }
 
     /// What is due of sessions now and then.
-    pub(super) fn upkeep_sessions(&mut self, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn upkeep_sessions(&mut self, log: &mut impl Log, now_us: u64) {
         self.open(log, now_us);
         for partition in 0..DIRECT_PARTITIONS {
             let gateway = u64::from(self.gateway);
@@ -417,7 +417,7 @@ impl World {
     }
 
     /// All sessions of this gateway lose it.
-    pub(super) fn lose_all(&mut self, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn lose_all(&mut self, log: &mut impl Log, now_us: u64) {
         for partition in 0..DIRECT_PARTITIONS {
             let here = |owned: &&Owned| lane_of(owned.user) == partition && !owned.is_lingering();
             let signs: Vec<Sign> = self.owned.values().filter(here).map(sign_of).collect();

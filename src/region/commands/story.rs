@@ -1,16 +1,16 @@
 //! The commands of one partition of `events`, or of `social`, as a gateway knows them: the newest snapshot and what came
 //! after it, read from the log; and snapshots written back when much has come since.
 
-use super::commands::Commands;
 use super::display::Display;
-use super::fold::Map;
-use super::reading::{From, Reading};
+use super::fold::Commands;
 use super::snapshot::{self, Snapshots, Writing};
 use crate::codec::command::{Object, Rules, Verdict};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Piece, Record, Stamp};
 use crate::limits::{EVENTS_READ_BACK_US, HASH_EVERY, HASHES_MAX, SNAPSHOT_US};
 use crate::log::{Bounds, Log, Source, Topic};
+use crate::region::motion::fold::Map;
+use crate::region::reading::{From, Reading};
 use crate::space::Grid;
 use std::sync::Arc;
 

@@ -151,7 +151,7 @@ fn same(some: &[Arc<Object>], others: &[Arc<Object>]) -> bool {
 /// An object in the hands of somebody who is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Carried {
-    /// Who holds it, as an index of [`super::Tick::spots`].
+    /// Who holds it, as an index of [`Tick::spots`](crate::region::Tick::spots).
     pub by: u32,
     /// What.
     pub object: Arc<Object>,
@@ -171,9 +171,9 @@ pub fn carried(displays: &[Option<Arc<Display>>], mut spot: impl FnMut(Id) -> Op
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::objects::id_of;
     use super::*;
     use crate::codec::command::{Aim, Command, Deed};
-    use crate::region::objects::id_of;
     use crate::region::script::GRID;
     use crate::space::Pos;
 

@@ -3,11 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::fold::Map;
 use crate::codec::command::{Verdict, put_verdict, verdict};
 use crate::codec::message::Id;
 use crate::codec::reader::{Malformed, Reader, put_varint};
 use crate::limits::{DEDUPE_SESSIONS_MAX, OPEN_ACTS_MAX, OPEN_ACTS_MAX_SERVER, VERDICTS_MAX};
+use crate::region::motion::fold::Map;
 
 /// Numbers of a session that are remembered: twice what may be open, so that a resend always falls inside.
 const WINDOW: u64 = 2 * OPEN_ACTS_MAX;

@@ -5,15 +5,15 @@
 
 use std::sync::Arc;
 
-use super::fold::Map;
 use super::objects::Departed;
-use super::upkeep::jitter;
-use super::world::World;
 use crate::codec::command::{Aim, Command, Deed, Object};
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record, Stamp};
 use crate::limits::{CARRY_AFTER_US, ERRAND_JITTER_US, ERRAND_US, ERRANDS_MAX, EXPIRY_US, LEAVER_US};
 use crate::log::{Log, Source, Topic};
+use crate::region::motion::fold::Map;
+use crate::region::upkeep::jitter;
+use crate::region::world::World;
 use crate::space::{Pos, Region};
 
 /// What is to be done with an object of a partition.
@@ -51,7 +51,7 @@ struct Errand {
 
 /// What is to be done in one partition, by object: as many as are in hands there or have left.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Errands(Map<Id, Errand>);
+pub(in crate::region) struct Errands(Map<Id, Errand>);
 
 impl Errands {
     /// Something is to be done, if not since now, then since it was noted first.
@@ -84,7 +84,7 @@ impl Errand {
 
 impl World {
     /// An avatar is about to leave: what it holds stays where it was last.
-    pub(super) fn put_down(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn put_down(&mut self, entity: Id, log: &mut impl Log, now_us: u64) {
         let Some((session, to)) = self.owned.get(&entity).and_then(|owned| Some((owned.session, owned.stance()?)))
         else {
             return;
@@ -98,7 +98,7 @@ impl World {
     }
 
     /// What our own commands have sent away goes on at once.
-    pub(super) fn see_off(&mut self, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn see_off(&mut self, log: &mut impl Log, now_us: u64) {
         for (partition, id) in std::mem::take(&mut self.sent_away) {
             let Some(part) = self.parts[usize::from(partition)].as_mut() else { continue };
             // What was read back may long have landed.
@@ -112,7 +112,7 @@ impl World {
     }
 
     /// Does what is due in one partition.
-    pub(super) fn run_errands(&mut self, partition: u16, log: &mut impl Log, now_us: u64) {
+    pub(in crate::region) fn run_errands(&mut self, partition: u16, log: &mut impl Log, now_us: u64) {
         let Some(part) = self.parts[usize::from(partition)].as_ref().filter(|part| part.story.commands.is_read())
         else {
             return;
@@ -215,7 +215,7 @@ impl World {
     }
 
     /// By partition: what has left it and is shown there still, as nobody shows it where it goes.
-    pub(super) fn leavers(&mut self, now_us: u64) -> Vec<Vec<Arc<Object>>> {
+    pub(in crate::region) fn leavers(&mut self, now_us: u64) -> Vec<Vec<Arc<Object>>> {
         (0..self.parts.len()).map(|partition| self.leavers_of(partition, now_us)).collect()
     }
 
@@ -249,14 +249,14 @@ mod tests {
 
     use bytes::Bytes;
 
+    use super::super::objects::id_of;
     use super::*;
     use crate::codec::command::Holder;
     use crate::codec::message::AppState;
     use crate::limits::{BEAT_JITTER_US, BEAT_US, SECOND_US, TICK_US};
     use crate::log::memory::{Memory, MemoryLog};
     use crate::log::{Follow, Polled, Ticket};
-    use crate::region::objects::id_of;
-    use crate::region::owned::Place;
+    use crate::region::motion::owned::Place;
     use crate::region::submit::Submit;
     use crate::space::Grid;
 
@@ -366,7 +366,7 @@ mod tests {
             let parts = (0..).zip(&self.world.parts);
             let objects =
                 parts.filter_map(|(partition, part)| Some((partition, &part.as_ref()?.story.commands.objects)));
-            let one = |(partition, objects): (u16, &crate::region::objects::Objects)| {
+            let one = |(partition, objects): (u16, &super::super::objects::Objects)| {
                 let cup = objects.get(CUP)?;
                 Some((partition, cup.version, cup.pos.x / 100, cup.holder.map(|holder| holder.session)))
             };

@@ -3,11 +3,11 @@
 
 use rustc_hash::FxHashMap;
 
-use super::fold::Map;
-use super::submit::{Answer, Answered};
 use crate::codec::message::Id;
 use crate::limits::{ANSWER_US, REMEMBERED_US};
 use crate::log::{Health, Outcome, Source, Ticket};
+use crate::region::motion::fold::Map;
+use crate::region::submit::{Answer, Answered};
 
 /// An action's id: its session, and the session's number for it.
 pub type Key = (Id, u64);

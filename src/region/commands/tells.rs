@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::dedupe::Windows;
-use super::frame::{Event, Ring};
+use super::event::{Event, Ring};
 use crate::codec::command::{Command, Deed, Verdict};
 use crate::codec::message::Id;
 use crate::limits::DIRECT_PARTITIONS;

@@ -6,10 +6,10 @@
 //! confirms it). So a lost `welcome` locks nobody out: the older token opens until the newer one has been shown. And
 //! a token that was stolen is worth nothing from then on.
 
-use super::fold::Map;
 use crate::codec::message::Id;
 use crate::codec::record::{Opening, Sign, Signal};
 use crate::limits::{DIRECT_STEP_MAX_US, LIVE_JITTER_US, LIVE_US, MILLI_US, RESUME_US, SESSIONS_MAX};
+use crate::region::motion::fold::Map;
 use crate::space::Pos;
 
 /// A session as the log knows it.

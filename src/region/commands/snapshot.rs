@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::commands::{Commands, WINDOW};
+use super::fold::{Commands, WINDOW};
 use crate::codec::record::Piece;
 use crate::limits::{SNAPSHOT_PIECE_BYTES, SNAPSHOT_PIECES_MAX};
 use crate::space::Grid;

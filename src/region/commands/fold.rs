@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::dedupe::Windows;
-use super::frame::{Event, Ring};
+use super::event::{Event, Ring};
 use super::objects::Objects;
 use crate::codec::command::{Command, Verdict};
 use crate::codec::message::Id;
@@ -164,7 +164,7 @@ impl Commands {
 }
 
 /// Precedes a window; the kinds of `objects` are others.
-pub(super) const WINDOW: u8 = 0;
+pub(in crate::region) const WINDOW: u8 = 0;
 
 #[cfg(test)]
 mod tests {
