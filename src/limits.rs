@@ -168,14 +168,21 @@ pub const EVENT_RING: usize = 1_024;
 /// Events that are told from the log, to one session of one partition at a time: as many as the ring has. Beyond it they
 /// are not read, and `reset` says so.
 pub const RECALL_EVENTS_MAX: usize = EVENT_RING;
-/// The same in bytes of their names and data: ten seconds of the default budget.
-pub const RECALL_BYTES_MAX: usize = 256 * 1024;
+/// The same in bytes of their names and data: five seconds of the default budget.
+pub const RECALL_BYTES_MAX: usize = 128 * 1024;
 /// Records that the log is read back for it: two minutes at 2,000 commands a second. Who is further behind gets `reset`.
 pub const RECALL_RECORDS_MAX: u64 = 262_144;
 /// Records before the first that is missed, which are read to know what was sent again: ten seconds at 1,600 a second.
 pub const RECALL_LEAD: u64 = 16_384;
 /// Events that the log has not brought by then are not told: `reset`.
 pub const RECALL_WITHIN_US: u64 = 20 * SECOND_US;
+/// Sessions of a world that may wait for events from the log; one beyond gets `reset`.
+pub const RECALLS_MAX: usize = 4_096;
+/// Readings of the log that a session may ask for at once, each of one partition: of all that it can see, and of what the ring
+/// has lost meanwhile. Beyond it `reset`.
+pub const RECALL_BURST: u32 = 12;
+/// And each second after that: whoever reads too slowly for where they are does not keep the log busy.
+pub const RECALL_PER_S: u32 = 1;
 /// Who comes back may know more than a gateway has read: for so long it waits for its reading to come so far.
 pub const LAG_US: u64 = 10 * SECOND_US;
 /// Sessions whose dedupe window one partition keeps; the one longest silent goes first.
@@ -262,8 +269,8 @@ pub const DISK_PROBE_MS: i64 = 1_000;
 pub const DISK_MARK_BYTES: u64 = 256 * 1024;
 /// Log on disk: bytes that wait for their commit. Records beyond never enter.
 pub const DISK_QUEUE_BYTES: usize = 32 * 1024 * 1024;
-/// Records that one fetch brings: a ms of the world's thread.
-pub const FETCH_RECORDS_MAX: usize = 1_024;
+/// Records that one fetch brings: a ms or two of the world's thread.
+pub const FETCH_RECORDS_MAX: usize = 512;
 /// Bytes read at once for who is behind.
 pub const FETCH_BYTES: usize = 1024 * 1024;
 /// Records a log hands out in one poll, so that a backlog is folded in slices and ticks are kept.

@@ -27,6 +27,8 @@ mod switch {
         DroppedLeave,
         /// A view tells an enter twice, in two slots.
         DoubledEnter,
+        /// Now and then an action does not come into its ring.
+        DroppedEvent,
         /// Two actions swap their places in a ring.
         SwappedOrder,
         /// An older sample replaces a newer one.
@@ -59,6 +61,8 @@ mod switch {
         CursorsIgnored,
         /// What the ring has no more is taken for nothing.
         RecallForgets,
+        /// What the ring has no more is not read.
+        RecallRefuses,
     }
 
     thread_local! {

@@ -119,7 +119,8 @@ impl<L: Log> Reader<L> {
     /// A question that was not answered is asked again, as the contract says.
     fn is_unanswered(&mut self, source: Source) -> bool {
         let before = self.seen.len();
-        self.seen.retain(|polled| *polled != Polled::Fault(Fault::Unanswered(source)));
+        let faults = [Fault::Unanswered(source), Fault::Unfetched(source)].map(Polled::Fault);
+        self.seen.retain(|polled| !faults.contains(polled));
         self.seen.len() < before
     }
 

@@ -91,7 +91,7 @@ fn a_log_without_a_broker_never_blocks_and_says_so() {
                 | Polled::Bounds(..)
                 | Polled::OffsetAt(..)
                 | Polled::Fetched(_)
-                | Polled::Fault(Fault::OutOfBounds(_) | Fault::Health(_)) => panic!("{polled:?}"),
+                | Polled::Fault(Fault::OutOfBounds(_) | Fault::Unfetched(_) | Fault::Health(_)) => panic!("{polled:?}"),
             }
         }
         thread::park_timeout(Duration::from_millis(1));

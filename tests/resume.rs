@@ -144,6 +144,32 @@ fn where_somebody_was_is_as_old_as_their_word_on_whatever_gateway() {
 }
 
 #[test]
+fn who_goes_on_and_stands_still_keeps_their_place_for_longer_than_the_log_is_read_back() {
+    let mut house = House::new(2);
+    let (ann, _) = house.join(0, None);
+    house.walk(ann, -2_000.0);
+    let (bob, first) = house.join(0, None);
+    house.walk(bob, -1_995.0);
+    house.ticks(10);
+    house.input(bob, Input::Gone);
+    house.seconds(2);
+    let (again, second) = house.join(1, Some(token(&first)));
+    for _ in 0..19 {
+        house.seconds(10);
+        [ann, again].into_iter().for_each(|who| house.say(who, &In::Ping(Ping { time: 1.0 })));
+    }
+    // His gateway dies, and he goes on at one that has just started.
+    house.start();
+    let (last, third) = house.join(2, Some(token(&second)));
+    assert!(third.resumed);
+    house.ticks(10);
+    let at = house.guests[ann].mirror.find(first.entity).map(|avatar| avatar.pos.metres()[0]);
+    assert_eq!(at, Some(-1_995.0));
+    house.walk(last, 2_000.0);
+    assert_eq!(house.refusals(last), ["speed"], "200 s are not enough for that");
+}
+
+#[test]
 fn who_goes_on_in_another_partition_is_soon_in_that_alone() {
     let mut house = House::new(2);
     let (bob, first) = house.join(0, None);

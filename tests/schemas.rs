@@ -269,7 +269,17 @@ fn the_prose_states_the_limits_in_force() {
         ("answer to an action", seconds(limits::ANSWER_US)),
         ("answer to `hello`", seconds(limits::OPEN_WITHIN_US)),
         ("session after a lost socket", seconds(limits::RESUME_US)),
-        ("events kept", format!("{} of a partition", limits::EVENT_RING)),
+        ("events kept at hand", format!("{} of a partition", limits::EVENT_RING)),
+        (
+            "events told from the log",
+            format!(
+                "{} that reach the client, {} KiB, of {} records of a partition; {} times, and once a second",
+                limits::RECALL_EVENTS_MAX,
+                limits::RECALL_BYTES_MAX / 1024,
+                limits::RECALL_RECORDS_MAX,
+                limits::RECALL_BURST
+            ),
+        ),
     ] {
         let row = table_row(prose, cell);
         assert!(row.contains(&format!("| {value} |")), "{value}: {row}");
@@ -374,7 +384,7 @@ fn the_shown_bytes_of_records_are_those_written() {
     let (session, names) = (10_485_761, Some(12));
     let (opener, world) = (10_485_777, "plaza".into());
     let opening = Record::Opening(Opening { user: session, session, entity: 10_485_762, opener, names, world });
-    let sign = Sign { session, incarnation: 300, confirmed: true, pos: Some(pos) };
+    let sign = Sign { session, incarnation: 300, confirmed: true, pos: Some(pos), age_ms: 9_000 };
     let signs = Record::Signs(Signal::Lost, vec![sign]);
     for (label, record) in [
         ("hex motion", motion),

@@ -54,6 +54,7 @@ const TELEPORT: u8 = 8;
 
 const PLACE: u8 = 1;
 const CONFIRMED: u8 = 2;
+const AGE: u8 = 4;
 
 /// No gateway's clock shows more, µs since 1970: the year 2255. Differences of such times fit an `i64` many times over.
 const TIME_MAX_US: u64 = 1 << 53;
@@ -145,6 +146,8 @@ pub struct Sign {
     pub confirmed: bool,
     /// Where its avatar was last admitted.
     pub pos: Option<Pos>,
+    /// How long ago its client said so, ms, where it has gone on since and has not said it again; else 0.
+    pub age_ms: u64,
 }
 
 /// What signs say.
@@ -291,11 +294,15 @@ pub fn encode(stamp: Stamp, record: &Record) -> Bytes {
                 Signal::Lost => 1,
                 Signal::Closed => 2,
             });
-            for Sign { session, incarnation, confirmed, pos } in signs {
+            for Sign { session, incarnation, confirmed, pos, age_ms } in signs {
                 out.extend_from_slice(&session.to_le_bytes());
                 put_varint(&mut out, *incarnation);
-                out.push(if *confirmed { CONFIRMED } else { 0 } | if pos.is_some() { PLACE } else { 0 });
+                let flag = |is: bool, flag: u8| if is { flag } else { 0 };
+                out.push(flag(*confirmed, CONFIRMED) | flag(pos.is_some(), PLACE) | flag(*age_ms > 0, AGE));
                 pos.iter().for_each(|pos| put_pos(&mut out, *pos));
+                if *age_ms > 0 {
+                    put_varint(&mut out, *age_ms);
+                }
             }
             seal(out)
         }
@@ -448,11 +455,12 @@ fn opening(reader: &mut Reader<'_>) -> Result<Opening, Malformed> {
 
 fn sign(reader: &mut Reader<'_>) -> Result<Sign, Malformed> {
     let (session, incarnation, flags) = (reader.u64()?, reader.varint()?, reader.u8()?);
-    if flags & !(PLACE | CONFIRMED) != 0 {
+    if flags & !(PLACE | CONFIRMED | AGE) != 0 {
         return Err(Malformed::Bad("sign flags"));
     }
     let pos = if flags & PLACE == 0 { None } else { Some(pos(reader)?) };
-    Ok(Sign { session, incarnation, confirmed: flags & CONFIRMED != 0, pos })
+    let age_ms = if flags & AGE == 0 { 0 } else { reader.varint()? };
+    Ok(Sign { session, incarnation, confirmed: flags & CONFIRMED != 0, pos, age_ms })
 }
 
 fn begin(stamp: Stamp, kind: u8) -> Vec<u8> {
@@ -526,11 +534,20 @@ mod tests {
             Record::Signs(
                 Signal::Lost,
                 vec![
-                    Sign { session: 1 << 52, incarnation: 300, confirmed: true, pos: Some(Pos { x: -1, y: 2, z: 3 }) },
-                    Sign { session: 2, incarnation: 1, confirmed: false, pos: None },
+                    Sign {
+                        session: 1 << 52,
+                        incarnation: 300,
+                        confirmed: true,
+                        pos: Some(Pos { x: -1, y: 2, z: 3 }),
+                        age_ms: 9_000,
+                    },
+                    Sign { session: 2, incarnation: 1, confirmed: false, pos: None, age_ms: 0 },
                 ],
             ),
-            Record::Signs(Signal::Closed, vec![Sign { session: 2, incarnation: 1, confirmed: true, pos: None }]),
+            Record::Signs(
+                Signal::Closed,
+                vec![Sign { session: 2, incarnation: 1, confirmed: true, pos: None, age_ms: 0 }],
+            ),
             command(Deed::Act { scope: Scope::Region, user: 300, name: "wave".into(), data: "x".repeat(300).into() }),
             command(Deed::Tell { to: 1 << 40, user: 300, name: "wave".into(), data: "x".into() }),
             command(Deed::Create { kind: "lamp".into(), yaw: 7, fields: vec![("on".into(), Some("1".into()))] }),

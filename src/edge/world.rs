@@ -202,7 +202,7 @@ fn wait_until(clock: Clock, at_us: u64) {
 }
 
 /// Waits for the tick, or for the last moment in which what was read for it can be folded ahead of it; when something is
-/// due or hurries, for no later than the next multiple of 5 ms, before which the drivers read.
+/// due or hurries, for no later than the next multiple of 5 ms: before every second one the drivers read.
 fn wait_for_step(hall: &Hall, due: bool, clock: Clock, tick_us: u64) {
     let mut now_us = clock.now_us();
     let ahead_us = tick_us - FOLD_AHEAD_US;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::{Bounds, Fault, Fetched, Follow, Log, Outcome, Polled, Source, Ticket, Topic, Trim, Trimmed, beyond};
 use crate::limits::{
-    EVENTS_RETENTION_US, FETCH_RECORDS_MAX, MEMORY_EVENTS_BYTES, MEMORY_MOTION_BYTES, MEMORY_MOTION_US, MILLI_US,
-    POLL_RECORDS_MAX,
+    EVENTS_RETENTION_US, FETCH_BYTES, FETCH_RECORDS_MAX, MEMORY_EVENTS_BYTES, MEMORY_MOTION_BYTES, MEMORY_MOTION_US,
+    MILLI_US, POLL_RECORDS_MAX,
 };
 
 /// How much of a partition is kept.
@@ -216,9 +216,14 @@ impl Log for MemoryLog {
         let p = shared.partition(self.world, source);
         let first = from.max(p.start);
         let skip = usize::try_from(first - p.start).unwrap_or(usize::MAX);
-        let records: Vec<_> = (first..)
-            .zip(p.records.iter().skip(skip).take(FETCH_RECORDS_MAX).map(|(_, bytes)| bytes.clone()))
-            .collect();
+        let mut left = FETCH_BYTES;
+        let fits = |(_, bytes): &&(i64, Bytes)| {
+            let fits = left > 0;
+            left = left.saturating_sub(bytes.len());
+            fits
+        };
+        let some = p.records.iter().skip(skip).take(FETCH_RECORDS_MAX).take_while(fits);
+        let records: Vec<_> = (first..).zip(some.map(|(_, bytes)| bytes.clone())).collect();
         let next = records.last().map_or(from, |(offset, _)| offset + 1);
         self.answers.push_back(Polled::Fetched(Fetched { source, from, start: p.start, records, next }));
     }

@@ -154,8 +154,10 @@ pub enum Fault {
     OutOfBounds(Source),
     /// The log cannot be reached for now; nothing is lost, and it goes on by itself.
     Unreachable(String),
-    /// A question could not be answered; ask again.
+    /// A question (bounds, an offset by time) could not be answered; ask again.
     Unanswered(Source),
+    /// What was to be fetched of a partition does not come; ask again.
+    Unfetched(Source),
     /// Whether the log takes what is published has changed. Polled before the outcomes that it explains.
     Health(Health),
 }

@@ -57,7 +57,6 @@ impl World {
             }
             // Nothing to do for a second question, asked because the first was late.
             Polled::Fault(Fault::Unanswered(source)) => {
-                self.recalls.unanswered(source);
                 let follows = match story(&mut self.parts, &mut self.social, source) {
                     None if source.topic == Topic::Direct => {
                         self.openings.reading(source.partition).is_some_and(|reading| reading.is_following())
@@ -69,6 +68,7 @@ impl World {
                     self.read_again(source, log, now_us);
                 }
             }
+            Polled::Fault(Fault::Unfetched(source)) => self.recalls.unfetched(source),
             Polled::Fault(Fault::Unreachable(why)) => self.facts.unreachable = Some(why),
             Polled::Fault(Fault::Health(health)) => {
                 self.health = health;

@@ -181,7 +181,7 @@ pub struct Facts {
     pub opened: [u64; 3],
     /// Sessions that cannot be resumed any more because a partition of `direct` had too many.
     pub resumes_forgotten: u64,
-    /// Sessions that asked for events which the ring has no more: those that got them, and those that did not.
+    /// Asks for events which a ring has no more: those that were answered with all of them, and those that were not.
     pub recalls: [u64; 2],
     /// Partitions whose reading began anew because their offset was out of bounds.
     pub out_of_bounds: u64,

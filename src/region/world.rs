@@ -165,7 +165,7 @@ impl World {
                 self.ask(session, (entity, profile, radius_m), token.as_deref(), log, now_us);
             }
             Submit::Abandon { session } => self.abandon(session, log, now_us),
-            Submit::Confirm { entity, incarnation } => self.confirm(entity, incarnation),
+            Submit::Confirm { entity, incarnation } => self.confirm(entity, incarnation, now_us),
             Submit::Move { entity, place } => {
                 let grid = self.grid;
                 let Some(owned) = self.owned.get_mut(&entity) else { return };
@@ -203,6 +203,8 @@ impl World {
                 let full = self.owned.len() > OWNED_MAX;
                 let Some(owned) = self.held(entity, incarnation) else { return };
                 owned.linger(now_us);
+                let session = owned.session;
+                self.recalls.gone(session);
                 self.sign(Signal::Lost, entity, log, now_us);
                 if full {
                     self.facts.lingers_cut += 1;

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::admit::rate::Rate;
 use crate::codec::message::{Cursor as CursorAt, Event as Told, Id, Out, Reset, Scope};
 use crate::codec::wire::json_len;
-use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, LAG_US, RECALL_RECORDS_MAX, TICK_US};
+use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, LAG_US, RECALL_BURST, RECALL_PER_S, RECALL_RECORDS_MAX, TICK_US};
 use crate::region::commands::event::{Event, Ring};
 use crate::region::commands::recall::{Ask, Recalled};
 use crate::region::commands::tells::lane_of;
@@ -42,6 +43,8 @@ pub struct Cursors {
     user: Option<Own>,
     /// What is to be asked of the world; the caller empties it.
     pub asks: Vec<Ask>,
+    /// How often it may.
+    quota: Option<Rate>,
 }
 
 /// What a session's user is told by others, and up to where that has been read.
@@ -157,6 +160,10 @@ impl Cursors {
             let is_known = |partition| self.behind.binary_search_by_key(&partition, |(p, _)| *p).is_ok();
             self.doubts = partitions.iter().copied().chain(own).filter(|partition| !is_known(*partition)).collect();
             self.lags_until = tick.number + LAG_US / TICK_US;
+            // What happened farther off did not reach it.
+            let reached = tick.grid.partitions_around(away, radius_m);
+            let whole = tick.grid.partitions();
+            self.behind.retain(|(p, _)| reached.contains(p) || *p == whole || is_seen(*p));
         }
         self.open.retain(|c| c.next < c.away_until || is_seen(c.partition));
         let kept = self.open.iter().map(|cursor| cursor.partition);
@@ -177,16 +184,27 @@ impl Cursors {
                 self.doubts.remove(found);
                 teller.reset(Reset { partition, offset: ring.end });
             }
+            let is_asking = self.open.iter().any(|cursor| matches!(cursor.older, Older::Asked(_) | Older::Here(..)));
             let cursor = self.cursor(partition, ring);
             if !cursor.tell_older(&mut teller) {
                 continue;
             }
             if let Some(span) = cursor.lacks(ring) {
-                let at = if span.start < cursor.away_until { away } else { at };
-                self.asks.push(Ask { partition, span, user, at, radius_m });
-                continue;
+                // One after the other, so that what waits to be told stays little.
+                if is_asking {
+                    continue;
+                }
+                let now_us = tick.number * TICK_US;
+                let quota = self.quota.get_or_insert_with(|| Rate::new(RECALL_PER_S, RECALL_BURST, now_us));
+                if quota.take(1, now_us) {
+                    let cursor = self.cursor(partition, ring);
+                    let at = if span.start < cursor.away_until { away } else { at };
+                    cursor.older = Older::Asked(span.clone());
+                    self.asks.push(Ask { partition, span, user, at, radius_m });
+                    continue;
+                }
             }
-            let Cursor { next, away_until, .. } = cursor;
+            let Cursor { next, away_until, .. } = self.cursor(partition, ring);
             // Beyond the end: the topic was made anew, and its offsets count from 0 again.
             if *next < ring.start || *next > ring.end {
                 *next = ring.start;
@@ -268,7 +286,7 @@ impl Cursor {
         }
     }
 
-    /// What the ring has no more and the log may have: to be asked for.
+    /// What the ring has no more and the log may have.
     fn lacks(&mut self, ring: &Ring) -> Option<Range<u64>> {
         let is_lost = matches!(std::mem::take(&mut self.older), Older::Lost);
         if is_lost || self.next >= ring.start || ring.start - self.next > RECALL_RECORDS_MAX {
@@ -276,9 +294,7 @@ impl Cursor {
         }
         // What came while it was away is judged by where it was then.
         let is_away = self.next < self.away_until;
-        let span = self.next..if is_away { ring.start.min(self.away_until) } else { ring.start };
-        self.older = Older::Asked(span.clone());
-        Some(span)
+        Some(self.next..if is_away { ring.start.min(self.away_until) } else { ring.start })
     }
 }
 

@@ -12,7 +12,8 @@ use nearcast::codec::message::{Id, Out};
 use nearcast::codec::record::decode;
 use nearcast::codec::state::Delta;
 use nearcast::limits::{
-    EVENT_RING, EXPIRY_US, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, SECOND_US,
+    EVENT_RING, EXPIRY_US, FLOW_START_US, FLOW_UNSEEN_MAX, HYSTERESIS, MILLI_US, OPEN_ACTS_MAX, RECALL_WITHIN_US,
+    SECOND_US,
 };
 use nearcast::log::{Source, Topic};
 use nearcast::region::{Opened, Submit, World};
@@ -431,7 +432,8 @@ impl Checker {
     /// A message other than a state arrived.
     pub fn told(&mut self, conn: u64, out: &Out) {
         let Some(viewer) = self.viewers.get(&conn) else { return };
-        let result = self.history.told(viewer, out);
+        let is_well = self.now_us > self.bad_us + RECALL_WITHIN_US;
+        let result = self.history.told(viewer, out, is_well);
         result.unwrap_or_else(|what| self.fail(what));
     }
 

@@ -623,7 +623,7 @@ fn partition_of(stream: &str, grid: Grid) -> Option<u16> {
 }
 
 /// Who does much elsewhere.
-const CROWD: Id = 1 << 52;
+pub const CROWD: Id = 1 << 52;
 
 /// A place in a partition that no bot ever comes near; `None` if there is none.
 fn nowhere_near(partition: u16, settings: &WorldSettings) -> Option<Pos> {

@@ -144,6 +144,7 @@ fn every_planted_bug_is_found() {
     let bugs = [
         Bug::DroppedLeave,
         Bug::DoubledEnter,
+        Bug::DroppedEvent,
         Bug::SwappedOrder,
         Bug::StaleVersion,
         Bug::Ghost,
@@ -155,6 +156,7 @@ fn every_planted_bug_is_found() {
         Bug::BothLive,
         Bug::CursorsIgnored,
         Bug::RecallForgets,
+        Bug::RecallRefuses,
     ];
     all_are_found(&bugs, Where::Broker);
 }

@@ -340,7 +340,8 @@ impl Broker {
             if self.is_stalled(source.partition) {
                 self.answer(producer, 20 * MILLI_US, late);
             } else if self.rng.one_in(20) {
-                out.push(Polled::Fault(Fault::Unanswered(source)));
+                let fetch = matches!(late, Late::Fetch(..));
+                out.push(Polled::Fault(if fetch { Fault::Unfetched(source) } else { Fault::Unanswered(source) }));
             } else {
                 let part = self.parts.entry(source).or_default();
                 out.push(match late {

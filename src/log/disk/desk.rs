@@ -267,7 +267,7 @@ impl<F: Files> Desk<F> {
                 let records = records.into_iter().map(|(offset, _, bytes)| (offset, bytes)).collect();
                 Polled::Fetched(Fetched { source: lane.source, from, start, records, next })
             }
-            Err(_) => Polled::Fault(Fault::Unanswered(lane.source)),
+            Err(_) => Polled::Fault(Fault::Unfetched(lane.source)),
         }
     }
 

@@ -29,6 +29,17 @@ pub(super) enum Question {
     Audit(Vec<(Source, u64)>),
 }
 
+impl Question {
+    /// What is said where there is no answer.
+    pub(super) fn unanswered(&self) -> Option<Polled> {
+        match self {
+            Question::Bounds(source) | Question::OffsetAt(source, _) => Some(Polled::Fault(Fault::Unanswered(*source))),
+            Question::Fetch(source, _) => Some(Polled::Fault(Fault::Unfetched(*source))),
+            Question::Audit(_) => None,
+        }
+    }
+}
+
 /// A question and when it was asked.
 pub(super) struct Asked {
     question: Question,
@@ -89,15 +100,13 @@ impl Asker {
 
     fn answer(&self, asked: &Asked) {
         let deadline = asked.at + Duration::from_millis(KAFKA_ASK_MS);
-        let (source, answer) = match &asked.question {
-            Question::Bounds(source) => {
-                (*source, self.bounds(*source, deadline).map(|bounds| Polled::Bounds(*source, bounds)))
-            }
+        let answer = match &asked.question {
+            Question::Bounds(source) => self.bounds(*source, deadline).map(|bounds| Polled::Bounds(*source, bounds)),
             Question::OffsetAt(source, append_ms) => {
                 let answer = self.offset_at(*source, *append_ms, deadline);
-                (*source, answer.map(|offset| Polled::OffsetAt(*source, offset)))
+                answer.map(|offset| Polled::OffsetAt(*source, offset))
             }
-            Question::Fetch(source, from) => (*source, self.fetch(*source, *from, deadline).map(Polled::Fetched)),
+            Question::Fetch(source, from) => self.fetch(*source, *from, deadline).map(Polled::Fetched),
             Question::Audit(followed) => {
                 if let Err(error) = self.audit(followed, deadline) {
                     self.trouble.note(format!("{error}"));
@@ -106,12 +115,15 @@ impl Asker {
                 return;
             }
         };
-        let report = answer.unwrap_or_else(|error| {
-            self.trouble.note(format!("{error}"));
-            Polled::Fault(Fault::Unanswered(source))
-        });
+        let report = answer.map_or_else(
+            |error| {
+                self.trouble.note(format!("{error}"));
+                asked.question.unanswered()
+            },
+            Some,
+        );
         // Fails only when the log is being closed.
-        let _ = self.reports.send(report);
+        report.into_iter().for_each(|report| drop(self.reports.send(report)));
     }
 
     fn bounds(&self, source: Source, deadline: Instant) -> KafkaResult<Bounds> {

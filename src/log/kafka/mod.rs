@@ -235,9 +235,10 @@ impl KafkaLog {
         Ok(log)
     }
 
-    fn ask(&mut self, source: Source, question: Question) {
+    fn ask(&mut self, question: Question) {
+        let unanswered = question.unanswered();
         if self.questions.try_send(Asked::now(question)).is_err() {
-            self.answers.push_back(Polled::Fault(Fault::Unanswered(source)));
+            self.answers.extend(unanswered);
         }
     }
 
@@ -299,15 +300,15 @@ impl Log for KafkaLog {
     }
 
     fn bounds(&mut self, source: Source) {
-        self.ask(source, Question::Bounds(source));
+        self.ask(Question::Bounds(source));
     }
 
     fn offset_at(&mut self, source: Source, append_ms: i64) {
-        self.ask(source, Question::OffsetAt(source, append_ms));
+        self.ask(Question::OffsetAt(source, append_ms));
     }
 
     fn fetch(&mut self, source: Source, from: u64) {
-        self.ask(source, Question::Fetch(source, from));
+        self.ask(Question::Fetch(source, from));
     }
 }
 

@@ -123,6 +123,9 @@ impl Commands {
     fn hear(&mut self, offset: u64, command: &Command) {
         let Some(event) = Event::of(offset, command) else { return };
         let ring = Arc::make_mut(&mut self.ring);
+        if crate::planted!(DroppedEvent) && offset % 8 == 3 {
+            return;
+        }
         ring.push(event);
         let len = ring.events.len();
         if crate::planted!(SwappedOrder) && len >= 2 {

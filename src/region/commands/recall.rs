@@ -2,7 +2,6 @@
 //! partition is being read waits for its next reading: a gateway to which hundreds come back reads what they missed once or
 //! twice, not hundreds of times.
 
-use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,9 +9,8 @@ use super::dedupe::Windows;
 use super::event::Event;
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record};
-use crate::limits::{ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US};
+use crate::limits::{ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US, RECALLS_MAX};
 use crate::log::{Fetched, Log, Source, Topic};
-use crate::region::motion::fold::Map;
 use crate::region::submit::Letter;
 use crate::region::world::SOCIAL;
 use crate::space::{Grid, Pos};
@@ -76,19 +74,18 @@ struct Pass {
     /// What is being fetched, and since when (µs).
     next: u64,
     fetched_us: u64,
-    until: u64,
     /// Which commands were heard of those read: each is told once.
     heard: Windows,
     waiting: Vec<Waiting>,
 }
 
-/// All readings, one of a partition at a time.
+/// The reading that is under way, one at a time, and who waits for the next.
 #[derive(Default)]
 pub(in crate::region) struct Recalls {
-    passes: Map<Source, Pass>,
-    /// Those for the next.
+    pass: Option<(Source, Pass)>,
+    /// In the order in which they asked.
     waiting: Vec<Waiting>,
-    /// What is to be told, and to whom; the caller empties it.
+    /// What is to be told, and to which session; the caller empties it.
     pub(in crate::region) letters: Vec<(Id, Letter)>,
 }
 
@@ -104,53 +101,65 @@ fn source(partition: u16, grid: Grid) -> Source {
 impl Recalls {
     /// How many wait for an answer.
     pub(in crate::region) fn len(&self) -> usize {
-        self.waiting.len() + self.passes.values().map(|pass| pass.waiting.len()).sum::<usize>()
+        self.waiting.len() + self.pass.as_ref().map_or(0, |(_, pass)| pass.waiting.len())
     }
 
-    /// A session asks.
+    /// A session asks. What it asked before of the same partition is no longer wanted.
     pub(in crate::region) fn ask(&mut self, to: Id, ask: Ask, now_us: u64) {
-        self.waiting.push(Waiting { to, ask, asked_us: now_us, events: Vec::new(), bytes: 0 });
+        self.forget(|waiting| waiting.to == to && waiting.ask.partition == ask.partition);
+        let waiting = Waiting { to, ask, asked_us: now_us, events: Vec::new(), bytes: 0 };
+        if self.len() < RECALLS_MAX && !crate::planted!(RecallRefuses) {
+            self.waiting.push(waiting);
+        } else {
+            self.letters.push(waiting.letter(false));
+        }
     }
 
-    /// Begins to read all partitions that somebody waits for and that are not being read.
+    /// A session is gone.
+    pub(in crate::region) fn gone(&mut self, session: Id) {
+        self.forget(|waiting| waiting.to == session);
+    }
+
+    fn forget(&mut self, is_over: impl Fn(&Waiting) -> bool) {
+        self.waiting.retain(|waiting| !is_over(waiting));
+        self.pass.iter_mut().for_each(|(_, pass)| pass.waiting.retain(|waiting| !is_over(waiting)));
+    }
+
+    /// Begins to read the partition that somebody has waited for longest, for all who wait for it, if nothing is being read.
     pub(in crate::region) fn begin(&mut self, grid: Grid, log: &mut impl Log, now_us: u64) {
-        let mut begun: Map<Source, Pass> = Map::default();
-        for waiting in mem::take(&mut self.waiting) {
-            let source = source(waiting.ask.partition, grid);
-            if self.passes.contains_key(&source) {
-                self.waiting.push(waiting);
-                continue;
-            }
-            let pass = begun.entry(source).or_insert_with(|| Pass::new(now_us));
-            pass.next = pass.next.min(waiting.ask.span.start.saturating_sub(RECALL_LEAD));
-            pass.until = pass.until.max(waiting.ask.span.end);
-            pass.waiting.push(waiting);
-        }
-        begun.iter().for_each(|(source, pass)| log.fetch(*source, pass.next));
-        self.passes.extend(begun);
+        let (None, Some(first)) = (&self.pass, self.waiting.first()) else { return };
+        let partition = first.ask.partition;
+        let waiting: Vec<_> = self.waiting.extract_if(.., |waiting| waiting.ask.partition == partition).collect();
+        let starts = waiting.iter().map(|waiting| waiting.ask.span.start);
+        let next = starts.min().unwrap_or(0).saturating_sub(RECALL_LEAD);
+        let source = source(partition, grid);
+        self.pass = Some((source, Pass { next, fetched_us: now_us, heard: Windows::default(), waiting }));
+        log.fetch(source, next);
     }
 
     /// The log has brought some records.
     pub(in crate::region) fn on_fetched(&mut self, fetched: &Fetched, log: &mut impl Log, now_us: u64) {
         let Fetched { source, from, start, ref records, next } = *fetched;
-        let Some(pass) = self.passes.get_mut(&source).filter(|pass| pass.next == from) else { return };
+        let is_it = |(of, pass): &mut (Source, Pass)| *of == source && pass.next == from;
+        let Some((_, mut pass)) = self.pass.take_if(is_it) else { return };
         let letters = &mut self.letters;
-        letters.extend(pass.refuse(|waiting| waiting.ask.span.start < start));
+        letters.extend(pass.answer(false, |waiting| waiting.ask.span.start < start));
         records.iter().for_each(|(offset, bytes)| pass.read(*offset, bytes, letters));
-        (pass.next, pass.fetched_us) = (next, now_us);
+        letters.extend(pass.answer(true, |waiting| waiting.ask.span.end <= next));
         // Where nothing comes before the end, the topic is another one.
-        if next >= pass.until || next <= from || pass.waiting.is_empty() {
-            let pass = self.passes.swap_remove(&source).expect("found above");
-            let is_whole = next >= pass.until;
-            self.letters.extend(pass.waiting.into_iter().map(|waiting| waiting.letter(is_whole)));
-        } else {
+        letters.extend(pass.answer(false, |_| next <= from));
+        if !pass.waiting.is_empty() {
+            (pass.next, pass.fetched_us) = (next, now_us);
             log.fetch(source, next);
+            self.pass = Some((source, pass));
         }
     }
 
-    /// A question about a partition has no answer: it may have been ours.
-    pub(in crate::region) fn unanswered(&mut self, source: Source) {
-        if let Some(pass) = self.passes.get_mut(&source) {
+    /// What was fetched of a partition does not come.
+    pub(in crate::region) fn unfetched(&mut self, source: Source) {
+        if let Some((of, pass)) = &mut self.pass
+            && *of == source
+        {
             pass.fetched_us = 0;
         }
     }
@@ -159,26 +168,26 @@ impl Recalls {
     pub(in crate::region) fn upkeep(&mut self, log: &mut impl Log, now_us: u64) {
         let is_late = |waiting: &mut Waiting| now_us.saturating_sub(waiting.asked_us) >= RECALL_WITHIN_US;
         self.letters.extend(self.waiting.extract_if(.., is_late).map(|waiting| waiting.letter(false)));
-        self.passes.values_mut().for_each(|pass| self.letters.extend(pass.refuse(is_late)));
-        self.passes.retain(|_, pass| !pass.waiting.is_empty());
-        for (source, pass) in &mut self.passes {
+        let Some((source, mut pass)) = self.pass.take() else { return };
+        self.letters.extend(pass.answer(false, is_late));
+        if !pass.waiting.is_empty() {
             if now_us.saturating_sub(pass.fetched_us) >= ASK_AGAIN_US {
                 pass.fetched_us = now_us;
-                log.fetch(*source, pass.next);
+                log.fetch(source, pass.next);
             }
+            self.pass = Some((source, pass));
         }
     }
 }
 
 impl Pass {
-    /// Nobody waits for it yet.
-    fn new(now_us: u64) -> Pass {
-        Pass { next: u64::MAX, fetched_us: now_us, until: 0, heard: Windows::default(), waiting: Vec::new() }
-    }
-
-    /// Those who are not told what they asked for.
-    fn refuse(&mut self, is_in_vain: impl FnMut(&mut Waiting) -> bool) -> impl Iterator<Item = (Id, Letter)> {
-        self.waiting.extract_if(.., is_in_vain).map(|waiting| waiting.letter(false))
+    /// Those who are answered now: with what they have, or without.
+    fn answer(
+        &mut self,
+        is_whole: bool,
+        is_due: impl FnMut(&mut Waiting) -> bool,
+    ) -> impl Iterator<Item = (Id, Letter)> {
+        self.waiting.extract_if(.., is_due).map(move |waiting| waiting.letter(is_whole))
     }
 
     /// Takes one record.
@@ -186,9 +195,9 @@ impl Pass {
         let Ok((_, Record::Command(command))) = record::decode(bytes) else { return };
         let Some(event) = Event::of(offset, &command) else { return };
         let is_new = self.heard.take((command.session, command.n), command.trusted).0.is_ok();
-        if is_new && offset < self.until {
+        if is_new {
             let event = Arc::new(event);
-            letters.extend(self.refuse(|waiting| !waiting.take(&event)));
+            letters.extend(self.answer(false, |waiting| !waiting.take(&event)));
         }
     }
 }
@@ -267,11 +276,12 @@ mod tests {
             (lead + 7, Some(act(6, 500.0))),
             (lead + 8, Some(act(7, 0.0))),
         ];
-        room.fetched((103, 0), &records);
-        let told = [(7, Some(vec![lead + 4])), (8, Some(vec![lead, lead + 7]))];
-        assert_eq!(room.told(), told);
+        room.fetched((103, 0), &records[..6]);
+        assert_eq!(room.told(), [(7, Some(vec![lead + 4]))], "nobody waits for who has asked for more");
+        room.fetched((lead + 7, 0), &records[6..]);
+        assert_eq!(room.told(), [(8, Some(vec![lead, lead + 7]))]);
         room.recalls.begin(GRID, &mut room.log, NOW_US);
-        assert_eq!(room.log.fetched[2..], [(EVENTS, 107)]);
+        assert_eq!(room.log.fetched[3..], [(EVENTS, 107)]);
         room.fetched((107, 0), &[(lead + 8, Some(act(7, 0.0)))]);
         assert_eq!((room.told(), room.recalls.len()), (vec![(9, Some(vec![lead + 8]))], 0));
     }
@@ -321,10 +331,30 @@ mod tests {
             from: Pos::default(),
             deed: deed.clone(),
         };
-        let waiting = &mut room.recalls.passes[0].waiting[0];
+        let waiting = &mut room.recalls.pass.as_mut().expect("it is read").1.waiting[0];
         let takes: Vec<bool> =
             (0..2).map(|n| waiting.take(&Arc::new(Event::of(n, &command(n)).expect("heard")))).collect();
         assert_eq!(takes, [true, false]);
+    }
+
+    #[test]
+    fn one_partition_is_read_at_a_time_and_nothing_for_who_is_gone() {
+        let mut room = Room::default();
+        room.ask(7, ask(3..9, 0.0));
+        room.ask(8, Ask { partition: 2, ..ask(3..9, 0.0) });
+        room.ask(9, ask(4..9, 0.0));
+        assert_eq!((room.log.fetched.len(), room.recalls.len()), (1, 3));
+        room.ask(9, ask(5..9, 0.0));
+        assert_eq!(room.recalls.len(), 3, "what it asked before is not wanted");
+        room.recalls.gone(7);
+        room.fetched((0, 0), &[(0, None)]);
+        assert_eq!((room.told(), room.log.fetched.len()), (vec![], 1), "nobody waits for more of it");
+        room.recalls.begin(GRID, &mut room.log, NOW_US);
+        assert_eq!(room.log.fetched[1].0.partition, 2, "who has waited longest comes first");
+        for to in 10..10 + RECALLS_MAX as u64 {
+            room.ask(to, ask(3..9, 0.0));
+        }
+        assert_eq!((room.recalls.len(), room.told().len()), (RECALLS_MAX, 2));
     }
 
     #[test]
@@ -335,11 +365,13 @@ mod tests {
         assert_eq!(room.log.fetched.len(), 1);
         room.recalls.upkeep(&mut room.log, NOW_US + ASK_AGAIN_US);
         assert_eq!(room.log.fetched.len(), 2);
-        room.recalls.unanswered(EVENTS);
+        room.recalls.unfetched(SOCIAL);
+        room.recalls.unfetched(EVENTS);
         room.recalls.upkeep(&mut room.log, NOW_US + ASK_AGAIN_US + 1);
         assert_eq!(room.log.fetched, [(EVENTS, 0); 3]);
         room.ask(8, ask(3..9, 0.0));
         room.recalls.upkeep(&mut room.log, NOW_US + RECALL_WITHIN_US);
         assert_eq!((room.told(), room.recalls.len()), (vec![(8, None), (7, None)], 0));
+        assert_eq!(room.recalls.waiting.len(), 0);
     }
 }

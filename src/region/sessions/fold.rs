@@ -135,7 +135,8 @@ impl Sessions {
     /// counts for nothing.
     pub fn sign(&mut self, signal: Signal, sign: &Sign) {
         let (now_us, append_ms) = (self.time_us, self.last_append_ms.unwrap_or_default());
-        let Sign { session, incarnation, confirmed, pos } = *sign;
+        let Sign { session, incarnation, confirmed, pos, age_ms } = *sign;
+        let since_ms = append_ms.saturating_sub(i64::try_from(age_ms).unwrap_or(i64::MAX));
         let known = self.life(session).copied();
         if known.is_some_and(|life| life.last != incarnation) {
             return;
@@ -152,7 +153,7 @@ impl Sessions {
                     last: incarnation,
                     heard_us: now_us,
                     lost: signal == Signal::Lost,
-                    at: pos.map(|pos| (pos, append_ms)).or(before.at),
+                    at: pos.map(|pos| (pos, since_ms)).or(before.at),
                 };
                 self.insert(session, life);
             }
@@ -219,7 +220,7 @@ mod tests {
 
         fn sign(&mut self, signal: Signal, session: Id, incarnation: u64, confirmed: bool) {
             self.next();
-            self.sessions.sign(signal, &Sign { session, incarnation, confirmed, pos: None });
+            self.sessions.sign(signal, &Sign { session, incarnation, confirmed, pos: None, age_ms: 0 });
         }
 
         fn confirm(&mut self, session: Id, incarnation: u64) {
@@ -349,12 +350,13 @@ mod tests {
         let first = won(p.open(1, None));
         let pos = Some(Pos { x: 1, y: 2, z: 3 });
         p.next();
-        p.sessions.sign(Signal::Lost, &Sign { session: 1, incarnation: first, confirmed: false, pos });
+        let sign = Sign { session: 1, incarnation: first, confirmed: false, pos, age_ms: 7_000 };
+        p.sessions.sign(Signal::Lost, &sign);
         p.now_ms += 90_000;
         p.next();
         let names = Some(first);
         let opening = Opening { user: 1, session: 1, entity: 2, opener: 3, names, world: "plaza".into() };
-        let at = pos.map(|pos| (pos, 90 * SECOND_US));
+        let at = pos.map(|pos| (pos, 97 * SECOND_US));
         assert_eq!(p.sessions.open(&opening), Verdict::Won { incarnation: p.end, at }, "all of it, not a step");
     }
 

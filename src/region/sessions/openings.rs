@@ -11,7 +11,7 @@ use crate::codec::command::Command;
 use crate::codec::message::{AppState, Id};
 use crate::codec::record::{self, Opening, Record, Sign, Signal, Stamp};
 use crate::codec::token::{Claim, Key, Seal};
-use crate::limits::{DIRECT_PARTITIONS, DIRECT_READ_BACK_US, LIVE_JITTER_US, LIVE_US, SIGNS_MAX};
+use crate::limits::{DIRECT_PARTITIONS, DIRECT_READ_BACK_US, LIVE_JITTER_US, LIVE_US, MILLI_US, SIGNS_MAX};
 use crate::log::{Log, Outcome, Source, Ticket, Topic};
 use crate::region::commands::event::Ring;
 use crate::region::commands::tells::{Tells, lane_of};
@@ -141,10 +141,12 @@ impl Openings {
     }
 }
 
-/// A place that its client has not said since it has gone on is known from an earlier sign, which says since when.
-fn sign_of(owned: &Owned) -> Sign {
+/// A place that its client has not said since it has gone on is as old as when it has.
+fn sign_of(owned: &Owned, now_us: u64) -> Sign {
     let Owned { session, incarnation, confirmed, is_placed, .. } = *owned;
-    Sign { session, incarnation, confirmed, pos: owned.pos().filter(|_| is_placed) }
+    let said = owned.place().filter(|_| !is_placed);
+    let age_ms = said.map_or(0, |(_, said_us)| now_us.saturating_sub(said_us) / MILLI_US);
+    Sign { session, incarnation, confirmed, pos: owned.pos(), age_ms }
 }
 
 impl World {
@@ -367,11 +369,11 @@ impl World {
     }
 
     /// The answer has arrived at a session's client.
-    pub(in crate::region) fn confirm(&mut self, entity: Id, incarnation: u64) {
+    pub(in crate::region) fn confirm(&mut self, entity: Id, incarnation: u64, now_us: u64) {
         let Some(owned) = self.owned.get_mut(&entity).filter(|owned| owned.incarnation == incarnation) else { return };
         owned.confirmed = true;
         if let Some(lane) = self.openings.lanes.get_mut(usize::from(lane_of(owned.user))) {
-            lane.confirmed.push(sign_of(owned));
+            lane.confirmed.push(sign_of(owned, now_us));
         }
     }
 
@@ -383,7 +385,7 @@ impl World {
         if let Some(lane) = self.openings.lanes.get_mut(usize::from(partition)) {
             lane.confirmed.retain(|sign| sign.session != owned.session);
         }
-        self.write_signs(partition, signal, vec![sign_of(owned)], log, now_us);
+        self.write_signs(partition, signal, vec![sign_of(owned, now_us)], log, now_us);
     }
 
     fn write_signs(&self, partition: u16, signal: Signal, signs: Vec<Sign>, log: &mut impl Log, now_us: u64) {
@@ -404,7 +406,7 @@ impl World {
                 lane.fold.tidy();
                 lane.live_us = now_us + LIVE_US + jitter(gateway, u64::from(partition), now_us) % (LIVE_JITTER_US / 2);
                 let here = |owned: &&Owned| lane_of(owned.user) == partition && !owned.is_lingering();
-                signs = self.owned.values().filter(here).map(sign_of).collect();
+                signs = self.owned.values().filter(here).map(|owned| sign_of(owned, now_us)).collect();
                 // Without any it says that time passes for those who are lost.
                 if signs.is_empty() && !self.openings.lanes[usize::from(partition)].fold.is_empty() {
                     self.write_signs(partition, Signal::Live, Vec::new(), log, now_us);
@@ -420,7 +422,7 @@ impl World {
     pub(in crate::region) fn lose_all(&mut self, log: &mut impl Log, now_us: u64) {
         for partition in 0..DIRECT_PARTITIONS {
             let here = |owned: &&Owned| lane_of(owned.user) == partition && !owned.is_lingering();
-            let signs: Vec<Sign> = self.owned.values().filter(here).map(sign_of).collect();
+            let signs: Vec<Sign> = self.owned.values().filter(here).map(|owned| sign_of(owned, now_us)).collect();
             for chunk in signs.chunks(SIGNS_MAX) {
                 self.write_signs(partition, Signal::Lost, chunk.to_vec(), log, now_us);
             }
