@@ -2,15 +2,17 @@
 # Where the gateway's CPU goes under the main load: records it with perf, and writes a flame graph (profile.svg), a table
 # of shares by layer (layers.txt) and the swarm's figures to target/profile. The gateway is the one that `make build`
 # made: stacks are unwound by its DWARF tables, so that nothing is built otherwise. SCENARIO=plaza500 SECONDS_LONG=20
-# FREQUENCY=999; SCENARIO is one of `bench`, played to one gateway.
+# FREQUENCY=999; SCENARIO is one of `bench`, played to one gateway. SERVER=floor records what the floor does with it instead.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scenario=${SCENARIO:-plaza500}
 seconds=${SECONDS_LONG:-20}
 frequency=${FREQUENCY:-999}
+server=${SERVER:-nearcast}
 out=target/profile
-gateway=target/release/nearcast
+# `nearcast`, or `nearcast-floor`.
+gateway=target/release/nearcast${SERVER:+-$SERVER}
 swarm=target/release/nearcast-loadtest
 
 fail() {
@@ -48,7 +50,7 @@ done
 listen=$(grep -oP '^ready listen=\K\S+' "$out/gateway.out") || fail "the gateway did not get ready: $out/gateway.log"
 
 # The window must outlast the recording.
-taskset -c 1 "$swarm" run --scenario "$scenario" --seconds "$((seconds + 4))" --url "$listen" >"$out/swarm.txt" 2>&1 &
+taskset -c 1 "$swarm" run --scenario "$scenario" --server "$server" --seconds "$((seconds + 4))" --url "$listen" >"$out/swarm.txt" 2>&1 &
 pids+=($!)
 until grep -q '^measuring ' "$out/swarm.txt"; do
   kill -0 "${pids[1]}" 2>/dev/null || fail "$scenario cannot be played to this gateway: $(cat "$out/swarm.txt")"
@@ -63,4 +65,7 @@ grep -q 'verdict' "$out/swarm.txt" || fail "the swarm gave no figures: $out/swar
 
 perf script -i "$out/perf.data" --no-inline -F comm,tid,time,event,ip,sym,dso 2>"$out/script.log" |
   target/release/examples/flames "$out/profile.svg" "$title" | tee "$out/layers.txt"
+bots=$(grep -oP '[0-9,]+(?= bots)' <<<"$title" | head -1 | tr -d ,)
+awk -v client_ticks="$((bots * 20 * seconds))" -v hz="$frequency" \
+  '/^samples/ { printf "%.1f µs a client-tick\n", $2 / hz * 1e6 / client_ticks }' "$out/layers.txt"
 echo "$out/profile.svg"
