@@ -178,9 +178,13 @@ pub const RECALL_LEAD: u64 = 16_384;
 pub const RECALL_WITHIN_US: u64 = 20 * SECOND_US;
 /// Sessions of a world that may wait for events from the log; one beyond gets `reset`.
 pub const RECALLS_MAX: usize = 4_096;
-/// Readings of the log that a session may ask for at once, each of one partition: of all that it can see, and of what the ring
-/// has lost meanwhile. Beyond it `reset`.
-pub const RECALL_BURST: u32 = 12;
+/// For so many of them the log is read at once, as each looks at each event.
+pub const RECALLS_AT_ONCE: usize = 512;
+/// A session that the world does not answer waits so long: it always does, unless the session was superseded.
+pub const RECALL_GIVEN_UP_US: u64 = RECALL_WITHIN_US + 10 * SECOND_US;
+/// What a session may have read of the log at once, in [`RECALL_LEAD`] records and one more for each reading: the longest, and a
+/// few short ones. Beyond it `reset`.
+pub const RECALL_BURST: u32 = 20;
 /// And each second after that: whoever reads too slowly for where they are does not keep the log busy.
 pub const RECALL_PER_S: u32 = 1;
 /// Who comes back may know more than a gateway has read: for so long it waits for its reading to come so far.
@@ -519,3 +523,5 @@ const _: () = assert!(KAFKA_EVENTS_SOCKET_MS * 2 < KAFKA_EVENTS_TIMEOUT_MS, "an 
 const _: () = assert!(KAFKA_ASK_MS * MILLI_US < ASK_AGAIN_US, "a question ends before it is asked again");
 const _: () =
     assert!(KAFKA_MOTION_SEGMENT_MS * MILLI_US * 2 < MOTION_RETENTION_US, "segments close within the retention");
+const _: () =
+    assert!(RECALL_RECORDS_MAX / RECALL_LEAD < RECALL_BURST as u64, "the longest reading is within the quota");

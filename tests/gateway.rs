@@ -5,8 +5,9 @@
 mod support;
 
 use nearcast::codec::Encoding;
-use nearcast::codec::message::{ByeIn, Hello, In, Out, Profile, Reserved, Scope, View, Wish};
+use nearcast::codec::message::{Act, ByeIn, Hello, In, Out, Profile, Reserved, Scope, View, Wish};
 use nearcast::limits::MESSAGE_BYTES_MAX;
+use nearcast::region::commands::tells::lane_of;
 use support::{Client, gateway, get, within};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -421,4 +422,34 @@ async fn one_who_does_not_read_holds_nobody_up_and_is_sent_little() {
     let seen = stuck.mirror.find(bob_is.entity).expect("seen");
     assert!(seen.pos.x > 500, "and it is fresh at once: {:?}", seen.pos);
     gateway.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn worlds_do_not_see_each_other_and_users_are_told_across_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for log in [String::new(), format!("data = '{}'\n", folder.path().display())] {
+        let gateway = gateway(&format!("{log}[[world]]\nname = 'plaza'\n[[world]]\nname = 'arena'")).await;
+        let (mut ann, _) = Client::join(&gateway, Encoding::Json, "Ann").await;
+        let (mut eve, eve_is) = Client::join(&gateway, Encoding::Json, "Eve").await;
+        let mut bob = Client::connect(&gateway, Encoding::MessagePack).await;
+        bob.say(&In::Hello(Hello { world: "arena".into(), ..Hello::default() })).await;
+        let welcome = |out: &Out| if let Out::Welcome(welcome) = out { Some(welcome.clone()) } else { None };
+        let bob_is = bob.hear("welcome", welcome).await;
+        for who in [&mut ann, &mut bob, &mut eve] {
+            who.walk(0.0, 0.0).await;
+        }
+        // He hears what he is told from here on.
+        let own = format!("partition/{}", 16 + 1 + lane_of(bob_is.user));
+        bob.hear("his own stream", |out| matches!(out, Out::Cursor(c) if c.stream == own).then_some(())).await;
+        let (time, pos) = (ann.clock_ms(), [0.0; 3]);
+        let (name, data, to) = ("hello".to_owned(), String::new(), Some(bob_is.user));
+        ann.say(&In::Act(Act { n: 1, to, scope: Scope::User, name, data, time, pos })).await;
+        bob.hear("what Ann says", |out| matches!(out, Out::Event(e) if e.name == "hello").then_some(())).await;
+        bob.walk(1.0, 0.0).await;
+        eve.walk(1.0, 0.0).await;
+        ann.see("Eve's step", |mirror| mirror.find(eve_is.entity).is_some_and(|eve| eve.pos.x == 100)).await;
+        assert_eq!(ann.mirror.shown().count(), 1, "{log}: Bob stands in another world");
+        assert_eq!(bob.mirror.shown().count(), 0, "{log}: and is alone there");
+        gateway.drain().await;
+    }
 }

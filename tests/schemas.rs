@@ -273,11 +273,12 @@ fn the_prose_states_the_limits_in_force() {
         (
             "events told from the log",
             format!(
-                "{} that reach the client, {} KiB, of {} records of a partition; {} times, and once a second",
+                "{} that reach the client, {} KiB, of {} records of a partition; of so many a session may have read \
+                 at once, and {} more a second",
                 limits::RECALL_EVENTS_MAX,
                 limits::RECALL_BYTES_MAX / 1024,
                 limits::RECALL_RECORDS_MAX,
-                limits::RECALL_BURST
+                limits::RECALL_LEAD * u64::from(limits::RECALL_PER_S)
             ),
         ),
     ] {

@@ -460,6 +460,10 @@ fn sign(reader: &mut Reader<'_>) -> Result<Sign, Malformed> {
     }
     let pos = if flags & PLACE == 0 { None } else { Some(pos(reader)?) };
     let age_ms = if flags & AGE == 0 { 0 } else { reader.varint()? };
+    let is_old = (1..=TIME_MAX_US / 1_000).contains(&age_ms) && pos.is_some();
+    if (flags & AGE != 0) != is_old {
+        return Err(Malformed::Bad("sign age"));
+    }
     Ok(Sign { session, incarnation, confirmed: flags & CONFIRMED != 0, pos, age_ms })
 }
 

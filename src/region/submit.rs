@@ -62,8 +62,10 @@ pub enum Submit {
     Command(Command),
     /// A session asks for events that the ring has no more; answered by [`Letter::Recalled`].
     Recall {
-        /// The session.
-        session: Id,
+        /// The avatar.
+        entity: Id,
+        /// The incarnation of its session: one that was superseded has no say.
+        incarnation: u64,
         /// Which.
         ask: Ask,
     },

@@ -198,7 +198,11 @@ impl World {
                 }
             }
             Submit::Command(command) => self.command(command, log, now_us),
-            Submit::Recall { session, ask } => self.recalls.ask(session, ask, now_us),
+            Submit::Recall { entity, incarnation, ask } => {
+                if let Some(session) = self.held(entity, incarnation).map(|owned| owned.session) {
+                    self.recalls.ask(session, ask, now_us);
+                }
+            }
             Submit::Gone { entity, incarnation } => {
                 let full = self.owned.len() > OWNED_MAX;
                 let Some(owned) = self.held(entity, incarnation) else { return };

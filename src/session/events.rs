@@ -8,7 +8,10 @@ use std::sync::Arc;
 use crate::admit::rate::Rate;
 use crate::codec::message::{Cursor as CursorAt, Event as Told, Id, Out, Reset, Scope};
 use crate::codec::wire::json_len;
-use crate::limits::{CURSOR_US, DIRECT_PARTITIONS, LAG_US, RECALL_BURST, RECALL_PER_S, RECALL_RECORDS_MAX, TICK_US};
+use crate::limits::{
+    CURSOR_US, DIRECT_PARTITIONS, LAG_US, RECALL_BURST, RECALL_GIVEN_UP_US, RECALL_LEAD, RECALL_PER_S,
+    RECALL_RECORDS_MAX, TICK_US,
+};
 use crate::region::commands::event::{Event, Ring};
 use crate::region::commands::recall::{Ask, Recalled};
 use crate::region::commands::tells::lane_of;
@@ -76,8 +79,8 @@ enum Older {
     /// Nothing, or it is not known yet.
     #[default]
     None,
-    /// It is asked for.
-    Asked(Range<u64>),
+    /// It is asked for; at this tick nobody waits for it any more.
+    Asked(Range<u64>, u64),
     /// Events up to an offset.
     Here(VecDeque<Arc<Event>>, u64),
     /// It is not to be had.
@@ -128,7 +131,7 @@ impl Cursors {
     pub fn recalled(&mut self, recalled: &Recalled) {
         let Recalled { partition, span, events } = recalled;
         if let Ok(found) = self.open.binary_search_by_key(partition, |cursor| cursor.partition)
-            && let Older::Asked(asked) = &self.open[found].older
+            && let Older::Asked(asked, _) = &self.open[found].older
             && asked == span
         {
             let here = |events: &Vec<_>| Older::Here(events.iter().cloned().collect(), span.end);
@@ -139,10 +142,10 @@ impl Cursors {
     /// Appends what a viewer is to be told, who sees so far from their place into these partitions: events whose scope
     /// reaches it, in order, while `room` bytes allow (the rest stays for the next tick). Where the ring has moved past the
     /// cursor, what lies between is asked of the world; a `reset` where it has that no more, or the ring begins anew below the
-    /// cursor. A partition that comes into view is read from its newest event on; if the
-    /// world does not know it yet, from where its log ended when that began to read; one in which a resumed session is
-    /// behind, from there on, in view or not. An event larger than the whole bucket, of `depth` bytes, goes when that is full.
-    /// Returns whether one waits: then the bucket must be let fill.
+    /// cursor. A partition that comes into view is read from its newest event on; if the world does not know it yet, from where
+    /// its log ended when that began to read; one in which a resumed session is behind, from there on, in view or not. An event
+    /// larger than the whole bucket, of `depth` bytes, goes when that is full. Returns whether one waits: then the bucket must
+    /// be let fill.
     pub fn pull(
         &mut self,
         tick: &Tick,
@@ -173,6 +176,11 @@ impl Cursors {
         let first = (tick.number / (2 * TURN_TICKS)) as usize % partitions.len();
         let mut teller = Teller { room, depth, waits: false, out };
         for &partition in partitions[first..].iter().chain(&partitions[..first]).chain(&own).chain(&unseen) {
+            // Also of a partition that is not followed any more.
+            let known = self.open.binary_search_by_key(&partition, |cursor| cursor.partition);
+            if known.is_ok_and(|found| !self.open[found].tell_older(tick.number, &mut teller)) {
+                continue;
+            }
             let ring = tick.events.get(usize::from(partition)).and_then(Option::as_ref);
             let Some(ring) = ring.filter(|ring| !self.lags(partition, ring, tick.number)) else {
                 if let Err(place) = self.waits.binary_search(&partition) {
@@ -184,22 +192,17 @@ impl Cursors {
                 self.doubts.remove(found);
                 teller.reset(Reset { partition, offset: ring.end });
             }
-            let is_asking = self.open.iter().any(|cursor| matches!(cursor.older, Older::Asked(_) | Older::Here(..)));
-            let cursor = self.cursor(partition, ring);
-            if !cursor.tell_older(&mut teller) {
-                continue;
-            }
-            if let Some(span) = cursor.lacks(ring) {
+            if let Some(span) = self.cursor(partition, ring).lacks(ring) {
                 // One after the other, so that what waits to be told stays little.
-                if is_asking {
+                if self.open.iter().any(|cursor| matches!(cursor.older, Older::Asked(..) | Older::Here(..))) {
                     continue;
                 }
                 let now_us = tick.number * TICK_US;
                 let quota = self.quota.get_or_insert_with(|| Rate::new(RECALL_PER_S, RECALL_BURST, now_us));
-                if quota.take(1, now_us) {
+                if quota.take(1 + (span.end - span.start) / RECALL_LEAD, now_us) {
                     let cursor = self.cursor(partition, ring);
                     let at = if span.start < cursor.away_until { away } else { at };
-                    cursor.older = Older::Asked(span.clone());
+                    cursor.older = Older::Asked(span.clone(), tick.number + RECALL_GIVEN_UP_US / TICK_US);
                     self.asks.push(Ask { partition, span, user, at, radius_m });
                     continue;
                 }
@@ -267,10 +270,14 @@ impl Cursors {
 
 impl Cursor {
     /// Tells what was read from the log for it, in order, as long as each is told. Whether nothing is left of it.
-    fn tell_older(&mut self, teller: &mut Teller<'_>) -> bool {
+    fn tell_older(&mut self, tick: u64, teller: &mut Teller<'_>) -> bool {
         match &mut self.older {
             Older::None | Older::Lost => true,
-            Older::Asked(_) => false,
+            Older::Asked(_, until) if tick < *until => false,
+            Older::Asked(..) => {
+                self.older = Older::Lost;
+                true
+            }
             Older::Here(events, until) => {
                 while let Some(event) = events.front() {
                     self.next = event.offset;
@@ -570,6 +577,17 @@ mod tests {
         assert_eq!(cursors.open[1].next, 6, "this is said to be told");
         assert_eq!(pull(&mut cursors, 100_000), [6, 8, 11]);
         assert!(pull(&mut cursors, 100_000).is_empty());
+        // Its partition is followed no more: what was read of it is told all the same.
+        let mut cursors = asked();
+        cursors.recalled(&answer(4..8, &[5, 6]));
+        let unread = rings([Some((0, 0, &[])), None]);
+        assert_eq!(told_of(&mut cursors, &unread), [(true, 5), (true, 6)]);
+        assert_eq!(pull(&mut cursors, 100_000), [8, 11]);
+        // The world does not answer.
+        let mut cursors = asked();
+        let late =
+            Tick { number: RECALL_GIVEN_UP_US / TICK_US, ..rings([Some((0, 0, &[])), Some((8, 9, &[(8, 1_000.0)]))]) };
+        assert_eq!(told_of(&mut cursors, &late), [(false, 8), (true, 8)]);
         let mut cursors = asked();
         cursors.recalled(&answer(4..8, &[]));
         assert_eq!(pull(&mut cursors, 100_000), [8, 11]);

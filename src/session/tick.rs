@@ -69,8 +69,9 @@ impl Session {
         self.events_wait = self.cursors.pull(tick, self.around.streams(), (at, self.radius_m), room, &mut told);
         told.iter().for_each(|message| self.send(message, out));
         told.clear();
-        let session = self.id;
-        out.extend(self.cursors.asks.drain(..).map(|ask| Effect::Submit(Submit::Recall { session, ask })));
+        let (entity, incarnation) = (self.entity, self.incarnation);
+        let recall = |ask| Effect::Submit(Submit::Recall { entity, incarnation, ask });
+        out.extend(self.cursors.asks.drain(..).map(recall));
         self.cursors.say(tick, self.budget.room(now_us), &mut told);
         told.iter().for_each(|message| self.send(message, out));
         if !self.flow.may_send(now_us) {

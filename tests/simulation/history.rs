@@ -138,9 +138,7 @@ impl History {
         let named = viewer.named.as_ref().expect("it goes on");
         let radius_m = viewer.radius.0.min(away.radius_m);
         let slow_us = if viewer.well_served { 5 } else { 40 } * SECOND_US;
-        // A dozen readings of the log, each of which takes four ways through it at most.
-        let recall_us = if self.is_crowded { 12 * 4 * back.delay_us } else { 0 };
-        let by_us = back.now_us + 2 * back.delay_us + slow_us + recall_us;
+        let by_us = back.now_us + 2 * back.delay_us + slow_us + self.recall_us(back.delay_us);
         for place in away.owed.into_iter().filter(|(stream, _)| named.contains(stream)) {
             if reaches(&self.events[&place], away.user, at, radius_m) {
                 self.missed += 1;
@@ -179,13 +177,15 @@ impl History {
         if self.refused.contains(&key) {
             return Err(format!("action {key:x?} enters the log and was refused"));
         }
+        let recall_us = self.recall_us(delay_us);
         if self.entered.insert(key) {
             for (conn, viewer) in viewers {
                 let established = viewer.whole_us.is_some_and(|since| now_us > since + 2 * SECOND_US);
                 let settled = now_us > viewer.radius.1 + 2 * SECOND_US;
                 if established && settled && is_entitled(viewer, lives, &action, now_us) {
                     let slow_us = if viewer.well_served { 1 } else { 40 } * SECOND_US;
-                    let by_us = now_us + 2 * delay_us + 500 * MILLI_US + slow_us;
+                    // What is read from the log comes before what is new.
+                    let by_us = now_us + 2 * delay_us + 500 * MILLI_US + slow_us + recall_us;
                     self.expected.insert((*conn, (stream, offset)), by_us);
                 }
             }
@@ -198,6 +198,12 @@ impl History {
         }
         self.events.insert((stream, offset), action);
         Ok(())
+    }
+
+    /// How long it may take to read what rings have no more: a dozen readings of the log, each of which takes four ways through
+    /// it at most.
+    fn recall_us(&self, delay_us: u64) -> u64 {
+        if self.is_crowded { 12 * 4 * delay_us } else { 0 }
     }
 
     /// A client was told something; `is_well`: the log has not stalled lately.

@@ -9,7 +9,9 @@ use super::dedupe::Windows;
 use super::event::Event;
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record};
-use crate::limits::{ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US, RECALLS_MAX};
+use crate::limits::{
+    ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US, RECALLS_AT_ONCE, RECALLS_MAX,
+};
 use crate::log::{Fetched, Log, Source, Topic};
 use crate::region::submit::Letter;
 use crate::region::world::SOCIAL;
@@ -76,6 +78,7 @@ struct Pass {
     fetched_us: u64,
     /// Which commands were heard of those read: each is told once.
     heard: Windows,
+    /// By what they want first.
     waiting: Vec<Waiting>,
 }
 
@@ -125,13 +128,14 @@ impl Recalls {
         self.pass.iter_mut().for_each(|(_, pass)| pass.waiting.retain(|waiting| !is_over(waiting)));
     }
 
-    /// Begins to read the partition that somebody has waited for longest, for all who wait for it, if nothing is being read.
+    /// Begins to read a partition for those who wait for it, if nothing is being read: that of which somebody wants least.
     pub(in crate::region) fn begin(&mut self, grid: Grid, log: &mut impl Log, now_us: u64) {
-        let (None, Some(first)) = (&self.pass, self.waiting.first()) else { return };
-        let partition = first.ask.partition;
-        let waiting: Vec<_> = self.waiting.extract_if(.., |waiting| waiting.ask.partition == partition).collect();
-        let starts = waiting.iter().map(|waiting| waiting.ask.span.start);
-        let next = starts.min().unwrap_or(0).saturating_sub(RECALL_LEAD);
+        let least = self.waiting.iter().min_by_key(|waiting| waiting.ask.span.end - waiting.ask.span.start);
+        let (None, Some(partition)) = (&self.pass, least.map(|waiting| waiting.ask.partition)) else { return };
+        let is_of_it = |waiting: &mut Waiting| waiting.ask.partition == partition;
+        let mut waiting: Vec<_> = self.waiting.extract_if(.., is_of_it).take(RECALLS_AT_ONCE).collect();
+        waiting.sort_by_key(|waiting| waiting.ask.span.start);
+        let next = waiting[0].ask.span.start.saturating_sub(RECALL_LEAD);
         let source = source(partition, grid);
         self.pass = Some((source, Pass { next, fetched_us: now_us, heard: Windows::default(), waiting }));
         log.fetch(source, next);
@@ -143,7 +147,7 @@ impl Recalls {
         let is_it = |(of, pass): &mut (Source, Pass)| *of == source && pass.next == from;
         let Some((_, mut pass)) = self.pass.take_if(is_it) else { return };
         let letters = &mut self.letters;
-        letters.extend(pass.answer(false, |waiting| waiting.ask.span.start < start));
+        letters.extend(pass.answer(false, |waiting| waiting.ask.span.start.max(from) < start));
         records.iter().for_each(|(offset, bytes)| pass.read(*offset, bytes, letters));
         letters.extend(pass.answer(true, |waiting| waiting.ask.span.end <= next));
         // Where nothing comes before the end, the topic is another one.
@@ -197,7 +201,9 @@ impl Pass {
         let is_new = self.heard.take((command.session, command.n), command.trusted).0.is_ok();
         if is_new {
             let event = Arc::new(event);
-            letters.extend(self.answer(false, |waiting| !waiting.take(&event)));
+            let begun = self.waiting.partition_point(|waiting| waiting.ask.span.start <= offset);
+            let full = self.waiting.extract_if(..begun, |waiting| !waiting.take(&event));
+            letters.extend(full.map(|waiting| waiting.letter(false)));
         }
     }
 }
@@ -341,7 +347,7 @@ mod tests {
     fn one_partition_is_read_at_a_time_and_nothing_for_who_is_gone() {
         let mut room = Room::default();
         room.ask(7, ask(3..9, 0.0));
-        room.ask(8, Ask { partition: 2, ..ask(3..9, 0.0) });
+        room.ask(8, Ask { partition: 2, ..ask(8..9, 0.0) });
         room.ask(9, ask(4..9, 0.0));
         assert_eq!((room.log.fetched.len(), room.recalls.len()), (1, 3));
         room.ask(9, ask(5..9, 0.0));
@@ -350,7 +356,7 @@ mod tests {
         room.fetched((0, 0), &[(0, None)]);
         assert_eq!((room.told(), room.log.fetched.len()), (vec![], 1), "nobody waits for more of it");
         room.recalls.begin(GRID, &mut room.log, NOW_US);
-        assert_eq!(room.log.fetched[1].0.partition, 2, "who has waited longest comes first");
+        assert_eq!(room.log.fetched[1].0.partition, 2, "who wants least comes first");
         for to in 10..10 + RECALLS_MAX as u64 {
             room.ask(to, ask(3..9, 0.0));
         }

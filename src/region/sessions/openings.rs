@@ -179,6 +179,7 @@ impl World {
     /// The avatar is another gateway's, or nobody's.
     pub(in crate::region) fn disown(&mut self, entity: Id) -> Option<Owned> {
         let owned = self.owned.swap_remove(&entity)?;
+        self.recalls.gone(owned.session);
         self.openings.openers.remove(&owned.session);
         Some(owned)
     }
@@ -342,6 +343,8 @@ impl World {
         let Claim { session, user, entity, incarnation } = claim;
         let Asking { profile, radius_m, in_vain, claim: asked, .. } = asking;
         let resumed = asked.is_some();
+        // What an earlier opening asked for.
+        self.recalls.gone(session);
         let lingers = self.owned.contains_key(&entity);
         let owned = self.owned.entry(entity).or_insert_with(|| Owned::new(entity, session, profile.clone()));
         (owned.user, owned.radius_m) = (user, radius_m);
