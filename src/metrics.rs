@@ -201,7 +201,7 @@ impl Metrics {
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
         let openings = counters("nearcast_openings_total", "Sessions that the log has opened.", "how");
-        let recalls = counters("nearcast_recalls_total", "Sessions for which the log was read once more.", "told");
+        let recalls = counters("nearcast_recalls_total", "Readings of the log that sessions asked for.", "told");
         let forgotten = counters("nearcast_forgotten_total", "Memories of one partition lost to their bound.", "what");
         let trims = counters("nearcast_log_trims_total", "Wishes to advance a partition's start, ended.", "result");
         let objects =

@@ -554,6 +554,14 @@ impl Checker {
         self.history.is_on_errand(object, self.now_us)
     }
 
+    /// Whether an avatar without a socket may stand where it was, and may be gone.
+    pub fn may_stand(&self, life: &Life) -> bool {
+        match life.phase {
+            Phase::Live | Phase::Left(_) => false,
+            Phase::Lingering(since) | Phase::Orphan(since) | Phase::Unsure(since) => self.now_us < since + EXPIRED_US,
+        }
+    }
+
     /// Somebody who is there, drawn by a number.
     pub fn some_user(&self, drawn: u64) -> Option<Id> {
         let users: Vec<Id> = self.viewers.values().filter_map(|viewer| viewer.user).collect();

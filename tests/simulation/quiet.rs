@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use nearcast::codec::command::Object;
+use nearcast::codec::command::{Holder, Object};
 use nearcast::codec::message::{Id, ObjectRow};
 use nearcast::limits::{HYSTERESIS, OBJECTS_MOVE_M};
 use nearcast::region::World;
@@ -109,7 +109,10 @@ fn wrong_objects(checker: &Checker, (me, radius_m): (Pos, f64), conn: &Conn) -> 
     let mut told: BTreeMap<Id, &ObjectRow> = conn.stock.objects.iter().map(|(id, row)| (*id, row)).collect();
     for object in checker.history.ledger.objects() {
         let row = told.remove(&object.id);
-        if checker.is_on_errand(object.id) {
+        // Whose holder has just lost their socket is where that stands, for a while.
+        let may_stand =
+            |holder: Holder| checker.lives().get(&holder.entity).is_some_and(|life| checker.may_stand(life));
+        if checker.is_on_errand(object.id) || object.holder.is_some_and(may_stand) {
             continue;
         }
         let metres = place(object).map(|pos| pos.distance_m(me));
