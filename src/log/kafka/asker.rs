@@ -126,13 +126,15 @@ impl Asker {
         report.into_iter().for_each(|report| drop(self.reports.send(report)));
     }
 
+    /// The partition's start, and its high watermark.
+    fn extent(&self, source: Source, deadline: Instant) -> KafkaResult<(u64, u64)> {
+        let (topic, partition) = (self.names.of(source.topic), i32::from(source.partition));
+        let (low, high) = self.consumer.fetch_watermarks(topic, partition, left(deadline)?)?;
+        Ok((offset(low)?, offset(high)?))
+    }
+
     fn bounds(&self, source: Source, deadline: Instant) -> KafkaResult<Bounds> {
-        let (low, high) = self.consumer.fetch_watermarks(
-            self.names.of(source.topic),
-            i32::from(source.partition),
-            left(deadline)?,
-        )?;
-        let (start, end) = (offset(low)?, offset(high)?);
+        let (start, end) = self.extent(source, deadline)?;
         let last_append_ms = self.last_append_ms(source, start, end, deadline)?;
         Ok(Bounds { start, end, last_append_ms })
     }
@@ -166,12 +168,7 @@ impl Asker {
     }
 
     fn fetch(&self, source: Source, from: u64, deadline: Instant) -> KafkaResult<Fetched> {
-        let (low, high) = self.consumer.fetch_watermarks(
-            self.names.of(source.topic),
-            i32::from(source.partition),
-            left(deadline)?,
-        )?;
-        let (start, end) = (offset(low)?, offset(high)?);
+        let (start, end) = self.extent(source, deadline)?;
         let first = from.max(start);
         let (mut records, mut next) = (Vec::new(), from);
         if first < end {
