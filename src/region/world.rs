@@ -254,6 +254,7 @@ impl World {
             self.open(log, now_us);
         }
         self.recalls.begin(self.grid, log, now_us);
+        self.tell_recalled();
         // To whoever speaks for the session now.
         let openings = &self.openings;
         answers.extend(

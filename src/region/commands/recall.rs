@@ -13,7 +13,6 @@ use crate::limits::{
     ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US, RECALLS_AT_ONCE, RECALLS_MAX,
 };
 use crate::log::{Fetched, Log, Source, Topic};
-use crate::region::submit::Letter;
 use crate::region::world::SOCIAL;
 use crate::space::{Grid, Pos};
 
@@ -64,10 +63,9 @@ impl Waiting {
     }
 
     /// Its answer: what it has, or nothing.
-    fn letter(self, is_whole: bool) -> (Id, Letter) {
+    fn answer(self, is_whole: bool) -> (Id, Recalled) {
         let Ask { partition, span, .. } = self.ask;
-        let recalled = Recalled { partition, span, events: is_whole.then_some(self.events) };
-        (self.to, Letter::Recalled(Box::new(recalled)))
+        (self.to, Recalled { partition, span, events: is_whole.then_some(self.events) })
     }
 }
 
@@ -89,7 +87,7 @@ pub(in crate::region) struct Recalls {
     /// In the order in which they asked.
     waiting: Vec<Waiting>,
     /// What is to be told, and to which session; the caller empties it.
-    pub(in crate::region) letters: Vec<(Id, Letter)>,
+    pub(in crate::region) answers: Vec<(Id, Recalled)>,
 }
 
 /// Where the events of a partition stand.
@@ -114,7 +112,7 @@ impl Recalls {
         if self.len() < RECALLS_MAX && !crate::planted!(RecallRefuses) {
             self.waiting.push(waiting);
         } else {
-            self.letters.push(waiting.letter(false));
+            self.answers.push(waiting.answer(false));
         }
     }
 
@@ -146,12 +144,12 @@ impl Recalls {
         let Fetched { source, from, start, ref records, next } = *fetched;
         let is_it = |(of, pass): &mut (Source, Pass)| *of == source && pass.next == from;
         let Some((_, mut pass)) = self.pass.take_if(is_it) else { return };
-        let letters = &mut self.letters;
-        letters.extend(pass.answer(false, |waiting| waiting.ask.span.start.max(from) < start));
-        records.iter().for_each(|(offset, bytes)| pass.read(*offset, bytes, letters));
-        letters.extend(pass.answer(true, |waiting| waiting.ask.span.end <= next));
+        let answers = &mut self.answers;
+        answers.extend(pass.answer(false, |waiting| waiting.ask.span.start.max(from) < start));
+        records.iter().for_each(|(offset, bytes)| pass.read(*offset, bytes, answers));
+        answers.extend(pass.answer(true, |waiting| waiting.ask.span.end <= next));
         // Where nothing comes before the end, the topic is another one.
-        letters.extend(pass.answer(false, |_| next <= from));
+        answers.extend(pass.answer(false, |_| next <= from));
         if !pass.waiting.is_empty() {
             (pass.next, pass.fetched_us) = (next, now_us);
             log.fetch(source, next);
@@ -171,9 +169,9 @@ impl Recalls {
     /// Asks again what was not answered, and gives up for who waits too long.
     pub(in crate::region) fn upkeep(&mut self, log: &mut impl Log, now_us: u64) {
         let is_late = |waiting: &mut Waiting| now_us.saturating_sub(waiting.asked_us) >= RECALL_WITHIN_US;
-        self.letters.extend(self.waiting.extract_if(.., is_late).map(|waiting| waiting.letter(false)));
+        self.answers.extend(self.waiting.extract_if(.., is_late).map(|waiting| waiting.answer(false)));
         let Some((source, mut pass)) = self.pass.take() else { return };
-        self.letters.extend(pass.answer(false, is_late));
+        self.answers.extend(pass.answer(false, is_late));
         if !pass.waiting.is_empty() {
             if now_us.saturating_sub(pass.fetched_us) >= ASK_AGAIN_US {
                 pass.fetched_us = now_us;
@@ -190,12 +188,12 @@ impl Pass {
         &mut self,
         is_whole: bool,
         is_due: impl FnMut(&mut Waiting) -> bool,
-    ) -> impl Iterator<Item = (Id, Letter)> {
-        self.waiting.extract_if(.., is_due).map(move |waiting| waiting.letter(is_whole))
+    ) -> impl Iterator<Item = (Id, Recalled)> {
+        self.waiting.extract_if(.., is_due).map(move |waiting| waiting.answer(is_whole))
     }
 
     /// Takes one record.
-    fn read(&mut self, offset: u64, bytes: &[u8], letters: &mut Vec<(Id, Letter)>) {
+    fn read(&mut self, offset: u64, bytes: &[u8], answers: &mut Vec<(Id, Recalled)>) {
         let Ok((_, Record::Command(command))) = record::decode(bytes) else { return };
         let Some(event) = Event::of(offset, &command) else { return };
         let is_new = self.heard.take((command.session, command.n), command.trusted).0.is_ok();
@@ -203,7 +201,7 @@ impl Pass {
             let event = Arc::new(event);
             let begun = self.waiting.partition_point(|waiting| waiting.ask.span.start <= offset);
             let full = self.waiting.extract_if(..begun, |waiting| !waiting.take(&event));
-            letters.extend(full.map(|waiting| waiting.letter(false)));
+            answers.extend(full.map(|waiting| waiting.answer(false)));
         }
     }
 }
@@ -252,11 +250,8 @@ mod tests {
 
         /// Who was told what: offsets, or nothing.
         fn told(&mut self) -> Vec<(Id, Option<Vec<u64>>)> {
-            let told = |(to, letter)| {
-                let Letter::Recalled(recalled) = letter else { panic!("{letter:?}") };
-                (to, recalled.events.map(|events| events.iter().map(|event| event.offset).collect()))
-            };
-            self.recalls.letters.drain(..).map(told).collect()
+            let offsets = |events: Vec<Arc<Event>>| events.iter().map(|event| event.offset).collect();
+            self.recalls.answers.drain(..).map(|(to, recalled)| (to, recalled.events.map(offsets))).collect()
         }
     }
 

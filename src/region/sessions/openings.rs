@@ -159,14 +159,16 @@ impl World {
 
     /// What is to be told to whoever asked, by the number they asked with; the caller takes it after each step.
     pub fn letters(&mut self) -> Vec<(Id, Letter)> {
-        let recalled = |letter: &(Id, Letter)| matches!(&letter.1, Letter::Recalled(it) if it.events.is_some());
-        let met = self.recalls.letters.iter().filter(|letter| recalled(letter)).count();
-        self.facts.recalls[0] += met as u64;
-        self.facts.recalls[1] += (self.recalls.letters.len() - met) as u64;
-        let mut letters = std::mem::take(&mut self.openings.letters);
-        let openings = &self.openings;
-        letters.extend(self.recalls.letters.drain(..).map(|(session, letter)| (openings.opener_of(session), letter)));
-        letters
+        std::mem::take(&mut self.openings.letters)
+    }
+
+    /// What was read once more goes to whoever speaks for the sessions now.
+    pub(in crate::region) fn tell_recalled(&mut self) {
+        for (session, recalled) in self.recalls.answers.drain(..) {
+            self.facts.recalls[usize::from(recalled.events.is_none())] += 1;
+            let letter = Letter::Recalled(Box::new(recalled));
+            self.openings.letters.push((self.openings.opener_of(session), letter));
+        }
     }
 
     /// An avatar whose session is not in the log: for benches and tests of what comes behind that.
