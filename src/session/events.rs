@@ -1,27 +1,18 @@
 //! Events are pulled: one cursor per partition in view, into rings that all sessions share. What a ring has no more is asked
 //! of the world, which reads it from the log.
 
-use std::collections::VecDeque;
-use std::ops::Range;
-use std::sync::Arc;
-
+use super::cursor::{Cursor, Older, Teller};
 use crate::admit::rate::Rate;
-use crate::codec::message::{Cursor as CursorAt, Event as Told, Id, Out, Reset, Scope};
-use crate::codec::wire::json_len;
-use crate::limits::{
-    CURSOR_US, DIRECT_PARTITIONS, LAG_US, RECALL_BURST, RECALL_GIVEN_UP_US, RECALL_LEAD, RECALL_PER_S,
-    RECALL_RECORDS_MAX, TICK_US,
-};
+use crate::codec::message::{Cursor as CursorAt, Id, Out, Reset};
+use crate::limits::{CURSOR_US, LAG_US, RECALL_BURST, RECALL_GIVEN_UP_US, RECALL_LEAD, RECALL_PER_S, TICK_US};
 use crate::region::commands::event::{Event, Ring};
 use crate::region::commands::recall::{Ask, Recalled};
-use crate::region::commands::tells::lane_of;
+use crate::region::commands::streams;
 use crate::region::frame::Tick;
-use crate::space::{Grid, Pos, Region};
+use crate::space::{Grid, Pos};
 
 /// Events that wait and states take turns of this many ticks: a second, so that a bucket of half a second gets full.
 pub const TURN_TICKS: u64 = 20;
-/// What an event costs besides its name and data, bytes.
-const FIELDS_BYTES: usize = 150;
 /// What a `cursor` costs, bytes.
 const CURSOR_BYTES: usize = 80;
 
@@ -73,37 +64,10 @@ impl Own {
     }
 }
 
-/// What a ring has no more, and the session was not told.
-#[derive(Clone, Debug, Default)]
-enum Older {
-    /// Nothing, or it is not known yet.
-    #[default]
-    None,
-    /// It is asked for; at this tick nobody waits for it any more.
-    Asked(Range<u64>, u64),
-    /// Events up to an offset.
-    Here(VecDeque<Arc<Event>>, u64),
-    /// It is not to be had.
-    Lost,
-}
-
-#[derive(Clone, Debug)]
-struct Cursor {
-    partition: u16,
-    /// The next offset.
-    next: u64,
-    /// What stands below was written while the session was away.
-    away_until: u64,
-    /// Up to where the client was told that it has been told, and at which tick.
-    said: Option<(u64, u64)>,
-    /// What comes before all that the ring has.
-    older: Older,
-}
-
 impl Cursors {
     /// Whose session it is, in a world of this grid: what the user is told is always in view.
     pub fn hear(&mut self, user: Id, grid: Grid) {
-        self.user = Some(Own { user, partition: lane(user, grid), next: 0 });
+        self.user = Some(Own { user, partition: streams::lane(user, grid), next: 0 });
     }
 
     /// What the user is told, and up to where that has been read.
@@ -119,7 +83,7 @@ impl Cursors {
     pub fn resume(&mut self, named: &[(String, u64)], grid: Grid, at: Option<Pos>) {
         (self.away, self.returns, self.lags_until) = (at, true, 0);
         for (stream, next) in named {
-            let Some(partition) = partition(stream, grid) else { continue };
+            let Some(partition) = streams::named(stream, grid) else { continue };
             match self.behind.binary_search_by_key(&partition, |(p, _)| *p) {
                 Ok(found) => self.behind[found].1 = self.behind[found].1.max(*next),
                 Err(place) => self.behind.insert(place, (partition, *next)),
@@ -165,7 +129,7 @@ impl Cursors {
             self.lags_until = tick.number + LAG_US / TICK_US;
             // What happened farther off did not reach it.
             let reached = tick.grid.partitions_around(away, radius_m);
-            let whole = tick.grid.partitions();
+            let whole = streams::whole(tick.grid);
             self.behind.retain(|(p, _)| reached.contains(p) || *p == whole || is_seen(*p));
         }
         self.open.retain(|c| c.next < c.away_until || is_seen(c.partition));
@@ -261,123 +225,21 @@ impl Cursors {
             if due && left > 0 {
                 left -= 1;
                 cursor.said = Some((cursor.next, tick.number));
-                let stream = format!("{PARTITION}{}", cursor.partition);
+                let stream = format!("{}{}", streams::PARTITION, cursor.partition);
                 out.push(Out::Cursor(CursorAt { stream, offset: cursor.next }));
             }
         }
     }
 }
 
-impl Cursor {
-    /// Tells what was read from the log for it, in order, as long as each is told. Whether nothing is left of it.
-    fn tell_older(&mut self, tick: u64, teller: &mut Teller<'_>) -> bool {
-        match &mut self.older {
-            Older::None | Older::Lost => true,
-            Older::Asked(_, until) if tick < *until => false,
-            Older::Asked(..) => {
-                self.older = Older::Lost;
-                true
-            }
-            Older::Here(events, until) => {
-                while let Some(event) = events.front() {
-                    self.next = event.offset;
-                    if !teller.tell(event) {
-                        return false;
-                    }
-                    events.pop_front();
-                }
-                self.next = *until;
-                self.older = Older::None;
-                true
-            }
-        }
-    }
-
-    /// What the ring has no more and the log may have.
-    fn lacks(&mut self, ring: &Ring) -> Option<Range<u64>> {
-        let is_lost = matches!(std::mem::take(&mut self.older), Older::Lost);
-        if is_lost || self.next >= ring.start || ring.start - self.next > RECALL_RECORDS_MAX {
-            return None;
-        }
-        // What came while it was away is judged by where it was then.
-        let is_away = self.next < self.away_until;
-        Some(self.next..if is_away { ring.start.min(self.away_until) } else { ring.start })
-    }
-}
-
-/// Tells events as long as there is room.
-struct Teller<'a> {
-    room: usize,
-    depth: usize,
-    /// One waits for room; all after it wait as well.
-    waits: bool,
-    out: &'a mut Vec<Out>,
-}
-
-impl Teller<'_> {
-    /// Whether it was told.
-    fn tell(&mut self, event: &Event) -> bool {
-        let cost = json_len(&event.data) + json_len(&event.name) + FIELDS_BYTES;
-        self.waits |= self.room < cost.min(self.depth);
-        if !self.waits {
-            self.room = self.room.saturating_sub(cost);
-            self.out.push(Out::Event(told(event)));
-        }
-        !self.waits
-    }
-
-    fn reset(&mut self, reset: Reset) {
-        self.out.push(Out::Reset(reset));
-        self.room = self.room.saturating_sub(FIELDS_BYTES);
-    }
-}
-
-/// The stream of what concerns the whole world.
-const WORLD: &str = "world";
-/// The streams of what users are told, before their number.
-const USER: &str = "user/";
-/// How partitions are named to clients, before their number.
-const PARTITION: &str = "partition/";
-
-/// The partition that a stream is in; `None` if there is no such stream.
-fn partition(stream: &str, grid: Grid) -> Option<u16> {
-    // Behind the partitions of blocks stands the world as a whole, and behind that what users are told.
-    let whole = grid.partitions();
-    match (stream.strip_prefix(PARTITION), stream.strip_prefix(USER)) {
-        (Some(number), _) => number.parse().ok().filter(|partition| *partition <= whole + DIRECT_PARTITIONS),
-        (None, Some(user)) => user.parse().ok().map(|user| lane(user, grid)),
-        (None, None) if stream == WORLD => Some(whole),
-        (None, None) => Region::from_stream(stream).map(|region| grid.partition(region)),
-    }
-}
-
-/// The partition of what a user is told.
-fn lane(user: Id, grid: Grid) -> u16 {
-    grid.partitions() + 1 + lane_of(user)
-}
-
-fn told(event: &Event) -> Told {
-    let stream = match event.scope {
-        Scope::Nearby | Scope::Region => Region::of(event.pos).stream(),
-        Scope::World => WORLD.to_owned(),
-        Scope::User => format!("{USER}{}", event.to.unwrap_or(event.user)),
-    };
-    Told {
-        stream,
-        offset: event.offset,
-        from: event.from,
-        user: event.user,
-        scope: event.scope,
-        name: event.name.to_string(),
-        data: event.data.to_string(),
-        pos: event.pos.metres(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::limits::BUDGET_MIN;
+    use crate::codec::message::Scope;
+    use crate::limits::{BUDGET_MIN, DIRECT_PARTITIONS, RECALL_RECORDS_MAX};
+    use crate::region::commands::tells::lane_of;
     use crate::region::frame::PartitionStatus;
     use crate::view::budget::Budget;
 
@@ -505,7 +367,7 @@ mod tests {
         assert_eq!(told_of(&mut cursors, &tick), [(false, 0)], "who does not say how far they were told");
         assert_eq!(told_of(&mut cursors, &tick), []);
         for whole in ["world", "partition/2"] {
-            assert_eq!(partition(whole, grid), Some(2), "behind the partitions of blocks");
+            assert_eq!(streams::named(whole, grid), Some(2), "behind the partitions of blocks");
         }
         // What comes behind is judged by where they are.
         let mut cursors = check(&[("partition/0", 4)], &rings([Some((0, 4, &[])), None]), &[]);
@@ -597,17 +459,6 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_slowly_is_asked_for_what_came_while_they_were_away_apart_from_what_came_later() {
-        let ring = |start, end| Ring { start, end, news: end, events: Vec::new() };
-        let mut cursor = Cursor { partition: 0, next: 4, away_until: 6, said: None, older: Older::None };
-        assert_eq!(cursor.lacks(&ring(9, 12)), Some(4..6));
-        (cursor.next, cursor.older) = (6, Older::None);
-        assert_eq!(cursor.lacks(&ring(9, 12)), Some(6..9));
-        (cursor.next, cursor.older) = (9, Older::None);
-        assert_eq!(cursor.lacks(&ring(9, 12)), None);
-    }
-
-    #[test]
     fn a_user_is_told_what_is_said_to_them_and_whoever_says_not_how_far_is_reset() {
         let grid = Grid { w: 2, h: 1 };
         // Behind two partitions of blocks and the world.
@@ -653,7 +504,7 @@ mod tests {
         }
         assert_eq!(told_of(&mut begun(&[blocks], true), &tick(7, told)), [(false, 7)]);
         let foreign = format!("partition/{}", own - lane_of(13) + DIRECT_PARTITIONS);
-        assert_eq!(partition(&foreign, grid), None, "there is no such partition");
+        assert_eq!(streams::named(&foreign, grid), None, "there is no such partition");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! view and decides what is sent; it knows no socket, clock or log. Driven by `edge`, and by the simulation.
 
 mod command;
+mod cursor;
 pub mod effect;
 pub mod events;
 pub mod flow;

@@ -13,11 +13,11 @@ use nearcast::codec::record::{Record, Stamp, encode};
 use nearcast::codec::token::Key;
 use nearcast::limits::{MILLI_US, ROWS_MAX, SECOND_US, TICK_US};
 use nearcast::log::{Log, Outcome, Polled, Source, Topic, Trim};
-use nearcast::region::commands::tells::lane_of;
+use nearcast::region::commands::streams;
 use nearcast::region::{Answered, Facts, Letter, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
 use nearcast::settings::WorldSettings;
-use nearcast::space::{Grid, Pos, Region};
+use nearcast::space::{Pos, Region};
 
 use crate::bots::{Bot, Forgotten, HOMES, Wish};
 use crate::checker::Checker;
@@ -480,7 +480,7 @@ impl Cluster {
         let grid = self.settings.grid;
         let named = resume
             .as_ref()
-            .map(|resume| resume.cursors.iter().filter_map(|(stream, _)| partition_of(stream, grid)).collect());
+            .map(|resume| resume.cursors.iter().filter_map(|(stream, _)| streams::named(stream, grid)).collect());
         self.checker.opened(who, session, entity, &self.bots[bot], named);
         self.bots[bot].connect(conn, (place, session), resume, self.now_us);
         conn
@@ -607,18 +607,6 @@ impl Cluster {
                 Err(what) => return self.checker.fail(what),
             }
         }
-    }
-}
-
-/// The partition that a stream is in, as clients name it; the world as a whole is behind all others.
-fn partition_of(stream: &str, grid: Grid) -> Option<u16> {
-    match stream.strip_prefix("partition/") {
-        Some(number) => number.parse().ok(),
-        None if stream == "world" => Some(grid.partitions()),
-        None => match stream.strip_prefix("user/") {
-            Some(user) => user.parse().ok().map(|user| grid.partitions() + 1 + lane_of(user)),
-            None => Region::from_stream(stream).map(|region| grid.partition(region)),
-        },
     }
 }
 

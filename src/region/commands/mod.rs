@@ -1,6 +1,7 @@
 //! What is said and done: `pending` knows which commands wait for an answer. A `story` reads those of a partition, the newest
 //! `snapshot` first, and `fold` makes of them what took effect, each once (`dedupe`): `objects`, and `event`s in a ring;
-//! `tells` is the same of what users are told. `recall` reads once more what a ring has no more. `display` is what is shown of
+//! `tells` is the same of what users are told. `recall` reads once more what a ring has no more;
+//! `streams` numbers and names them. `display` is what is shown of
 //! objects, `errands` what gateways do with them of themselves.
 
 pub mod dedupe;
@@ -13,4 +14,5 @@ pub mod pending;
 pub mod recall;
 pub mod snapshot;
 pub mod story;
+pub mod streams;
 pub mod tells;

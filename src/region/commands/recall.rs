@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::dedupe::Windows;
 use super::event::Event;
+use super::streams;
 use crate::codec::message::Id;
 use crate::codec::record::{self, Record};
 use crate::limits::{
     ASK_AGAIN_US, RECALL_BYTES_MAX, RECALL_EVENTS_MAX, RECALL_LEAD, RECALL_WITHIN_US, RECALLS_AT_ONCE, RECALLS_MAX,
 };
-use crate::log::{Fetched, Log, Source, Topic};
-use crate::region::world::SOCIAL;
+use crate::log::{Fetched, Log, Source};
 use crate::space::{Grid, Pos};
 
 /// What a session asks for: what it would have been told of one partition.
@@ -90,15 +90,6 @@ pub(in crate::region) struct Recalls {
     pub(in crate::region) answers: Vec<(Id, Recalled)>,
 }
 
-/// Where the events of a partition stand.
-fn source(partition: u16, grid: Grid) -> Source {
-    match partition.checked_sub(grid.partitions()) {
-        None => Source { topic: Topic::Events, partition },
-        Some(0) => SOCIAL,
-        Some(lane) => Source { topic: Topic::Direct, partition: lane - 1 },
-    }
-}
-
 impl Recalls {
     /// How many wait for an answer.
     pub(in crate::region) fn len(&self) -> usize {
@@ -134,7 +125,7 @@ impl Recalls {
         let mut waiting: Vec<_> = self.waiting.extract_if(.., is_of_it).take(RECALLS_AT_ONCE).collect();
         waiting.sort_by_key(|waiting| waiting.ask.span.start);
         let next = waiting[0].ask.span.start.saturating_sub(RECALL_LEAD);
-        let source = source(partition, grid);
+        let source = streams::source(partition, grid);
         self.pass = Some((source, Pass { next, fetched_us: now_us, heard: Windows::default(), waiting }));
         log.fetch(source, next);
     }
@@ -212,6 +203,7 @@ mod tests {
     use crate::codec::command::{Command, Deed};
     use crate::codec::message::Scope;
     use crate::codec::record::Stamp;
+    use crate::log::Topic;
     use crate::region::script::{GRID, NOW_US, Script};
 
     const EVENTS: Source = Source { topic: Topic::Events, partition: 1 };
@@ -288,16 +280,6 @@ mod tests {
     }
 
     #[test]
-    fn the_streams_of_blocks_world_and_users_stand_where_they_do() {
-        let whole = GRID.partitions();
-        let direct = Source { topic: Topic::Direct, partition: 2 };
-        assert_eq!(
-            [3, whole, whole + 3].map(|partition| source(partition, GRID)),
-            [Source { partition: 3, ..EVENTS }, SOCIAL, direct]
-        );
-    }
-
-    #[test]
     fn too_much_is_not_told_nor_what_is_gone() {
         let most = RECALL_EVENTS_MAX as u64;
         let acts = |n: u64| (0..n).map(|n| (n, Some(act(n, 0.0)))).collect::<Vec<_>>();
@@ -366,7 +348,7 @@ mod tests {
         assert_eq!(room.log.fetched.len(), 1);
         room.recalls.upkeep(&mut room.log, NOW_US + ASK_AGAIN_US);
         assert_eq!(room.log.fetched.len(), 2);
-        room.recalls.unfetched(SOCIAL);
+        room.recalls.unfetched(crate::region::world::SOCIAL);
         room.recalls.unfetched(EVENTS);
         room.recalls.upkeep(&mut room.log, NOW_US + ASK_AGAIN_US + 1);
         assert_eq!(room.log.fetched, [(EVENTS, 0); 3]);
