@@ -410,6 +410,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SECOND_US;
     use crate::region::script::{GRID, NOW_US, Script};
 
     #[test]
@@ -420,5 +421,24 @@ mod tests {
             world.submit(Submit::Gone { entity, incarnation: 0 }, &mut log, NOW_US);
         }
         assert_eq!((world.owned(), world.facts.lingers_cut), (OWNED_MAX, 100));
+    }
+
+    #[test]
+    fn a_loss_that_the_log_did_not_take_is_said_again() {
+        use crate::log::Outcome::{At, NeverEntered, Unknown};
+        let (mut world, mut log) = (World::new(GRID, 1), Script::default());
+        world.adopt(2, 3, "".into(), 50.0);
+        world.submit(Submit::Gone { entity: 3, incarnation: 0 }, &mut log, NOW_US);
+        let signs = |log: &Script| log.published.iter().filter(|(_, source, _)| source.topic == Topic::Direct).count();
+        let mut said = signs(&log);
+        assert_eq!(said, 1);
+        for (seconds, outcome, again) in [(1, NeverEntered, 1), (2, NeverEntered, 1), (3, Unknown, 1), (4, At(None), 0)]
+        {
+            let sign = log.published.iter().rev().find(|(_, source, _)| source.topic == Topic::Direct);
+            log.next.push(Polled::Outcome(sign.expect("said").0, outcome));
+            world.step(&mut log, NOW_US + seconds * SECOND_US, &mut Vec::new());
+            assert_eq!(signs(&log) - said, again, "after {outcome:?}");
+            said = signs(&log);
+        }
     }
 }

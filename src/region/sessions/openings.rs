@@ -56,6 +56,10 @@ pub(in crate::region) struct Openings {
     /// By the number that asks.
     asking: Map<Id, Asking>,
     tickets: FxHashMap<Ticket, Id>,
+    /// Signs of lost sockets on their way into the log: of which avatars. Each has one at most.
+    losses: FxHashMap<Ticket, Id>,
+    /// Avatars whose loss the log has not taken, or may not have: it is said again.
+    unsaid: Vec<Id>,
     /// `None`: tokens are neither given nor taken.
     seal: Option<Seal>,
     world: Arc<str>,
@@ -126,8 +130,12 @@ impl Openings {
         }
     }
 
-    /// Whoever asks is told so when the log certainly did not take it.
+    /// Whoever asks is told so when the log certainly did not take it; a loss that it did not take is said again.
     pub(in crate::region) fn ended(&mut self, ticket: Ticket, outcome: Outcome) {
+        if let Some(entity) = self.losses.remove(&ticket) {
+            self.unsaid.extend((!matches!(outcome, Outcome::At(_))).then_some(entity));
+            return;
+        }
         let Some(opener) = self.tickets.remove(&ticket) else { return };
         match outcome {
             Outcome::NeverEntered => {
@@ -390,18 +398,32 @@ impl World {
         if let Some(lane) = self.openings.lanes.get_mut(usize::from(partition)) {
             lane.confirmed.retain(|sign| sign.session != owned.session);
         }
-        self.write_signs(partition, signal, vec![sign_of(owned, now_us)], log, now_us);
+        let ticket = self.write_signs(partition, signal, vec![sign_of(owned, now_us)], log, now_us);
+        if signal == Signal::Lost {
+            // It is the only word of where the avatar was, if none has been due while it was there.
+            self.openings.losses.insert(ticket, entity);
+        }
     }
 
-    fn write_signs(&self, partition: u16, signal: Signal, signs: Vec<Sign>, log: &mut impl Log, now_us: u64) {
+    /// Says again of whom the log may not know that they were lost, as long as they are.
+    fn sign_unsaid(&mut self, log: &mut impl Log, now_us: u64) {
+        for entity in std::mem::take(&mut self.openings.unsaid) {
+            if self.owned.get(&entity).is_some_and(Owned::is_lingering) {
+                self.sign(Signal::Lost, entity, log, now_us);
+            }
+        }
+    }
+
+    fn write_signs(&self, partition: u16, signal: Signal, signs: Vec<Sign>, log: &mut impl Log, now_us: u64) -> Ticket {
         let stamp = Stamp { gateway: self.gateway, published_us: now_us };
         // What of it does not enter is missed by nobody for long: all that live are said again.
-        log.publish(Openings::source(partition), record::encode(stamp, &Record::Signs(signal, signs)));
+        log.publish(Openings::source(partition), record::encode(stamp, &Record::Signs(signal, signs)))
     }
 
     /// What is due of sessions now and then.
     pub(in crate::region) fn upkeep_sessions(&mut self, log: &mut impl Log, now_us: u64) {
         self.open(log, now_us);
+        self.sign_unsaid(log, now_us);
         for partition in 0..DIRECT_PARTITIONS {
             let gateway = u64::from(self.gateway);
             let lane = &mut self.openings.lanes[usize::from(partition)];
