@@ -59,6 +59,8 @@ mod switch {
         BothLive,
         /// How far a session that goes on was told is ignored.
         CursorsIgnored,
+        /// A place is told once, and not when it is another.
+        PlaceOnce,
         /// What the ring has no more is taken for nothing.
         RecallForgets,
         /// What the ring has no more is not read.

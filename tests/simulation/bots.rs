@@ -24,6 +24,9 @@ pub const ACTS_OPEN: usize = 8;
 /// Around which places bots are, metres east and south: the first on a corner of four partitions.
 pub const HOMES: [[f64; 2]; 3] = [[512.0, 512.0], [-512.0, 500.0], [10.0, 20.0]];
 
+/// What those show that are game servers.
+pub const SERVER_TOKEN: &str = "of the servers of this world, and of nobody else";
+
 /// How a bot says what it has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seeing {
@@ -47,6 +50,8 @@ pub struct Bot {
     pub quiet: bool,
     /// How it writes and reads.
     pub encoding: Encoding,
+    /// It is a game server: it says what places are like, too.
+    is_server: bool,
     rng: Rng,
     quality: Quality,
     seeing: Seeing,
@@ -155,6 +160,7 @@ impl Bot {
             connect_us: now_us + rng.below(4 * SECOND_US),
             quiet: false,
             encoding: if rng.one_in(4) { Encoding::Json } else { Encoding::MessagePack },
+            is_server: number % 7 == 3,
             quality,
             seeing: match rng.below(8) {
                 0 => Seeing::Pongs,
@@ -252,6 +258,7 @@ impl Bot {
         let deaf = !self.quiet && resume.is_some() && self.rng.one_in(6);
         let hello = Hello {
             world: "plaza".into(),
+            token: self.is_server.then(|| SERVER_TOKEN.to_owned()),
             resume,
             profile: Some(self.profile()),
             view: Some(View { radius: self.radius, budget: self.budget }),
@@ -546,8 +553,6 @@ impl Bot {
     fn set(&mut self, n: u64, session: Id, checker: &Checker) -> Set {
         let at = Pos::from_metres(self.pos).expect("finite");
         let near = checker.history.ledger.near(at, REACH_M + 1.0);
-        let held = checker.history.ledger.near(at, f64::MAX);
-        let held = held.into_iter().find(|object| object.holder.is_some_and(|holder| holder.session == session));
         let set = Set {
             n,
             wish: Of::Create,
@@ -567,6 +572,15 @@ impl Bot {
             pos: object.pos.metres(),
             ..set.clone()
         };
+        if self.is_server && self.rng.one_in(2) {
+            let of_world = self.rng.one_in(3);
+            let version = checker.history.ledger.environment(at, of_world).map_or(0, |environment| environment.version);
+            let expect = self.rng.one_in(3).then_some(version);
+            let scope = of_world.then_some(Scope::World);
+            return Set { wish: Of::Environment, kind: None, expect, scope, ..set };
+        }
+        let held = checker.history.ledger.near(at, f64::MAX);
+        let held = held.into_iter().find(|object| object.holder.is_some_and(|holder| holder.session == session));
         if let Some(object) = held {
             let to = Some(self.pos);
             return if self.rng.one_in(3) { Set { to, ..of(&object, Of::Release) } } else { of(&object, Of::Change) };

@@ -16,10 +16,10 @@ use nearcast::log::{Log, Outcome, Polled, Source, Topic, Trim};
 use nearcast::region::commands::streams;
 use nearcast::region::{Answered, Facts, Letter, Submit, Tick, World};
 use nearcast::session::{Effect, Input, Note, Session, ping_payload};
-use nearcast::settings::WorldSettings;
+use nearcast::settings::{Secret, WorldSettings};
 use nearcast::space::{Pos, Region};
 
-use crate::bots::{Bot, Forgotten, HOMES, Wish};
+use crate::bots::{Bot, Forgotten, HOMES, SERVER_TOKEN, Wish};
 use crate::checker::Checker;
 use crate::link::{Down, Up};
 use crate::rng::{Rng, Trace};
@@ -113,7 +113,8 @@ impl Cluster {
         let broker = Rc::new(RefCell::new(Broker::new(rng.fork(), START_US)));
         let bots = 14 + rng.below(12) as usize;
         let bots = (0..bots).map(|number| Bot::new(number, rng.fork(), START_US)).collect();
-        let settings = Arc::new(WorldSettings::plaza());
+        let server_token = Some(Secret::new(SERVER_TOKEN.to_owned()));
+        let settings = Arc::new(WorldSettings { server_token, ..WorldSettings::plaza() });
         let delay_us = broker.borrow().delay_max_us;
         let second_us = START_US + rng.below(SECOND_US);
         let script = Script::new(rng.fork(), log, START_US, WILD_US);
@@ -262,14 +263,18 @@ impl Cluster {
     /// In a partition much is done by others, far from everybody here: no ring has any more what was done before.
     fn crowd(&mut self, partition: u16, acts: u64) {
         let Some(pos) = nowhere_near(partition, &self.settings) else { return };
-        let mut broker = self.broker.borrow_mut();
-        for _ in 0..acts {
-            self.crowd_acts += 1;
+        let stamp = Stamp { gateway: u32::MAX, published_us: self.now_us };
+        let first = self.crowd_acts + 1;
+        self.crowd_acts += acts;
+        let records = (first..first + acts).map(|n| {
             let deed = Deed::Act { scope: Scope::Nearby, user: CROWD, name: "x".into(), data: "".into() };
-            let n = self.crowd_acts;
             let command = Command { session: CROWD, n, entity: CROWD, trusted: true, pos, from: pos, deed };
-            let stamp = Stamp { gateway: u32::MAX, published_us: self.now_us };
-            broker.append(Source { topic: Topic::Events, partition }, encode(stamp, &Record::Command(command)));
+            encode(stamp, &Record::Command(command))
+        });
+        let source = Source { topic: Topic::Events, partition };
+        match &mut self.machine {
+            Some(machine) => machine.others_write(source, records),
+            None => records.for_each(|record| self.broker.borrow_mut().append(source, record)),
         }
     }
 

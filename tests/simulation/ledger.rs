@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use nearcast::codec::command::{Command, Object, Verdict};
+use nearcast::codec::command::{Command, Deed, Environment, Object, Verdict};
 use nearcast::codec::message::{Ack, Id, Refuse};
 use nearcast::codec::record::Record;
 use nearcast::log::{Source, Topic};
 use nearcast::region::World;
 use nearcast::region::commands::fold::Commands;
 use nearcast::region::commands::snapshot;
-use nearcast::space::{Grid, Pos};
+use nearcast::space::{Grid, Pos, Region};
 
 /// Partitions by the number of their stream: the world as a whole is behind all others.
 type Stream = u16;
@@ -26,6 +26,8 @@ pub struct Ledger {
     hashes: BTreeMap<(Stream, u64), u32>,
     /// By object, the newest version that any command made.
     versions: BTreeMap<Id, u64>,
+    /// The same by place.
+    places: BTreeMap<Option<Region>, u64>,
     compared: u64,
 }
 
@@ -33,7 +35,8 @@ impl Ledger {
     /// Empty.
     pub fn new(grid: Grid) -> Ledger {
         let (stories, verdicts, hashes) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Ledger { grid, stories, verdicts, hashes, versions: BTreeMap::new(), compared: 0 }
+        let (versions, places) = (BTreeMap::new(), BTreeMap::new());
+        Ledger { grid, stories, verdicts, hashes, versions, places, compared: 0 }
     }
 
     /// For the report.
@@ -41,8 +44,9 @@ impl Ledger {
         let objects: usize = self.stories.values().map(|story| story.objects.iter().count()).sum();
         let denied = self.verdicts.values().filter(|verdict| matches!(verdict, Verdict::Denied(_))).count();
         format!(
-            "{objects} objects, {} changes, {denied} denied, {} states compared",
+            "{objects} objects, {} changes, {} of places, {denied} denied, {} states compared",
             self.versions.values().sum::<u64>(),
+            self.places.values().sum::<u64>(),
             self.compared
         )
     }
@@ -102,13 +106,15 @@ impl Ledger {
         if first {
             self.verdicts.insert(key, verdict);
         }
-        if let (true, Verdict::Done(Some((object, version)))) = (first, verdict)
-            && object != 0
-        {
-            let before = self.versions.insert(object, version).unwrap_or(0);
+        if let (true, Verdict::Done(Some((object, version)))) = (first, verdict) {
+            let before = match command.deed {
+                Deed::Environment { of_world, .. } => self.places.insert(place(command.pos, of_world), version),
+                _ => self.versions.insert(object, version),
+            };
+            let before = before.unwrap_or(0);
             // To take what is in one's hands already changes nothing.
             if version != before + 1 && version != before {
-                return Err(format!("object {object:x} goes from version {before} to {version} by {command:?}"));
+                return Err(format!("{object:x} goes from version {before} to {version} by {command:?}"));
             }
         }
         Ok(())
@@ -157,6 +163,21 @@ impl Ledger {
         self.stories.values().flat_map(|story| story.objects.iter())
     }
 
+    /// What a place's region is like, or the world.
+    pub fn environment(&self, pos: Pos, of_world: bool) -> Option<&Arc<Environment>> {
+        let place = place(pos, of_world);
+        self.environments().find_map(|(at, environment)| (at == place).then_some(environment))
+    }
+
+    /// All places that anything was said of; `None` is the world.
+    pub fn environments(&self) -> impl Iterator<Item = (Option<Region>, &Arc<Environment>)> {
+        let world = self.grid.partitions();
+        self.stories.iter().flat_map(move |(stream, story)| {
+            let places = story.objects.environments();
+            places.map(move |(region, environment)| ((*stream != world).then_some(region), environment))
+        })
+    }
+
     /// Objects that have left a partition and have not landed.
     pub fn between(&self) -> usize {
         self.stories.values().map(|story| story.objects.departed().count()).sum()
@@ -178,4 +199,8 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+fn place(pos: Pos, of_world: bool) -> Option<Region> {
+    (!of_world).then(|| Region::of(pos))
 }

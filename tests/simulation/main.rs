@@ -155,6 +155,7 @@ fn every_planted_bug_is_found() {
         Bug::DoneTwice,
         Bug::BothLive,
         Bug::CursorsIgnored,
+        Bug::PlaceOnce,
         Bug::RecallForgets,
         Bug::RecallRefuses,
     ];

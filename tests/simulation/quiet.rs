@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use nearcast::codec::command::{Holder, Object};
-use nearcast::codec::message::{Id, ObjectRow};
+use nearcast::codec::message::{Id, ObjectRow, PlaceRow};
 use nearcast::limits::{HYSTERESIS, OBJECTS_MOVE_M};
 use nearcast::region::World;
 use nearcast::session::Session;
-use nearcast::space::Pos;
+use nearcast::space::{Pos, Region};
 
 use crate::bots::{Bot, Conn};
 use crate::checker::Checker;
@@ -86,6 +86,7 @@ fn differences(checker: &Checker, bot: &Bot, conn: &Conn, session: &Session) -> 
         }
     }
     faults.extend(wrong_objects(checker, (me, radius_m), conn));
+    faults.extend(wrong_places(checker, (me, radius_m), conn));
     let owed = checker.history.owed(conn.number);
     if owed > 0 {
         faults.push(format!("was not told of {owed} events"));
@@ -130,6 +131,25 @@ fn wrong_objects(checker: &Checker, (me, radius_m): (Pos, f64), conn: &Conn) -> 
         }
     }
     faults.extend(told.into_values().map(|row| format!("was told {row:?}, which is not there")));
+    faults
+}
+
+/// What a client was told of places in reach, and of the world, is what they are like.
+fn wrong_places(checker: &Checker, (me, radius_m): (Pos, f64), conn: &Conn) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (place, environment) in checker.history.ledger.environments() {
+        let name = place.map_or_else(|| "world".to_owned(), Region::stream);
+        let row = conn.stock.places.get(&name);
+        let is_so = |row: &PlaceRow| {
+            let fields = environment.fields.iter().map(|(name, text)| (&**name, &**text));
+            row.version == environment.version
+                && fields.eq(row.fields.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+        };
+        let in_reach = place.is_none_or(|region| Region::around(me, radius_m).any(|around| around == region));
+        if in_reach && !row.is_some_and(is_so) {
+            faults.push(format!("was told {row:?}, {name} is {environment:?}"));
+        }
+    }
     faults
 }
 

@@ -77,18 +77,19 @@ impl Script {
             let fault = if rng.one_in(2) { Fault::Bye { bot } } else { Fault::Lose { bot } };
             add(&mut rng, fault, SECOND_US);
         }
+        let is_calm = log == Where::Broker && rng.one_in(4);
+        if !is_calm && rng.one_in(3) {
+            for _ in 0..rng.between(1, 6) {
+                let crowd = Fault::Crowd { partition: BUSY[rng.below(6) as usize], acts: rng.between(900, 1_500) };
+                add(&mut rng, crowd, SECOND_US);
+            }
+        }
         if log == Where::Disk {
             for fault in draw_for_disk(&mut rng) {
                 let before_end_us = 6 * SECOND_US + fault.lasts_us();
                 add(&mut rng, fault, before_end_us);
             }
-        } else if !rng.one_in(4) {
-            if rng.one_in(3) {
-                for _ in 0..rng.between(1, 6) {
-                    let crowd = Fault::Crowd { partition: BUSY[rng.below(6) as usize], acts: rng.between(900, 1_500) };
-                    add(&mut rng, crowd, SECOND_US);
-                }
-            }
+        } else if !is_calm {
             for _ in 0..rng.between(1, 4) {
                 let fault = draw(&mut rng);
                 add(&mut rng, fault, 2 * SECOND_US + fault.lasts_us());

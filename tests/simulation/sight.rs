@@ -116,7 +116,8 @@ pub fn versions(
     if shown.0 > counter || (shown.1 > profile && unknown.is_none()) {
         return Some(format!("bot {bot} saw sample {} of {id:x}, and now {counter}: back in time", shown.0));
     }
-    *shown = (counter, profile.max(shown.1));
+    // What was said in vain is followed by what counts.
+    *shown = (if step.in_vain { shown.0 } else { counter }, profile.max(shown.1));
     let next_us = life.steps.get(index + 1).map_or(u64::MAX, |next| next.at_us);
     let stale_us = at_us.saturating_sub(next_us);
     // Put back where it was: the same, unless it had gone.

@@ -69,6 +69,8 @@ struct Running {
     works: Works<SimFiles>,
     /// Writes what is soon not wanted any more.
     filler: DiskLog,
+    /// Writes what others do in the bots' world.
+    others: DiskLog,
 }
 
 /// The machine.
@@ -144,8 +146,9 @@ impl Machine {
         }
         let now_ms = self.now_ms.clone();
         let (disk, works) = Disk::over(store, &WORLDS, move || now_ms.load(Ordering::Relaxed));
-        let [log, filler] = WORLDS.map(|world| disk.handle(world).expect("it was opened for it"));
-        self.running = Some(Running { works, filler });
+        let handle = |world| disk.handle(world).expect("it was opened for it");
+        let [log, others, filler] = [WORLDS[0], WORLDS[0], WORLDS[1]].map(handle);
+        self.running = Some(Running { works, filler, others });
         (self.turn_us, self.enters_by_us) = (now_us, None);
         if std::mem::take(&mut self.was_broken) && self.rng.one_in(2) {
             // Soon after, the power goes.
@@ -178,6 +181,14 @@ impl Machine {
         let used: usize = self.files.disk().files.values().map(|file| file.now.len()).sum();
         self.files.disk().room = Some(used + self.rng.below(3_000) as usize);
         (self.full_until_us, self.enters_by_us) = (Some(until_us), None);
+    }
+
+    /// Others write to the bots' world.
+    pub fn others_write(&mut self, source: Source, records: impl Iterator<Item = Bytes>) {
+        let Some(Running { others, .. }) = &mut self.running else { return };
+        records.for_each(|record| _ = others.publish(source, record));
+        // Nobody waits for what becomes of it.
+        others.poll(&mut Vec::new());
     }
 
     /// The next sync fails.
