@@ -15,6 +15,7 @@ use nearcast::log::disk::batch::Lane;
 use nearcast::log::disk::files::Folder;
 use nearcast::log::disk::store::{Sizes, Store};
 use nearcast::log::{Source, Topic};
+use nearcast::settings::WorldSettings;
 use nearcast::space::Pos;
 
 /// Records of a commit: one who waits alone, and as many as may wait while another commit is synced.
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
     let _ = std::fs::remove_dir_all(&folder);
     let open = || Store::open(Folder::open(&folder)?, Sizes::default());
     let (mut store, _) = open().with_context(|| folder.display().to_string())?;
-    store.world("plaza");
+    store.world("plaza", WorldSettings::plaza().grid)?;
     println!("records a commit   commits   µs p50   µs p99   records/s   bytes/record");
     let mut n = 0;
     for records in GROUPS {

@@ -36,7 +36,7 @@ enum What {
         /// The world [default: the first].
         #[arg(long)]
         world: Option<String>,
-        /// `events` or `control`.
+        /// `events`, `objects`, `social`, `direct` or `control`.
         #[arg(long, default_value = "events")]
         topic: String,
         /// The partition.
@@ -69,6 +69,9 @@ pub fn inspect(args: &LogArgs) -> Result<String> {
         }
         What::Verify => {
             let (segments, bytes) = store.size();
+            if segments == 0 {
+                bail!("no log is in {}: nothing that `serve --data` has written", folder.display());
+            }
             let records: u64 =
                 store.lanes().into_iter().map(|lane| store.bounds(lane)).map(|at| at.end - at.start).sum();
             let mut out =
@@ -88,7 +91,7 @@ pub fn inspect(args: &LogArgs) -> Result<String> {
 
 fn world_name(store: &Store<Folder>, lane: Lane) -> &str {
     let known = usize::from(lane.world).checked_sub(1).and_then(|at| store.worlds().get(at));
-    known.map_or("-", String::as_str)
+    known.map_or("-", |world| &world.name)
 }
 
 fn topics(store: &Store<Folder>) -> Result<String> {
@@ -110,11 +113,12 @@ fn lane(store: &Store<Folder>, world: Option<&str>, topic: &str, partition: u16)
         return Ok(Lane { world: 0, source });
     }
     let at = match world {
-        Some(name) => store.worlds().iter().position(|world| world == name),
+        Some(name) => store.worlds().iter().position(|world| world.name == *name),
         None => Some(0),
     };
-    let Some(at) = at else {
-        bail!("no world {:?}: name one of {}", world.unwrap_or_default(), store.worlds().join(", "))
+    let names: Vec<&str> = store.worlds().iter().map(|world| world.name.as_str()).collect();
+    let Some(at) = at.filter(|at| *at < names.len()) else {
+        bail!("no world {:?}: name one of {}", world.unwrap_or_default(), names.join(", "))
     };
     Ok(Lane { world: at as u16 + 1, source })
 }

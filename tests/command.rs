@@ -68,8 +68,10 @@ fn data(actions: u64) -> tempfile::TempDir {
     use nearcast::codec::record::{Record, Stamp, encode};
     use nearcast::log::disk::Disk;
     use nearcast::log::{Log, Source, Topic};
+    use nearcast::space::Grid;
     let folder = tempfile::tempdir().expect("a folder");
-    let (disk, thread, _) = Disk::open(folder.path(), &["plaza"], || 1_790_000_000_000, |_| ()).expect("an empty log");
+    let (disk, thread, _) = Disk::open(folder.path(), &[("plaza", Grid { w: 4, h: 4 })], || 1_790_000_000_000, |_| ())
+        .expect("an empty log");
     let mut log = disk.handle("plaza").expect("it was opened for it");
     for n in 1..=actions {
         let deed = Deed::Act { scope: Scope::Nearby, user: 1, name: "wave".into(), data: "".into() };

@@ -16,6 +16,7 @@ use nearcast::log::disk::desk::{Desk, Reply, Request};
 use nearcast::log::disk::recover::{Torn, Unfit};
 use nearcast::log::disk::store::{Record, Refused, Sizes, Store};
 use nearcast::log::{Fault, Health, Outcome, Polled, Source, Ticket, Topic};
+use nearcast::space::Grid;
 use rng::Rng;
 use sim_files::{Content, SimFiles};
 
@@ -30,7 +31,7 @@ type SimStore = Store<SimFiles>;
 
 fn open(files: &SimFiles) -> Result<(SimStore, Option<Torn>), Unfit> {
     let (mut store, torn) = Store::open(files.clone(), SIZES)?;
-    assert_eq!(store.world("plaza"), 1);
+    assert_eq!(store.world("plaza", Grid { w: 4, h: 4 })?, 1);
     Ok((store, torn))
 }
 
@@ -139,7 +140,7 @@ fn a_flipped_bit_is_never_taken_for_data() {
                 assert_eq!(&of, name);
                 assert!(at <= bit as u64 / 8, "damage before byte {at} is said to be there");
             }
-            Err(Unfit::Unreadable(error)) => panic!("{error}"),
+            Err(unfit @ (Unfit::Unreadable(_) | Unfit::LaidOut { .. })) => panic!("{unfit}"),
             Ok((mut store, torn)) => {
                 // Nothing is behind the last batch to show that it was safe.
                 assert!(torn.is_some() && Some(name) == names.last(), "bit {bit} of {name} was not noticed");
@@ -431,4 +432,16 @@ fn nobody_is_told_of_what_a_crash_unmakes() {
         }
     }
     assert!(at > 1_000 && polled > 1_000, "{at} outcomes and {polled} records were told");
+}
+
+#[test]
+fn a_world_keeps_its_partitions() {
+    let files = SimFiles::default();
+    filled(&files, 60, &mut Rng::new(4));
+    let (mut store, _) = Store::open(files.clone(), SIZES).expect("whole");
+    let unfit = store.world("plaza", Grid { w: 4, h: 2 }).expect_err("it has others");
+    assert!(matches!(&unfit, Unfit::LaidOut { world, .. } if world == "plaza"), "{unfit}");
+    assert!(unfit.to_string().contains("[4, 4]") && unfit.to_string().contains("[4, 2]"), "{unfit}");
+    assert_eq!(store.world("arena", Grid { w: 4, h: 2 }).expect("it is new"), 2);
+    assert_eq!(store.world("plaza", Grid { w: 4, h: 4 }).expect("as before"), 1);
 }

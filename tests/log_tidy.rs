@@ -14,6 +14,7 @@ use nearcast::log::disk::recover::{Torn, Unfit};
 use nearcast::log::disk::store::{Refused, Sizes, Store};
 use nearcast::log::disk::tidy::Tidied;
 use nearcast::log::{Source, Topic};
+use nearcast::space::Grid;
 use rng::Rng;
 use sim_files::SimFiles;
 
@@ -36,7 +37,7 @@ type SimStore = Store<SimFiles>;
 
 fn open(files: &SimFiles) -> Result<(SimStore, Option<Torn>), Unfit> {
     let (mut store, torn) = Store::open(files.clone(), SIZES)?;
-    assert_eq!(store.world("plaza"), 1);
+    assert_eq!(store.world("plaza", Grid { w: 4, h: 4 })?, 1);
     Ok((store, torn))
 }
 
@@ -265,7 +266,7 @@ fn damage_to_what_was_cleaned_is_never_taken_for_data() {
     let mut told = 0;
     let mut check = |files: &SimFiles, name: &String, what: &str| match open(files) {
         Err(Unfit::Damaged { .. }) => {}
-        Err(Unfit::Unreadable(error)) => panic!("{error}"),
+        Err(unfit @ (Unfit::Unreadable(_) | Unfit::LaidOut { .. })) => panic!("{unfit}"),
         Ok((mut store, torn)) => {
             assert!(torn.is_some() && Some(name) == names.last(), "{what} of {name} was not noticed");
             for (partition, written) in (0..).zip(&written) {

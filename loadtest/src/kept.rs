@@ -101,7 +101,7 @@ impl Drop for Kept {
 }
 
 fn events(store: &Store<Folder>, world: &str) -> Vec<Lane> {
-    let number = store.worlds().iter().position(|name| name == world).map(|at| at as u16 + 1);
+    let number = store.worlds().iter().position(|known| known.name == *world).map(|at| at as u16 + 1);
     let is_its = |lane: &Lane| lane.source.topic == Topic::Events && Some(lane.world) == number;
     store.lanes().into_iter().filter(is_its).collect()
 }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -40,6 +40,9 @@ use http::Shared;
 use ids::Ids;
 use line::{Command, Line};
 use world::{AnyLog, Mail};
+
+/// So many connections may wait to be accepted: joins of a second in a storm.
+const BACKLOG: u32 = 1_024;
 
 /// A running gateway.
 pub struct Gateway {
@@ -63,8 +66,8 @@ impl Gateway {
         let clock = Clock::start();
         let (accepting, worlds, world_tasks) = (CancellationToken::new(), CancellationToken::new(), TaskTracker::new());
         let alive = Arc::new(());
-        let listener = listen(config.listen, "listen").await?;
-        let operators = listen(config.admin, "admin").await?;
+        let listener = bind(config.listen, "listen")?;
+        let operators = bind(config.admin, "admin")?;
         let count = std::thread::available_parallelism().map_or(1, usize::from);
         let openings: Vec<_> = (0..count).map(|_| driver::open()).collect::<std::io::Result<_>>()?;
         let drivers: Vec<Line> = openings.iter().map(|(line, _)| line.clone()).collect();
@@ -105,9 +108,10 @@ impl Gateway {
             disk,
             _alive: alive,
         };
-        tokio::spawn(accept(listener, http::public(shared.clone()), accepting));
+        // Not before: who cannot be answered yet is turned away at once.
+        tokio::spawn(accept(listen(listener)?, http::public(shared.clone()), accepting));
         // Operators are answered until the end.
-        tokio::spawn(accept(operators, http::admin(shared), worlds));
+        tokio::spawn(accept(listen(operators)?, http::admin(shared), worlds));
         Ok(gateway)
     }
 
@@ -177,20 +181,29 @@ impl Drop for Gateway {
     }
 }
 
-async fn listen(address: SocketAddr, name: &str) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("{name}: cannot listen on {address}; is another gateway running there?"))
+/// Takes an address, on which nobody is heard yet.
+fn bind(address: SocketAddr, name: &str) -> Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket
+        .bind(address)
+        .with_context(|| format!("{name}: cannot listen on {address}; is another gateway running there?"))?;
+    Ok(socket)
+}
+
+fn listen(socket: TcpSocket) -> Result<TcpListener> {
+    let address = socket.local_addr()?;
+    socket.listen(BACKLOG).with_context(|| format!("cannot listen on {address}; is another gateway running there?"))
 }
 
 /// Opens the log on disk for all worlds, if that is where they live. What is there is read and checked first.
 async fn open_disk(config: &Config, clock: Clock) -> Result<Option<(Disk, disk::Thread)>> {
     let LogUrl::Disk(folder) = &config.log else { return Ok(None) };
-    let (folder, worlds) = (folder.clone(), config.worlds.iter().map(|world| world.name.clone()).collect::<Vec<_>>());
+    let (folder, worlds) = (folder.clone(), config.worlds.clone());
     let opened = tokio::task::spawn_blocking(move || {
-        let names: Vec<&str> = worlds.iter().map(String::as_str).collect();
+        let worlds: Vec<_> = worlds.iter().map(|world| (world.name.as_str(), world.grid)).collect();
         let now_ms = move || (clock.now_us() / MILLI_US) as i64;
-        Disk::open(&folder, &names, now_ms, metrics::disk_turned)
+        Disk::open(&folder, &worlds, now_ms, metrics::disk_turned)
             .with_context(|| format!("data: cannot use {}", folder.display()))
     });
     let (disk, thread, torn) = opened.await??;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nearcast::log::disk::{Disk, DiskLog, Thread};
 use nearcast::log::memory::{Memory, MemoryLog, Retention};
 use nearcast::log::{Log, Topic, Trim};
+use nearcast::space::Grid;
 
 /// A log that nobody else uses.
 pub(crate) trait Place {
@@ -55,7 +56,8 @@ impl OnDisk {
     pub(crate) fn new() -> OnDisk {
         let folder = tempfile::tempdir().expect("a folder");
         let (disk, thread, torn) =
-            Disk::open(folder.path(), &["plaza", "arena"], now_ms, |_| ()).expect("an empty log");
+            Disk::open(folder.path(), &["plaza", "arena"].map(|world| (world, Grid { w: 4, h: 4 })), now_ms, |_| ())
+                .expect("an empty log");
         assert_eq!(torn, None);
         OnDisk { disk, thread: Some(thread), _folder: folder }
     }

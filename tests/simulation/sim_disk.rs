@@ -11,6 +11,7 @@ use nearcast::log::disk::batch::Lane;
 use nearcast::log::disk::store::{Sizes, Store};
 use nearcast::log::disk::{Disk, DiskLog, Works};
 use nearcast::log::{Follow, Log, Polled, Source, Ticket, Topic, Trim};
+use nearcast::space::Grid;
 
 use crate::rng::{Rng, Trace};
 use crate::sim_files::SimFiles;
@@ -20,6 +21,7 @@ use crate::sim_log::SimLog;
 const SIZES: Sizes = Sizes { segment: 16_384, segment_ms: i64::MAX, kept_ms: i64::MAX, mark: 2_048 };
 /// The bots' world, and one in whose `objects` the filler writes.
 const WORLDS: [&str; 2] = ["plaza", "filler"];
+const GRID: Grid = Grid { w: 4, h: 4 };
 const FILLER: u16 = 2;
 /// Partitions of `objects` that it writes to and trims, so that room is to be made between the actions.
 const FILLED: u16 = 3;
@@ -145,7 +147,9 @@ impl Machine {
             is_there(&mut store, *lane, records)?;
         }
         let now_ms = self.now_ms.clone();
-        let (disk, works) = Disk::over(store, &WORLDS, move || now_ms.load(Ordering::Relaxed));
+        let (disk, works) =
+            Disk::over(store, &WORLDS.map(|world| (world, GRID)), move || now_ms.load(Ordering::Relaxed))
+                .map_err(|unfit| format!("the log does not open: {unfit}"))?;
         let handle = |world| disk.handle(world).expect("it was opened for it");
         let [log, others, filler] = [WORLDS[0], WORLDS[0], WORLDS[1]].map(handle);
         self.running = Some(Running { works, filler, others });

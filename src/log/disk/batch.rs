@@ -6,7 +6,8 @@
 //! entry: kind u8 · world u16 · topic u8 · partition u16 · then
 //!        record (1): offset u64 · length u32 · bytes
 //!        bounds (2): start u64 · end u64           how far a lane reaches; the first batch of a segment has all
-//!        world  (3): length u16 · name             the number of a world; likewise (topic and partition are 0)
+//!        world  (3): length u16 · name             the number of a world; likewise. Topic is 0, the bytes of partition are
+//!                                                  how many partitions it has along x and z: 1 to 32; 0: not known
 //!        cleaned (4): next u64                     first in a segment of which batches were left out; the next segment
 //!                                                  begins with batch `next` (world, topic and partition are 0)
 //! ```
@@ -17,6 +18,7 @@
 use std::fmt;
 
 use crate::log::{Source, Topic};
+use crate::space::Grid;
 
 /// Bytes before the entries.
 pub const HEAD_BYTES: usize = 32;
@@ -71,6 +73,8 @@ pub enum Entry<'a> {
     World {
         /// The number, from 1.
         number: u16,
+        /// How its regions map to partitions: along x and z at most 255 of them.
+        grid: Grid,
         /// The world's name.
         name: &'a str,
     },
@@ -128,10 +132,10 @@ impl Writer {
                 self.bytes.extend(start.to_le_bytes());
                 self.bytes.extend(end.to_le_bytes());
             }
-            Entry::World { number, name } => {
+            Entry::World { number, grid: Grid { w, h }, name } => {
                 self.bytes.push(WORLD);
                 self.bytes.extend(number.to_le_bytes());
-                self.bytes.extend([0; 3]);
+                self.bytes.extend([0, w as u8, h as u8]);
                 self.bytes.extend((name.len() as u16).to_le_bytes());
                 self.bytes.extend(name.as_bytes());
             }
@@ -226,9 +230,10 @@ fn entry<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
     let [topic] = take(rest)?;
     let partition = take(rest).map(u16::from_le_bytes)?;
     if kind == WORLD {
+        let [w, h] = partition.to_le_bytes().map(u16::from);
         let len = take(rest).map(u16::from_le_bytes)?;
         let name = std::str::from_utf8(rest.split_off(..usize::from(len))?).ok()?;
-        return Some(Entry::World { number: world, name });
+        return Some(Entry::World { number: world, grid: Grid { w, h }, name });
     }
     if kind == CLEANED {
         return Some(Entry::Cleaned { next: take(rest).map(u64::from_le_bytes)? });
@@ -273,7 +278,7 @@ mod tests {
     const LANE: Lane = Lane { world: 2, source: Source { topic: Topic::Events, partition: 9 } };
     const ENTRIES: [Entry<'_>; 5] = [
         Entry::Cleaned { next: 1 << 40 },
-        Entry::World { number: 2, name: "plaza" },
+        Entry::World { number: 2, grid: Grid { w: 4, h: 32 }, name: "plaza" },
         Entry::Bounds { lane: LANE, start: 3, end: 70_000 },
         Entry::Record { lane: LANE, offset: 70_000, bytes: b"hello" },
         Entry::Record {

@@ -30,6 +30,7 @@ use self::store::{Sizes, Store};
 use super::memory::{Memory, MemoryLog};
 use super::{Fault, Follow, Health, Log, Outcome, Polled, Source, Ticket, Topic, Trim, Trimmed};
 use crate::limits::{DISK_PROBE_MS, DISK_QUEUE_BYTES, POLL_RECORDS_MAX};
+use crate::space::Grid;
 
 /// What gives append times, ms since 1970.
 type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -94,15 +95,15 @@ impl Disk {
     /// Handles can be opened for these worlds. Tells what a crash has torn off, where it has.
     ///
     /// # Errors
-    /// When the folder cannot be used, or what was safe in it is damaged.
+    /// When the folder cannot be used, what was safe in it is damaged, or a world was laid out otherwise.
     pub fn open(
         folder: &Path,
-        worlds: &[&str],
+        worlds: &[(&str, Grid)],
         now_ms: impl Fn() -> i64 + Send + Sync + 'static,
         note: impl Fn(&Turn) + Send + 'static,
     ) -> Result<(Disk, Thread, Option<Torn>), Unfit> {
         let (store, torn) = Store::open(Folder::open(folder)?, Sizes::default())?;
-        let (disk, mut works) = Disk::over(store, worlds, now_ms);
+        let (disk, mut works) = Disk::over(store, worlds, now_ms)?;
         let run = move || {
             while works.wait() {
                 note(&works.turn());
@@ -113,17 +114,21 @@ impl Disk {
     }
 
     /// The same over a store that was opened before, without a thread: nothing is done until somebody turns its works.
+    ///
+    /// # Errors
+    /// When a world was laid out otherwise.
     pub fn over<F: Files>(
         mut store: Store<F>,
-        worlds: &[&str],
+        worlds: &[(&str, Grid)],
         now_ms: impl Fn() -> i64 + Send + Sync + 'static,
-    ) -> (Disk, Works<F>) {
+    ) -> Result<(Disk, Works<F>), Unfit> {
         let clock: Clock = Arc::new(now_ms);
-        let worlds = worlds.iter().map(|name| ((*name).to_owned(), store.world(name))).collect();
+        let numbered = |(name, grid): &(&str, Grid)| Ok(((*name).to_owned(), store.world(name, *grid)?));
+        let worlds = worlds.iter().map(numbered).collect::<Result<_, Unfit>>()?;
         let shared = Arc::new(Shared { inner: Mutex::default(), asked: Condvar::new() });
         let desk = Desk::new(store);
         let works = Works { shared: shared.clone(), desk, now_ms: clock.clone(), replies: Vec::new(), more: true };
-        (Disk { shared, memory: Memory::new(0, move || clock()), worlds }, works)
+        Ok((Disk { shared, memory: Memory::new(0, move || clock()), worlds }, works))
     }
 
     /// A handle for one gateway's world; `None` if the log was not opened for it.

@@ -8,7 +8,8 @@ use super::batch::{Bad, Batch, Entry, Lane};
 use super::files::Files;
 use super::scan::Scan;
 use super::segment::{SUFFIX, Segment};
-use super::store::{Extent, Store};
+use super::store::{Extent, Known, Store};
+use crate::space::Grid;
 
 /// What stands behind the end: a batch that was being written when the process or the machine ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,8 +28,22 @@ pub struct Torn {
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
     /// The files cannot be read or written.
-    #[error("the log cannot be read: {0}")]
+    #[error("the log cannot be read")]
     Unreadable(#[from] io::Error),
+    /// A world has been laid out otherwise: what is in its partitions would not be found.
+    #[error(
+        "world {world:?} has partitions = [{}, {}] in this log, for good, not [{}, {}]: configure the former, or give the \
+         world another name",
+        known.w, known.h, wanted.w, wanted.h
+    )]
+    LaidOut {
+        /// Its name.
+        world: String,
+        /// As it is.
+        known: Grid,
+        /// As it was asked for.
+        wanted: Grid,
+    },
     /// What was safe is no longer what was written.
     #[error(
         "{name} is damaged at byte {at}: {why}. Nothing was changed. Put the file back from a copy, or move the folder away \
@@ -152,9 +167,11 @@ impl<F: Files> Store<F> {
                     let said = said.starts.entry(lane).or_default();
                     *said = start.max(*said);
                 }
-                Entry::World { number, name } => match self.worlds.get(usize::from(number).wrapping_sub(1)) {
-                    Some(known) if known == name => {}
-                    None if usize::from(number) == self.worlds.len() + 1 => self.worlds.push(name.to_owned()),
+                Entry::World { number, grid, name } => match self.worlds.get(usize::from(number).wrapping_sub(1)) {
+                    Some(known) if (&*known.name, known.grid) == (name, grid) => {}
+                    None if usize::from(number) == self.worlds.len() + 1 => {
+                        self.worlds.push(Known { name: name.to_owned(), grid });
+                    }
                     Some(_) | None => return Err(format!("world {number} is said to be {name:?}")),
                 },
                 Entry::Cleaned { .. } if at == 0 => {}

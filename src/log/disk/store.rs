@@ -16,6 +16,7 @@ use crate::limits::{
     DISK_MARK_BYTES, DISK_ROOM_BYTES, DISK_SEGMENT_BYTES, DISK_SEGMENT_US, EVENTS_RETENTION_US, MILLI_US,
 };
 use crate::log::Bounds;
+use crate::space::Grid;
 
 /// How far a lane reaches.
 #[derive(Debug, Default)]
@@ -100,7 +101,7 @@ pub struct Store<F> {
     pub(super) segments: Vec<Segment>,
     pub(super) lanes: BTreeMap<Lane, Extent>,
     /// World number `n` is at `n - 1`.
-    pub(super) worlds: Vec<String>,
+    pub(super) worlds: Vec<Known>,
     /// The number of the next batch.
     pub(super) next: u64,
     /// What the next batch is to say besides its records.
@@ -112,6 +113,15 @@ pub struct Store<F> {
     pub(super) cleaning: Option<Cleaning>,
     /// Why nothing is taken any more.
     broken: Option<String>,
+}
+
+/// A world of this log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its name.
+    pub name: String,
+    /// How its regions map to partitions, for good.
+    pub grid: Grid,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -174,14 +184,23 @@ impl<F: Files> Store<F> {
     }
 
     /// The number of a world; a new one gets the next.
-    pub fn world(&mut self, name: &str) -> u16 {
-        let known = self.worlds.iter().position(|world| world == name);
-        let at = known.unwrap_or_else(|| {
-            self.worlds.push(name.to_owned());
-            self.news.push(News::World(self.worlds.len() as u16));
-            self.worlds.len() - 1
-        });
-        at as u16 + 1
+    ///
+    /// # Errors
+    /// When its regions map to other partitions than before: [`recover::Unfit::LaidOut`].
+    pub fn world(&mut self, name: &str, grid: Grid) -> Result<u16, recover::Unfit> {
+        let at = match self.worlds.iter().position(|world| world.name == name) {
+            Some(at) => at,
+            None => {
+                self.worlds.push(Known { name: name.to_owned(), grid });
+                self.news.push(News::World(self.worlds.len() as u16));
+                self.worlds.len() - 1
+            }
+        };
+        let known = self.worlds[at].grid;
+        if known != grid {
+            return Err(recover::Unfit::LaidOut { world: name.to_owned(), known, wanted: grid });
+        }
+        Ok(at as u16 + 1)
     }
 
     /// Appends records as one batch, and returns their offsets when they are safe.
@@ -275,8 +294,8 @@ impl<F: Files> Store<F> {
         for news in &self.news {
             match *news {
                 News::World(number) => {
-                    let name = &self.worlds[usize::from(number) - 1];
-                    self.writer.push(Entry::World { number, name });
+                    let Known { name, grid } = &self.worlds[usize::from(number) - 1];
+                    self.writer.push(Entry::World { number, grid: *grid, name });
                 }
                 News::Start(lane) => {
                     let Extent { start, end, .. } = self.lanes[&lane];
@@ -404,9 +423,9 @@ impl<F: Files> Store<F> {
         self.lanes.keys().copied().collect()
     }
 
-    /// Names of the worlds, by number from 1.
+    /// The worlds, by number from 1.
     #[must_use]
-    pub fn worlds(&self) -> &[String] {
+    pub fn worlds(&self) -> &[Known] {
         &self.worlds
     }
 }

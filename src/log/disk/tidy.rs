@@ -211,7 +211,7 @@ impl<F: Files> Store<F> {
                         let mark_of = Mark { offset, segment: made.first, at: made.len };
                         mark(marks.entry(lane).or_default(), mark_of, sizes.mark);
                     }
-                    Entry::World { number, name } => writer.push(Entry::World { number, name }),
+                    world @ Entry::World { .. } => writer.push(world),
                     // Later segments say how far lanes reach; how far they did when this began is in its head.
                     Entry::Bounds { .. } | Entry::Cleaned { .. } => {}
                 }
