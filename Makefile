@@ -14,7 +14,7 @@ DATA_FLAG := $(if $(DATA),--data $(DATA))
 BOTS_FLAG := $(if $(BOTS),--bots $(BOTS))
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 demo: build ## Recorded people move through a gateway: live figures here, a map in the browser [FOR=seconds KILL=second DATA=dir BOTS=n]
 	$(LOADTEST) demo --gateway $(BIN) $(FOR_FLAG) $(KILL_FLAG) $(DATA_FLAG) $(BOTS_FLAG)

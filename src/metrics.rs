@@ -141,7 +141,7 @@ struct Metrics {
     digests: [IntCounter; 2],
     stale_told: IntCounter,
     merged: IntCounter,
-    dropped: IntCounterVec,
+    dropped: [IntCounter; 2],
     refusals: Vec<IntCounter>,
     shadowed: [IntCounter; Rule::ALL.len()],
     cleaned: IntCounter,
@@ -211,6 +211,7 @@ impl Metrics {
             "Records about objects that this gateway wrote of itself.",
             "kind",
         );
+        let dropped = counters("nearcast_samples_dropped_total", "Samples lost to a bound.", "bound");
         let refusals = counters("nearcast_refusals_total", "Messages without effect.", "reason");
         let shadowed =
             counters("nearcast_shadowed_total", "Moves and actions admitted against a rule in shadow.", "rule");
@@ -254,7 +255,7 @@ impl Metrics {
             digests: ["true", "false"].map(|same| digests.with_label_values(&[same])),
             stale_told: counter("nearcast_stale_total", "Clients told that their view is old."),
             merged: counter("nearcast_samples_merged_total", "Samples above the rate, merged into the next tick."),
-            dropped: counters("nearcast_samples_dropped_total", "Samples lost to a bound.", "bound"),
+            dropped: ["inbox_full", "partition_full"].map(|bound| dropped.with_label_values(&[bound])),
             refusals: Refusal::ALL.iter().map(|reason| refusals.with_label_values(&[reason.code()])).collect(),
             shadowed: Rule::ALL.map(|rule| shadowed.with_label_values(&[rule.label()])),
             cleaned: counter("nearcast_texts_cleaned_total", "Texts of which something was dropped or normalised."),
@@ -416,7 +417,7 @@ pub fn world_facts(facts: &Facts) {
     m.errands.iter().zip([carried, put_down, arrived, landed]).for_each(|(counter, n)| counter.inc_by(n));
     m.unreachable.inc_by(u64::from(facts.unreachable.is_some()));
     if facts.full > 0 {
-        m.dropped.with_label_values(&["partition_full"]).inc_by(facts.full);
+        m.dropped[1].inc_by(facts.full);
     }
 }
 
@@ -473,7 +474,7 @@ pub fn turned_away(reason: &str) {
 
 /// A world's inbox was full: a sample is lost.
 pub fn sample_dropped() {
-    METRICS.dropped.with_label_values(&["inbox_full"]).inc();
+    METRICS.dropped[0].inc();
 }
 
 /// A session opened (+1) or ended (−1).

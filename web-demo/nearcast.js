@@ -45,7 +45,8 @@ export class Nearcast {
       const [[name, message]] = Object.entries(JSON.parse(data));
       this[`_${name}`]?.(message, now, data);
     };
-    socket.onclose = () => this.#closed();
+    // Where nobody is there, Node 20 says no more than that something is wrong.
+    socket.onclose = socket.onerror = () => socket !== this.ended && this.#closed((this.ended = socket));
   }
 
   say(name, fields) {

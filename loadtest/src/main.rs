@@ -214,6 +214,11 @@ fn main() -> ExitCode {
 fn command(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo { seconds, kill_after, data, bots, target } => {
+            if let (Some(seconds), Some(after)) = (seconds, kill_after)
+                && after >= seconds
+            {
+                anyhow::bail!("--kill-after {after}: the demonstration ends before, after {seconds} s");
+            }
             let course = Course { seconds, kill_after };
             let scenario = Scenario::demo(bots as usize, target.kafka.is_some());
             let (program, scenes) = (target.program()?, target.scenes()?);

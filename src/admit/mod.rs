@@ -133,7 +133,7 @@ impl Refusal {
             Refusal::Again => "this session has said hello already",
             Refusal::NotOpen => "wait for welcome; until then only move, ping and bye are heard",
             Refusal::Length => "a text or state is too long, or empty where it must not be; see schemas/protocol.md",
-            Refusal::NotFinite => "coordinates, angles and times must be finite numbers",
+            Refusal::NotFinite => "coordinates, angles and times must be finite numbers, and times within all clocks",
             Refusal::OutOfBounds => "outside the bounds that welcome names",
             Refusal::Speed => "faster than the speed that welcome names; send smaller steps",
             Refusal::TooFar => "the place of an action must be where the avatar was at its time",
@@ -144,7 +144,9 @@ impl Refusal {
             }
             Refusal::Busy => "the gateway is overloaded; try again later",
             Refusal::NotLogged => "the log did not take the action; send it again",
-            Refusal::Lacks => "a field lacks that this wish needs, or does not go with it; see schemas/protocol.md",
+            Refusal::Lacks => {
+                "a field lacks that is needed here, or is there that does not go with it; see schemas/protocol.md"
+            }
             Refusal::NotAllowed => "only game servers may do this",
             Refusal::Denied(denial) => match denial {
                 Denial::NoObject => "no such object at the place that pos names; look where it is now",
@@ -152,9 +154,9 @@ impl Refusal {
                 Denial::Held => "somebody else holds it",
                 Denial::NotHeld => "this session does not hold it",
                 Denial::NotYours => "only the session that made it may remove it",
-                Denial::TooFar => "out of reach: 5 m from where the avatar is",
+                Denial::TooFar => "out of reach of where the avatar is; go nearer",
                 Denial::RegionFull => "the region has no room for more objects; remove some",
-                Denial::TooMany => "this session has made, or holds, as many objects as it may: 16 in a partition",
+                Denial::TooMany => "this session has made, or holds, as many objects as it may in a block of 1024 m",
                 Denial::Fields => "an object has 32 fields at most",
             },
             Refusal::LogFull => "there is no room in the log; try again in some seconds",

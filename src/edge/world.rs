@@ -287,6 +287,11 @@ fn run(
         trim(&mut log, &facts.trims, &name);
         facts.number.into_iter().for_each(|number| hall.ids.offer(number));
         metrics::world_facts(&facts);
+        if let Some(rules) = facts.outruled {
+            let why =
+                "[world.rules] of this gateway are not in force: the log has those. Give them a revision above it";
+            warn!(world = name, ?rules, "{why}");
+        }
         metrics::settle();
         world.facts = cleared(facts);
         if stopping {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::commands::recall::{Ask, Recalled};
 use super::motion::owned::Place;
-use crate::codec::command::{Command, Verdict};
+use crate::codec::command::{Command, Rules, Verdict};
 use crate::codec::message::Id;
 use crate::log::{Health, Source};
 use crate::space::Pos;
@@ -195,6 +195,8 @@ pub struct Facts {
     pub snapshots: u64,
     /// Partitions that another gateway has folded to another state; they are read anew.
     pub diverged: u64,
+    /// Rules that are in force instead of this gateway's, whose revision is not higher; told once.
+    pub outruled: Option<Rules>,
     /// What was done with objects of itself.
     pub errands: ErrandFacts,
     /// Another number of this gateway, see [`super::World::claim`].

@@ -46,6 +46,11 @@ impl World {
         self.peers.forget_silent(now_us);
         if let Some(social) = &mut self.social {
             self.facts.diverged += u64::from(social.upkeep(&self.keeper, log, now_us));
+            let in_force = social.commands.objects.rules();
+            let is_outruled = in_force.revision >= self.keeper.rules.revision && in_force != self.keeper.rules;
+            if social.commands.is_read() && is_outruled && !std::mem::replace(&mut self.outruled, true) {
+                self.facts.outruled = Some(in_force);
+            }
         }
         for partition in 0..self.grid.partitions() {
             self.upkeep_part(partition, log, now_us);

@@ -59,6 +59,8 @@ pub struct World {
     pub(super) weeks: Map<Source, u64>,
     /// What it does for the commands of its partitions.
     pub keeper: Keeper,
+    /// It has been told that its rules are not in force.
+    pub(super) outruled: bool,
     /// World-wide commands, from the first step on.
     pub(super) social: Option<Story>,
     pub(super) handles: Handles,
@@ -134,6 +136,7 @@ impl World {
             parts: std::iter::repeat_with(|| None).take(partitions).collect(),
             weeks: Map::default(),
             keeper: Keeper { gateway, snapshot_after: SNAPSHOT_COMMANDS, rules: Rules::default() },
+            outruled: false,
             social: None,
             handles: Handles::default(),
             owned: Map::default(),

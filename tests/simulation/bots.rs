@@ -262,7 +262,6 @@ impl Bot {
             resume,
             profile: Some(self.profile()),
             view: Some(View { radius: self.radius, budget: self.budget }),
-            ..Hello::default()
         };
         let mut conn = Conn {
             number,

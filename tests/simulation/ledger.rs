@@ -107,9 +107,10 @@ impl Ledger {
             self.verdicts.insert(key, verdict);
         }
         if let (true, Verdict::Done(Some((object, version)))) = (first, verdict) {
-            let before = match command.deed {
-                Deed::Environment { of_world, .. } => self.places.insert(place(command.pos, of_world), version),
-                _ => self.versions.insert(object, version),
+            let before = if let Deed::Environment { of_world, .. } = command.deed {
+                self.places.insert(place(command.pos, of_world), version)
+            } else {
+                self.versions.insert(object, version)
             };
             let before = before.unwrap_or(0);
             // To take what is in one's hands already changes nothing.
