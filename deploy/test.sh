@@ -54,7 +54,8 @@ step "counted instructions" $cargo bench --locked --workspace --bench counted
 step "simulation: 100 seeds twice, planted bugs" $cargo test --release --locked --features planted --test simulation
 step "documentation" env RUSTDOCFLAGS="-D warnings" $cargo doc --release --locked --no-deps --workspace --quiet
 step "AsyncAPI document" npm_test tests/asyncapi
-step "browser" npm_test tests/browser
+step "TypeScript client" npm_test clients/typescript
+step "clients on a gateway, browser" npm_test tests/browser
 step "demo" make --no-print-directory demo FOR=20
 step "demo whose gateway is killed" make --no-print-directory demo FOR=20 KILL=8
 step "demo on Kafka" make --no-print-directory demo-kafka FOR=20

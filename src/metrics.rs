@@ -139,6 +139,7 @@ struct Metrics {
     crowded_out: IntCounter,
     full_views: IntCounter,
     digests: [IntCounter; 2],
+    reported_ages: [Histogram; 2],
     stale_told: IntCounter,
     merged: IntCounter,
     dropped: [IntCounter; 2],
@@ -199,6 +200,8 @@ impl Metrics {
             register(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
         };
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
+        let ages =
+            histograms(r, "nearcast_reported_age_seconds", "Ages of updates on receipt, as clients say.", "share", &SECONDS);
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
         let openings = counters("nearcast_openings_total", "Sessions that the log has opened.", "how");
         let recalls = counters("nearcast_recalls_total", "Readings of the log that sessions asked for.", "told");
@@ -253,6 +256,7 @@ impl Metrics {
             ),
             full_views: counter("nearcast_full_views_total", "Full views begun."),
             digests: ["true", "false"].map(|same| digests.with_label_values(&[same])),
+            reported_ages: ["p50", "p99"].map(|share| ages.with_label_values(&[share])),
             stale_told: counter("nearcast_stale_total", "Clients told that their view is old."),
             merged: counter("nearcast_samples_merged_total", "Samples above the rate, merged into the next tick."),
             dropped: ["inbox_full", "partition_full"].map(|bound| dropped.with_label_values(&[bound])),
@@ -361,6 +365,10 @@ pub fn noted(note: &Note) {
             end_to_end_us.iter().for_each(|us| hop_us(Hop::EndToEnd, *us));
         }
         Note::Digest { same } => m.digests[usize::from(!same)].inc(),
+        Note::Ages { p50_ms, p99_ms } => {
+            let ages = m.reported_ages.iter().zip([*p50_ms, *p99_ms]);
+            ages.for_each(|(histogram, ms)| histogram.observe((ms / 1e3).max(0.0)));
+        }
         Note::Stale(stale) => m.stale_told.inc_by(u64::from(*stale)),
     }
 }

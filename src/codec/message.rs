@@ -289,6 +289,9 @@ pub struct Report {
     pub number: u64,
     /// The hash, see `schemas/protocol.md`.
     pub digest: u32,
+    /// How old updates have lately been on receipt, ms: half of them no more, 99 of 100 no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<[f64; 2]>,
 }
 
 /// The client goes.

@@ -26,7 +26,7 @@ pub enum Effect {
 }
 
 /// A fact for the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Note {
     /// A sample was admitted, so long after it was taken (µs).
     Sample {
@@ -55,6 +55,13 @@ pub enum Note {
     Digest {
         /// As it should.
         same: bool,
+    },
+    /// The client reported how old updates were on receipt, ms; below 0 where its clock is off.
+    Ages {
+        /// Half of them were no older.
+        p50_ms: f64,
+        /// 99 of 100 were no older.
+        p99_ms: f64,
     },
     /// The client was told that its view is old, or fresh again.
     Stale(bool),

@@ -190,6 +190,12 @@ impl Session {
     }
 
     fn report(&mut self, report: Report, now_us: u64, out: &mut Vec<Effect>) {
+        if let Some(ages_ms) = report.age_ms {
+            if !ages_ms.iter().all(|age_ms| age_ms.is_finite()) {
+                return self.refuse(None, "report", Refusal::NotFinite, out);
+            }
+            out.push(Effect::Note(Note::Ages { p50_ms: ages_ms[0], p99_ms: ages_ms[1] }));
+        }
         let Some(at) = self.digests.iter().position(|(number, _)| *number == report.number) else { return };
         let (_, digest) = self.digests[at];
         self.digests.drain(..=at);

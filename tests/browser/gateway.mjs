@@ -13,9 +13,10 @@ const FLAGS = [
   "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 ];
 
-/** Starts a gateway on free ports. */
-export async function startGateway() {
-  const flags = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "memory"];
+/** Starts a gateway on free ports, or where another has been; its log is in memory, or in a folder. */
+export async function startGateway({ listen: address = "127.0.0.1:0", data } = {}) {
+  const log = data ? ["--data", data] : ["--log", "memory"];
+  const flags = ["serve", "--listen", address, "--admin", "127.0.0.1:0", ...log];
   const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"] });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   let errors = "";
@@ -31,6 +32,7 @@ export async function startGateway() {
   });
   const [, listen, admin] = ready;
   return {
+    listen,
     http: `http://${listen}/`,
     ws: `ws://${listen}/v1`,
     /** The value of a metric, by its name and labels as they stand in the text. */
@@ -42,7 +44,7 @@ export async function startGateway() {
     },
     /** Asks it to go: it tells its clients. */
     drain: () => child.kill("SIGTERM"),
-    /** Ends it; its log is in memory, so there is nothing to save. */
+    /** Ends it as `kill -9` does. */
     async close() {
       child.kill("SIGKILL");
       await exited;

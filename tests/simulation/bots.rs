@@ -369,7 +369,7 @@ impl Bot {
                         digest ^= 1;
                         checker.lied(conn.number);
                     }
-                    conn.say(self.encoding, In::Report(Report { number, digest }), now_us);
+                    conn.say(self.encoding, In::Report(Report { number, digest, age_ms: None }), now_us);
                 }
             }
             Heard::Other(Out::Welcome(_)) if conn.deaf => return true,

@@ -208,7 +208,7 @@ impl Client {
         match self.encoding.decode_out(&mut self.known, bytes).expect("ours") {
             Heard::State(delta) => {
                 if let Some((number, digest)) = self.mirror.apply(&delta).expect("no contradiction") {
-                    self.say(&In::Report(Report { number, digest })).await;
+                    self.say(&In::Report(Report { number, digest, age_ms: None })).await;
                 }
                 if self.says_seen {
                     self.say(&In::Seen(Seen { seen: self.mirror.number(), held_ms: 0.0 })).await;

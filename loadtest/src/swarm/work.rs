@@ -337,7 +337,7 @@ impl Swarm {
             watch.state(delta, &bot.mirror, &client, &roster, received_us, &mut tallies[group]);
         }
         if let Some((number, digest)) = digest {
-            self.send(bot, &In::Report(Report { number, digest }));
+            self.send(bot, &In::Report(Report { number, digest, age_ms: None }));
         }
         Ok(())
     }

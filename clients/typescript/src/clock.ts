@@ -1,0 +1,76 @@
+// What time it is at the gateway, and at which moment to draw.
+
+/** The clock is told by the best answer of so long. */
+const ANSWERS_FOR_MS = 30_000;
+
+/** The gateway's clock, by the answers to pings (Cristian, 1989: the shortest round trip is off by the least). */
+export class Clock {
+  #answers: { at: number; roundTrip: number; offset: number }[] = [];
+  /** The gateway's clock less this one's, ms; `undefined` until the first answer. */
+  offset: number | undefined;
+  /** The shortest round trip of late, ms. */
+  roundTrip: number | undefined;
+
+  /** A ping that was said at `said` was answered by the gateway's time, and heard at `now`; ms. */
+  answered(said: number, server: number, now: number): void {
+    const answer = { at: now, roundTrip: now - said, offset: server - (said + now) / 2 };
+    this.#answers = [...this.#answers.filter(({ at }) => now - at < ANSWERS_FOR_MS), answer];
+    const best = this.#answers.reduce((best, other) => (other.roundTrip < best.roundTrip ? other : best));
+    [this.offset, this.roundTrip] = [best.offset, best.roundTrip];
+  }
+}
+
+/** States that the delay is learnt from: five seconds of them. */
+const STATES = 100;
+/** The delay is never below… */
+const DELAY_MIN_MS = 60;
+/** …nor above this: then a link is so slow that waiting longer shows nothing better. */
+const DELAY_MAX_MS = 1_000;
+/** To begin with. */
+const DELAY_AT_FIRST_MS = 120;
+/** While the delay rises, drawn time passes by so much slower, and while it falls, by so much faster. */
+const [SLOWER, FASTER] = [0.2, 0.05];
+
+/** How long ago the moment is that is drawn: as short as samples come in time for, most of the time. */
+export class Playback {
+  readonly #tickMs: number;
+  #ages: number[] = [];
+  #delay = DELAY_AT_FIRST_MS;
+  #now = Number.NaN;
+  #drawn = Number.NEGATIVE_INFINITY;
+
+  constructor(tickMs: number) {
+    this.#tickMs = tickMs;
+  }
+
+  /** Whether it is of ticks so long. */
+  isOf(tickMs: number): boolean {
+    return this.#tickMs === tickMs;
+  }
+
+  /** How long ago, ms. */
+  get delay(): number {
+    return this.#delay;
+  }
+
+  /** A state came whose oldest sample, of those that were new, was so old then, ms. */
+  heard(ageMs: number): void {
+    this.#ages.push(ageMs);
+    if (this.#ages.length > STATES) this.#ages.shift();
+  }
+
+  /** What to draw at `now`, on the gateway's clock, ms. Never steps back. */
+  moment(now: number): number {
+    const passed = Number.isNaN(this.#now) ? 0 : Math.min(Math.max(now - this.#now, 0), 1_000);
+    this.#now = now;
+    if (this.#ages.length > 0) {
+      const sorted = [...this.#ages].sort((a, b) => a - b);
+      const slow = sorted[Math.floor(sorted.length * 0.95)] ?? 0;
+      const wanted = Math.min(Math.max(slow + this.#tickMs, DELAY_MIN_MS), DELAY_MAX_MS);
+      const change = Math.min(Math.max(wanted - this.#delay, -FASTER * passed), SLOWER * passed);
+      this.#delay += change;
+    }
+    this.#drawn = Math.max(this.#drawn, now - this.#delay);
+    return this.#drawn;
+  }
+}

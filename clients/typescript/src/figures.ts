@@ -1,0 +1,58 @@
+// How fresh and how much: what this client received of late.
+
+/** Ages are kept for so long, and bytes and states are counted over it. */
+const WINDOW_MS = 5_000;
+/** Ages kept at most: in a crowd a share of them tells the same. */
+const AGES_MAX = 4_096;
+
+/** Figures of the last five seconds. */
+export interface Figures {
+  /** From where somebody was to here: half of all updates took no longer, ms. */
+  ageP50: number | undefined;
+  /** 99 of 100. */
+  ageP99: number | undefined;
+  /** States per second. */
+  states: number;
+  /** Bytes per second of payloads. */
+  bytes: number;
+  /** New positions per second. */
+  updates: number;
+}
+
+/** Collects them. */
+export class Receipts {
+  #ages: { at: number; age: number }[] = [];
+  #states: { at: number; bytes: number; updates: number }[] = [];
+  #since = Number.NaN;
+
+  /** A message of so many bytes came, which was a state with so many updates if `updates` is given. */
+  message(now: number, bytes: number, updates?: number): void {
+    if (Number.isNaN(this.#since)) this.#since = now;
+    this.#states.push({ at: now, bytes, updates: updates ?? -1 });
+    while (now - this.#states[0]!.at > WINDOW_MS) this.#states.shift();
+  }
+
+  /** An update was so old when it came, ms. */
+  age(now: number, age: number): void {
+    this.#ages.push({ at: now, age });
+    while (this.#ages.length > AGES_MAX || now - this.#ages[0]!.at > WINDOW_MS) this.#ages.shift();
+  }
+
+  /** What came of late. */
+  figures(now: number): Figures {
+    const ages = this.#ages.filter(({ at }) => now - at <= WINDOW_MS).map(({ age }) => age);
+    ages.sort((a, b) => a - b);
+    const share = (of: number): number | undefined => ages[Math.min(ages.length - 1, Math.floor(ages.length * of))];
+    const heard = this.#states.filter(({ at }) => now - at <= WINDOW_MS);
+    const seconds = Math.min(Math.max(now - this.#since, 1_000), WINDOW_MS) / 1_000 || 1;
+    const states = heard.filter(({ updates }) => updates >= 0);
+    const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0);
+    return {
+      ageP50: share(0.5),
+      ageP99: share(0.99),
+      states: states.length / seconds,
+      bytes: sum(heard.map(({ bytes }) => bytes)) / seconds,
+      updates: sum(states.map(({ updates }) => updates)) / seconds,
+    };
+  }
+}

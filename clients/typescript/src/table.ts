@@ -1,0 +1,202 @@
+// Who is in sight: the table that states are differences to. schemas/protocol.md, "The table".
+
+import type { Change, Delta, Enter, Id, Row, Slot } from "./codec/messages.ts";
+import { Path, type Sample } from "./path.ts";
+
+/** Turns are at most so long; after more ticks without news somebody has stood. */
+const STRIDE_MAX = 64;
+/** Bytes are averaged over so long, ms. */
+const BYTES_OVER_MS = 3_000;
+
+/** Somebody in sight. */
+export class Avatar {
+  readonly entity: Id;
+  /** The application's: a name, or JSON. */
+  profile: string;
+  /** The application's: up to 16 bytes. */
+  state: Uint8Array;
+  /** Where it was last, as told. */
+  row: Row;
+  readonly path: Path;
+  /** At which tick that was. */
+  toldTick: number;
+  /** Every so many ticks it is told, as it seems; the nearest at each. */
+  stride = 1;
+  #bytes = 0;
+
+  constructor({ entity, profile, state, ...row }: Enter, tick: number, path = new Path()) {
+    [this.entity, this.profile, this.state, this.row, this.path, this.toldTick] = [entity, profile, state, row, path, tick];
+  }
+
+  /** What it costs, as its rows took in binary states of late. */
+  get bytesPerSecond(): number {
+    return this.#bytes;
+  }
+
+  /** It was told anew. The distance to where it was told before, cm. */
+  tell(row: Row, tick: number, sample: Sample, tickMs: number): number {
+    const gap = tick - this.toldTick;
+    if (gap <= STRIDE_MAX) this.stride = Math.max(gap, 1);
+    this.#bytes = this.#bytes * Math.exp((-gap * tickMs) / BYTES_OVER_MS) + row.bits / 8 / (BYTES_OVER_MS / 1_000);
+    const { x, y, z } = this.row;
+    const away = row.jumped ? 0 : Math.hypot(row.x - x, row.y - y, row.z - z);
+    [this.row, this.toldTick] = [row, tick];
+    this.path.add(sample, row.jumped);
+    return away;
+  }
+
+  /** Its newest sample: metres, degrees, ms on the gateway's clock. */
+  get last(): Sample {
+    return this.path.last!;
+  }
+}
+
+/** What somebody's state did to the table. */
+export interface Changed {
+  entered: Avatar[];
+  left: Avatar[];
+  /** Other profiles or application states. */
+  changed: Avatar[];
+  updated: Avatar[];
+  /** How far off the worst place was that was held until then, cm. */
+  errorCm: number;
+}
+
+/** A state that contradicts the table: the connection must be given up for another. */
+export class Contradiction extends Error {
+  override readonly name = "Contradiction";
+}
+
+/** The table of one connection. */
+export class Table {
+  readonly #tickMs: number;
+  #slots = new Map<number, Avatar>();
+  #entities = new Map<Id, Avatar>();
+  readonly #generations = new Map<number, number>();
+  /** What a full view is about to replace. */
+  #old = new Map<Id, Avatar>();
+  #isBegun = false;
+
+  /** Empty. */
+  constructor(tickMs: number) {
+    this.#tickMs = tickMs;
+  }
+
+  /** How many there are in the new table. */
+  get size(): number {
+    return this.#slots.size;
+  }
+
+  /** Whether a full view is under way. */
+  get isJoining(): boolean {
+    return this.#isBegun;
+  }
+
+  /** Who is to be shown: the new table, and of the old one those who are not in the new yet. */
+  *shown(): Generator<Avatar, void, undefined> {
+    yield* this.#slots.values();
+    for (const avatar of this.#old.values()) if (!this.#entities.has(avatar.entity)) yield avatar;
+  }
+
+  /** Somebody who is shown. */
+  find(entity: Id): Avatar | undefined {
+    return this.#entities.get(entity) ?? this.#old.get(entity);
+  }
+
+  /** Everybody is about to come again, on a new connection: shown until a full view is whole. */
+  carryOver(before: Table): void {
+    for (const avatar of before.shown()) this.#old.set(avatar.entity, avatar);
+  }
+
+  /**
+   * Applies a state.
+   *
+   * @throws {Contradiction} When it contradicts what came before.
+   */
+  apply(delta: Delta): Changed {
+    const changed: Changed = { entered: [], left: [], changed: [], updated: [], errorCm: 0 };
+    if (delta.fullBegin) this.#begin();
+    for (const slot of delta.leaves) {
+      const avatar = this.#held(slot);
+      this.#slots.delete(slot.slot);
+      this.#entities.delete(avatar.entity);
+      changed.left.push(avatar);
+    }
+    for (const enter of delta.enters) this.#enter(enter, delta.tick, changed);
+    for (const change of delta.changes) changed.changed.push(this.#change(change));
+    for (const row of delta.updates) {
+      const avatar = this.#held(row);
+      const away = avatar.tell(row, delta.tick, this.#sample(row, delta.tick), this.#tickMs);
+      changed.errorCm = Math.max(changed.errorCm, away);
+      changed.updated.push(avatar);
+    }
+    if (delta.fullEnd) {
+      for (const avatar of this.#old.values()) if (!this.#entities.has(avatar.entity)) changed.left.push(avatar);
+      this.#old = new Map();
+      this.#isBegun = false;
+    }
+    return changed;
+  }
+
+  #begin(): void {
+    // At a second beginning, what the first had brought is shown like the old.
+    for (const avatar of this.#slots.values()) this.#old.set(avatar.entity, avatar);
+    this.#slots = new Map();
+    this.#entities = new Map();
+    this.#isBegun = true;
+  }
+
+  #enter(enter: Enter, tick: number, changed: Changed): void {
+    const { slot, generation, entity } = enter;
+    if (this.#slots.has(slot)) throw new Contradiction(`slot ${slot} is taken`);
+    if (this.#generations.get(slot) === generation) throw new Contradiction(`slot ${slot} has no new generation`);
+    if (this.#entities.has(entity)) throw new Contradiction(`entity ${entity} is held twice`);
+    // Who was shown before goes on from there.
+    const before = this.#old.get(entity);
+    const avatar = new Avatar(enter, tick, before?.path);
+    avatar.path.add(this.#sample(enter, tick), false);
+    this.#slots.set(slot, avatar);
+    this.#entities.set(entity, avatar);
+    this.#generations.set(slot, generation);
+    if (!before) changed.entered.push(avatar);
+    else if (before.profile !== avatar.profile) changed.changed.push(avatar);
+  }
+
+  #change(change: Change): Avatar {
+    const avatar = this.#held(change);
+    avatar.profile = change.profile ?? avatar.profile;
+    avatar.state = change.state ?? avatar.state;
+    return avatar;
+  }
+
+  #held({ slot, generation }: Slot): Avatar {
+    const avatar = this.#slots.get(slot);
+    if (avatar?.row.generation !== generation) throw new Contradiction(`slot ${slot}/${generation} holds nobody`);
+    return avatar;
+  }
+
+  #sample({ x, y, z, yaw, ageMs }: Row, tick: number): Sample {
+    return { t: tick * this.#tickMs - ageMs, x: x / 100, y: y / 100, z: z / 100, yaw: (yaw * 360) / 256 };
+  }
+
+  /** Hash of the new table: FNV-1a of each slot, 32 bits, summed. schemas/protocol.md, "Digest". */
+  digest(): number {
+    let sum = 0;
+    for (const { row, entity, state } of this.#slots.values()) {
+      const bytes = new DataView(new ArrayBuffer(24));
+      bytes.setUint16(0, row.slot, true);
+      bytes.setUint8(2, row.generation);
+      bytes.setBigUint64(3, BigInt(entity), true);
+      bytes.setInt32(11, row.x, true);
+      bytes.setInt32(15, row.y, true);
+      bytes.setInt32(19, row.z, true);
+      bytes.setUint8(23, row.yaw);
+      let hash = 0x811c9dc5;
+      const eat = (byte: number): void => void (hash = Math.imul(hash ^ byte, 0x01000193));
+      new Uint8Array(bytes.buffer).forEach(eat);
+      state.forEach(eat);
+      sum = (sum + hash) >>> 0;
+    }
+    return sum;
+  }
+}
