@@ -200,8 +200,13 @@ impl Metrics {
             register(r, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
         };
         let digests = counters("nearcast_digests_total", "View digests reported by clients.", "same");
-        let ages =
-            histograms(r, "nearcast_reported_age_seconds", "Ages of updates on receipt, as clients say.", "share", &SECONDS);
+        let ages = histograms(
+            r,
+            "nearcast_reported_age_seconds",
+            "Ages of updates on receipt, as clients say.",
+            "share",
+            &SECONDS,
+        );
         let outcomes = counters("nearcast_log_outcomes_total", "Ends of publishes.", "outcome");
         let openings = counters("nearcast_openings_total", "Sessions that the log has opened.", "how");
         let recalls = counters("nearcast_recalls_total", "Readings of the log that sessions asked for.", "told");

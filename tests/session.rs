@@ -160,7 +160,9 @@ impl Room {
                         Heard::State(delta) => {
                             let digest = person.mirror.apply(&delta).expect("no contradiction");
                             let lie = u32::from(person.lies);
-                            replies.extend(digest.map(|(number, d)| In::Report(Report { number, digest: d ^ lie, age_ms: None })));
+                            replies.extend(
+                                digest.map(|(number, d)| In::Report(Report { number, digest: d ^ lie, age_ms: None })),
+                            );
                             let seen = Seen { seen: person.mirror.number(), held_ms: 0.0 };
                             replies.extend(person.says_seen.then_some(In::Seen(seen)));
                         }
