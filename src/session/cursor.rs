@@ -68,15 +68,17 @@ impl Cursor {
         }
     }
 
-    /// What the ring has no more and the log may have.
+    /// What the ring has no more and the log may have, and half of what it has: else, where much happens, as much would have
+    /// left the ring again when that is read, and the session would run after it for ever.
     pub(super) fn lacks(&mut self, ring: &Ring) -> Option<Range<u64>> {
         let is_lost = matches!(std::mem::take(&mut self.older), Older::Lost);
         if is_lost || self.next >= ring.start || ring.start - self.next > RECALL_RECORDS_MAX {
             return None;
         }
+        let until = ring.start + (ring.end - ring.start) / 2;
         // What came while it was away is judged by where it was then.
         let is_away = self.next < self.away_until;
-        Some(self.next..if is_away { ring.start.min(self.away_until) } else { ring.start })
+        Some(self.next..if is_away { until.min(self.away_until) } else { until })
     }
 }
 
@@ -135,7 +137,7 @@ mod tests {
         let mut cursor = Cursor { partition: 0, next: 4, away_until: 6, said: None, older: Older::None };
         assert_eq!(cursor.lacks(&ring(9, 12)), Some(4..6));
         (cursor.next, cursor.older) = (6, Older::None);
-        assert_eq!(cursor.lacks(&ring(9, 12)), Some(6..9));
+        assert_eq!(cursor.lacks(&ring(9, 13)), Some(6..11));
         (cursor.next, cursor.older) = (9, Older::None);
         assert_eq!(cursor.lacks(&ring(9, 12)), None);
     }

@@ -58,6 +58,8 @@ pub struct Checker {
     ticks: BTreeMap<(usize, u64), u64>,
     states: u64,
     judged: u64,
+    /// The bot of which the story says what it is told: `BOT=n`.
+    watched: Option<u64>,
 }
 
 impl Checker {
@@ -82,6 +84,7 @@ impl Checker {
             ticks: BTreeMap::new(),
             states: 0,
             judged: 0,
+            watched: crate::number("BOT"),
         }
     }
 
@@ -346,8 +349,10 @@ impl Checker {
             life.phase = match life.phase {
                 Phase::Live => Phase::Orphan(now_us),
                 Phase::Lingering(since) if now_us < since + EXPIRY_US => Phase::Orphan(now_us),
-                // Its `leave` is written with the upkeep that follows.
-                Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => Phase::Unsure(now_us),
+                // Its `leave` is written with the upkeep that follows, or has been just before.
+                Phase::Lingering(since) if now_us < since + EXPIRY_US + SECOND_US => {
+                    Phase::Unsure(since + EXPIRY_US - 2 * SECOND_US)
+                }
                 Phase::Lingering(_) | Phase::Orphan(_) | Phase::Unsure(_) | Phase::Left(_) => life.phase,
             };
         }
@@ -432,6 +437,10 @@ impl Checker {
     /// A message other than a state arrived.
     pub fn told(&mut self, conn: u64, out: &Out) {
         let Some(viewer) = self.viewers.get(&conn) else { return };
+        if self.watched == Some(viewer.who.bot as u64) {
+            let at_s = (self.now_us - self.start_us) as f64 / 1e6;
+            self.story.push(format!("{at_s:7.3} bot {} is told {out:?}", viewer.who.bot));
+        }
         let is_well = self.now_us > self.bad_us + RECALL_WITHIN_US;
         let result = self.history.told(viewer, out, is_well);
         result.unwrap_or_else(|what| self.fail(what));

@@ -7,6 +7,7 @@ use nearcast::codec::command::{Holder, Object};
 use nearcast::codec::message::{Id, ObjectRow, PlaceRow};
 use nearcast::limits::{HYSTERESIS, OBJECTS_MOVE_M};
 use nearcast::region::World;
+use nearcast::region::motion::fold::Held;
 use nearcast::session::Session;
 use nearcast::space::{Pos, Region};
 
@@ -32,12 +33,18 @@ impl Checker {
         for tickets in worlds.iter().map(|world| world.kept().tickets).filter(|tickets| *tickets > 0) {
             faults.push(format!("in the end a gateway still waits for the ends of {tickets} sendings"));
         }
+        // What a partition holds of who is in another since is about to expire, here a moment sooner than there.
+        let newest = |world: &World, id: Id| {
+            let all = (0..self.partitions()).flat_map(|partition| world.folded(partition));
+            all.filter(|(other, _)| *other == id).map(|(_, held)| held.version).max()
+        };
         for partition in 0..self.partitions() {
             let folds: Vec<BTreeMap<Id, _>> = worlds
                 .iter()
                 .filter(|world| world.folded(partition).next().is_some())
                 .map(|world| {
-                    let here = world.folded(partition).filter(|(_, held)| held.leaver.is_none());
+                    let is_newest = |(id, held): &(Id, &Held)| newest(world, *id) == Some(held.version);
+                    let here = world.folded(partition).filter(|(_, held)| held.leaver.is_none()).filter(is_newest);
                     here.map(|(id, h)| (id, (h.pos, h.yaw, h.state, h.profile.1.clone()))).collect()
                 })
                 .collect();

@@ -113,7 +113,10 @@ pub fn versions(
         return Some(format!("bot {bot} sees {id:x} as {:?}, which it never was", avatar.profile));
     };
     let shown = viewer.shown.entry(id).or_insert((counter, profile));
-    if shown.0 > counter || (shown.1 > profile && unknown.is_none()) {
+    // Where a gateway died while somebody crossed a border, the partition they went to may lack what the other has: when that
+    // has forgotten them, they are once more where they were before.
+    let may_fall_back = matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
+    if (shown.0 > counter && !may_fall_back) || (shown.1 > profile && unknown.is_none()) {
         return Some(format!("bot {bot} saw sample {} of {id:x}, and now {counter}: back in time", shown.0));
     }
     // What was said in vain is followed by what counts.
@@ -168,7 +171,7 @@ impl Sight {
         let (until_us, gone_us) = match life.phase {
             Phase::Live => (u64::MAX, u64::MAX),
             Phase::Left(since) => (since, since),
-            Phase::Unsure(since) => (since, since + 17 * SECOND_US),
+            Phase::Unsure(since) => (since, since + 20 * SECOND_US),
             Phase::Lingering(since) => (since + 13 * SECOND_US, since + 17 * SECOND_US),
             Phase::Orphan(since) => {
                 // A clock step and a stall count as 2 s each of the 15 s after its last sample.
@@ -178,7 +181,8 @@ impl Sight {
                 (since + (9 * SECOND_US).saturating_sub(2 * SECOND_US * steps), last_us)
             }
         };
-        let same = life.gateway == viewer.who.gateway;
+        // Whom no gateway has in its hands, all alike know from the log.
+        let same = life.gateway == viewer.who.gateway && !matches!(life.phase, Phase::Orphan(_) | Phase::Unsure(_));
         let shown = mirror.find(id).is_some();
         let entitled = inside && at_us < until_us;
         let wrong = if entitled && !shown && self.settled && (viewer.well_served || self.all_fit) {
@@ -223,7 +227,8 @@ impl Sight {
             Wrong::Missing => POOR_MISSING_US,
             Wrong::Ghost => POOR_GHOST_US,
         };
-        if at_us > since_us.max(healed_us) + bound_us + slow_us {
+        // Who goes on is somebody else's to show from then on.
+        if at_us > since_us.max(healed_us).max(life.returned_us) + bound_us + slow_us {
             let bot = viewer.who.bot;
             let what = format!(
                 "bot {bot}: {kind:?} {id:x} ({:?}, same gateway: {same}) at {distance_m:?} m of {radius_m:.1} for {} ms",
