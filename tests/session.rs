@@ -2,89 +2,24 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
 
-use std::sync::Arc;
+#[path = "support/room.rs"]
+mod room;
 
-use nearcast::client::{Mirror, Stock};
-use nearcast::codec::message::{
-    Ack, Act, ByeIn, Event, Hello, Id, In, Move, ObjectRow, Objects, Out, Profile, Report, Scope, Seen, Set, View, Wish,
-};
-use nearcast::codec::state::Known;
-use nearcast::codec::token::Key;
-use nearcast::codec::{Encoding, Heard};
-use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, FLUSH_US, ROWS_MAX, SECOND_US, STRIDE_MAX, TICK_US};
-use nearcast::log::memory::{Memory, MemoryLog};
-use nearcast::region::{Tick, World};
-use nearcast::session::{Effect, Input, Note, Session};
-use nearcast::settings::WorldSettings;
+use nearcast::codec::Encoding;
+use nearcast::codec::message::{Ack, ByeIn, Hello, Id, In, ObjectRow, Objects, Out, Profile, Set, View, Wish};
+use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, ROWS_MAX, SECOND_US, STRIDE_MAX, TICK_US};
+use nearcast::session::{Input, Note};
 use nearcast::space::Pos;
-
-const START_US: u64 = 1_700_000_000 * SECOND_US;
-
-/// A world on a gateway of this number.
-fn world(gateway: u32) -> World {
-    World::new(WorldSettings::plaza().grid, gateway).named("plaza", &Key::new([7; Key::BYTES]))
-}
-
-/// One gateway, its sessions and their clients, without delay between them.
-struct Room {
-    now_us: u64,
-    world: World,
-    log: MemoryLog,
-    people: Vec<Person>,
-    settings: Arc<WorldSettings>,
-    answers: Vec<nearcast::region::Answered>,
-}
-
-struct Person {
-    session: Session,
-    encoding: Encoding,
-    known: Known,
-    mirror: Mirror,
-    stock: Stock,
-    heard: Vec<Out>,
-    notes: Vec<Note>,
-    /// (time, bytes) of all that was sent.
-    sent: Vec<(u64, usize)>,
-    says_seen: bool,
-    lies: bool,
-    /// Ticks that it was fed.
-    fed: usize,
-}
+use room::{Person, Room};
 
 impl Room {
-    fn new() -> Room {
-        Room {
-            now_us: START_US,
-            world: world(1),
-            log: Memory::new(0, || 0).open(),
-            people: Vec::new(),
-            settings: Arc::new(WorldSettings::plaza()),
-            answers: Vec::new(),
-        }
-    }
-
     /// Somebody says hello and stands somewhere.
     fn join(&mut self, encoding: Encoding, view: View, x: f64, z: f64) -> usize {
-        let who = self.people.len();
-        let id = who as Id * 2 + 1;
-        let session = Session::new(id, id + 1, encoding, self.settings.clone(), self.now_us);
-        self.people.push(Person {
-            session,
-            encoding,
-            known: Known::default(),
-            mirror: Mirror::default(),
-            stock: Stock::default(),
-            heard: Vec::new(),
-            notes: Vec::new(),
-            sent: Vec::new(),
-            says_seen: true,
-            lies: false,
-            fed: 0,
-        });
+        let who = self.connect(encoding);
         let profile = Some(format!("person {who:08}"));
         self.say(who, &In::Hello(Hello { world: "plaza".into(), view: Some(view), profile, ..Hello::default() }));
         self.walk(who, x, z);
-        self.step();
+        self.settle();
         who
     }
 
@@ -99,109 +34,6 @@ impl Room {
                 assert!(sum <= bound, "{encoding:?}: {sum} bytes in {} ms", (at - sent[i].0) / 1_000);
             }
         }
-    }
-
-    /// The world steps, without a tick, until nobody waits to be welcomed.
-    fn step(&mut self) {
-        for _ in 0..4 {
-            self.world.step(&mut self.log, self.now_us, &mut self.answers);
-            self.deliver();
-        }
-    }
-
-    /// Sessions get what the world has for them.
-    fn deliver(&mut self) {
-        for answered in std::mem::take(&mut self.answers) {
-            self.input(((answered.to - 1) / 2) as usize, Input::Answered(answered.n, answered.answer));
-        }
-        for (to, letter) in self.world.letters() {
-            self.input(((to - 1) / 2) as usize, Input::Letter(&letter));
-        }
-    }
-
-    fn say(&mut self, who: usize, message: &In) {
-        let payload = self.people[who].encoding.encode_in(message);
-        self.input(who, Input::Message(payload.bytes()));
-    }
-
-    fn walk(&mut self, who: usize, x: f64, z: f64) {
-        let time = (self.now_us - START_US) as f64 / 1e3;
-        let step = Move { time, pos: [x, 0.0, z], yaw: 0.0, state: Default::default(), seen: None, held_ms: None };
-        self.say(who, &In::Move(step));
-    }
-
-    /// Does something, named by its number, at (x, 0, 0): told to who is near, or to a user.
-    fn act(&mut self, who: usize, n: u64, to: Option<Id>, x: f64) {
-        let time = (self.now_us - START_US) as f64 / 1e3;
-        let scope = if to.is_some() { Scope::User } else { Scope::Nearby };
-        let (name, data) = (n.to_string(), String::new());
-        self.say(who, &In::Act(Act { n, to, scope, name, data, time, pos: [x, 0.0, 0.0] }));
-    }
-
-    fn input(&mut self, who: usize, input: Input<'_>) {
-        let mut effects = Vec::new();
-        self.people[who].session.on(input, self.now_us, &mut effects);
-        let mut replies = Vec::new();
-        for effect in effects {
-            let person = &mut self.people[who];
-            match effect {
-                Effect::Submit(submit) => self.world.submit(submit, &mut self.log, self.now_us),
-                Effect::Note(note) => person.notes.push(note),
-                Effect::Ping(_) | Effect::Pong(_) | Effect::Close(_) => {}
-                Effect::Send(payload) => {
-                    person.sent.push((self.now_us, payload.framed_len()));
-                    match person.encoding.decode_out(&mut person.known, payload.bytes()).expect("ours") {
-                        Heard::Other(out) => {
-                            if let Out::Object(objects) = &out {
-                                person.stock.apply(objects).expect("no contradiction");
-                            }
-                            person.heard.push(out);
-                        }
-                        Heard::State(delta) => {
-                            let digest = person.mirror.apply(&delta).expect("no contradiction");
-                            let lie = u32::from(person.lies);
-                            replies.extend(
-                                digest.map(|(number, d)| In::Report(Report { number, digest: d ^ lie, age_ms: None })),
-                            );
-                            let seen = Seen { seen: person.mirror.number(), held_ms: 0.0 };
-                            replies.extend(person.says_seen.then_some(In::Seen(seen)));
-                        }
-                    }
-                }
-            }
-        }
-        replies.iter().for_each(|reply| self.say(who, reply));
-    }
-
-    /// Turns the clock to the next tick.
-    fn tick(&mut self) -> Arc<Tick> {
-        let number = self.now_us / TICK_US + 1;
-        while self.now_us < number * TICK_US {
-            self.now_us += FLUSH_US;
-            self.world.step(&mut self.log, self.now_us, &mut self.answers);
-            self.deliver();
-        }
-        let tick = self.world.freeze(number, self.now_us);
-        for who in 0..self.people.len() {
-            if !self.people[who].session.rest().is_some_and(|rest| rest.lasts(&tick)) {
-                self.people[who].fed += 1;
-                self.input(who, Input::Tick(&tick, ROWS_MAX));
-            }
-        }
-        tick
-    }
-
-    fn ticks(&mut self, n: usize) {
-        for _ in 0..n {
-            self.tick();
-        }
-    }
-
-    fn events(&self, who: usize) -> impl Iterator<Item = &Event> {
-        self.people[who].heard.iter().filter_map(|out| match out {
-            Out::Event(event) => Some(event),
-            _ => None,
-        })
     }
 
     /// Wishes something of an object, or of none, where it is seen, or at the place of who wishes.
@@ -224,28 +56,12 @@ impl Room {
     }
 
     fn acks(&self, who: usize) -> Vec<&Ack> {
-        let heard = self.people[who].heard.iter();
-        heard
-            .filter_map(|out| match out {
-                Out::Ack(ack) => Some(ack),
-                _ => None,
-            })
-            .collect()
+        self.heard(who, |out| if let Out::Ack(ack) = out { Some(ack) } else { None }).collect()
     }
 
     /// An object as somebody holds it.
     fn seen(&self, who: usize, object: Id) -> Option<&ObjectRow> {
         self.people[who].stock.objects.get(&object)
-    }
-
-    fn refusals(&self, who: usize) -> Vec<&str> {
-        let heard = self.people[who].heard.iter();
-        heard
-            .filter_map(|out| match out {
-                Out::Refuse(refuse) => Some(&*refuse.code),
-                _ => None,
-            })
-            .collect()
     }
 }
 
@@ -378,7 +194,7 @@ fn a_number_long_past_is_refused_and_not_taken_for_a_repetition() {
     act(&mut room, 65, 0.0);
     assert_eq!(room.refusals(ann).len(), 3);
     let told: Vec<_> = room.events(ann).map(|event| event.name.as_str()).collect();
-    assert_eq!(told, ["2", "33", "64", "95", "65"], "64 was a repetition: it takes effect once");
+    assert_eq!(told, ["act 2", "act 33", "act 64", "act 95", "act 65"], "64 was a repetition: it takes effect once");
     let acked = room.people[ann].heard.iter().filter(|out| matches!(out, Out::Ack(_)));
     assert_eq!(acked.count(), 6);
 }
@@ -394,9 +210,9 @@ fn who_opens_a_partition_has_missed_nothing() {
     };
     wave(&mut room, ann, 1);
     // A gateway that has just started, on the same log.
-    room.world = world(2);
+    room.gateways[0].0 = room::world(&room.settings, 2);
     let bob = room.join(Encoding::Json, View::default(), 1.0, 0.0);
-    let tick = room.world.freeze(room.now_us / TICK_US, room.now_us);
+    let tick = room.gateways[0].0.freeze(room.now_us / TICK_US, room.now_us);
     room.input(bob, Input::Tick(&tick, ROWS_MAX));
     room.ticks(2);
     wave(&mut room, bob, 1);
@@ -409,7 +225,7 @@ fn who_opens_a_partition_has_missed_nothing() {
 fn who_says_nothing_is_pinged_and_then_closed() {
     let mut room = Room::new();
     let ann = room.join(Encoding::Json, View::default(), 0.0, 0.0);
-    room.people[ann].says_seen = false;
+    room.people[ann].is_mute = true;
     room.ticks(20 * 26);
     let bye = room.people[ann].heard.iter().find_map(|out| match out {
         Out::Bye(bye) => Some((bye.code, bye.again)),

@@ -3,11 +3,11 @@
 
 use nearcast::codec::Encoding;
 use nearcast::codec::message::{Out, View};
-use nearcast::settings::WorldSettings;
 use serde_json::Value;
 
+use super::answers::code;
 use super::lines;
-use super::room::{Room, code};
+use super::room::Room;
 
 /// How a number is written in an encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ fn no_number_does_harm() {
     for encoding in Encoding::ALL {
         for (kind, why, number) in numbers(encoding) {
             for (template, what) in FIELDS {
-                let mut room = Room::new(WorldSettings::plaza());
+                let mut room = Room::new();
                 let ann = room.stand(encoding, 0.0, 0.0);
                 let bob = room.stand(Encoding::Json, 1.0, 0.0);
                 room.ticks(2);
@@ -144,7 +144,7 @@ fn no_number_does_harm() {
 fn a_hello_with_no_number_for_a_radius_may_be_said_again() {
     for encoding in Encoding::ALL {
         for (kind, why, number) in numbers(encoding) {
-            let mut room = Room::new(WorldSettings::plaza());
+            let mut room = Room::new();
             let ann = room.connect(encoding);
             let hello = r#"{"hello":{"world":"plaza","view":{"radius":"@@"}}}"#;
             room.raw(ann, &message(encoding, hello, &number));
@@ -157,6 +157,7 @@ fn a_hello_with_no_number_for_a_radius_may_be_said_again() {
             let view = Some(View { radius: Some(9.0), budget: None });
             let hello = nearcast::codec::message::Hello { world: "plaza".into(), view, ..Default::default() };
             room.say(ann, &nearcast::codec::message::In::Hello(hello));
+            room.settle();
             assert!(matches!(&room.people[ann].heard[..], [Out::Welcome(w)] if w.radius == 9.0), "{why}");
         }
     }

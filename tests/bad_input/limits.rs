@@ -24,13 +24,14 @@ fn settings() -> WorldSettings {
 
 /// A room with somebody in it who has just said hello.
 fn join(settings: WorldSettings, role: Role) -> Room {
-    let mut room = Room::new(settings);
+    let mut room = Room::of(settings);
     let who = room.connect(Encoding::MessagePack);
     let token = match role {
         Role::Player => None,
         Role::Server => Some(TOKEN.to_owned()),
     };
     room.say(who, &In::Hello(Hello { world: "plaza".into(), token, ..Hello::default() }));
+    room.settle();
     assert!(matches!(room.people[who].heard.pop(), Some(Out::Welcome(_))));
     room
 }
@@ -56,8 +57,7 @@ fn until(room: &mut Room, at_us: u64) {
 type Row = (&'static str, u32, u32, u32, fn(&mut Room, u64));
 
 fn act(room: &mut Room, n: u64) {
-    let (name, time) = ("x".into(), room.clock_ms());
-    room.say(ANN, &In::Act(Act { n, to: None, scope: Scope::Nearby, name, data: String::new(), time, pos: [0.0; 3] }));
+    room.act(ANN, n, None, 0.0);
 }
 
 fn rates(limits: &Limits) -> [Row; 7] {
@@ -205,7 +205,7 @@ fn sizes_pass_at_nine_tenths_and_at_most_themselves() {
     ];
     for (name, max, say) in table {
         for (size, passes) in [(max * 9 / 10, true), (max, true), (max + 1, false), (max * 11 / 10, false)] {
-            let mut room = Room::new(settings());
+            let mut room = Room::of(settings());
             if name == "a token" {
                 room.connect(Encoding::Json);
             } else {
@@ -238,7 +238,7 @@ fn open_actions_have_their_number() {
 #[test]
 fn deadlines_pass_at_nine_tenths() {
     for (tenths, closed) in [(9, None), (11, Some(Close::NoHello))] {
-        let mut room = Room::new(settings());
+        let mut room = Room::of(settings());
         room.connect(Encoding::Json);
         let later_us = room.now_us + HELLO_WITHIN_US * tenths / 10;
         until(&mut room, later_us);
@@ -274,7 +274,7 @@ fn walk(movement: Enforcement, role: Role, tenths: u32) -> (Vec<String>, Vec<Rul
         Note::Shadowed(rule) => Some(*rule),
         _ => None,
     });
-    (room.people[ANN].heard.iter().filter_map(super::room::code).collect(), shadowed.collect())
+    (room.people[ANN].heard.iter().filter_map(super::answers::code).collect(), shadowed.collect())
 }
 
 #[test]

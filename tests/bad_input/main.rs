@@ -4,6 +4,7 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "a test names what it waits for")]
 
+mod answers;
 #[path = "../examples/mod.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
 mod examples;
@@ -11,6 +12,7 @@ mod floats;
 mod limits;
 mod live;
 mod messages;
+#[path = "../support/room.rs"]
 mod room;
 mod scripts;
 mod strings;

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use nearcast::codec::Encoding;
 use nearcast::codec::message::{In, Out};
-use nearcast::settings::WorldSettings;
 use serde_json::{Map, Value, json};
 
 use super::examples::all_in;
@@ -99,7 +98,7 @@ fn values() -> Vec<Value> {
 /// What a session makes of a message: the codes it answers with, and whether something came of it. It lives on, unless it was
 /// said bye, and nobody near notices.
 fn outcome(bytes: &[u8], encoding: Encoding, is_new: bool, why: &dyn Fn() -> String) -> (Vec<String>, bool) {
-    let mut room = Room::new(WorldSettings::plaza());
+    let mut room = Room::new();
     let who = if is_new { room.connect(encoding) } else { room.stand(encoding, 0.0, 0.0) };
     room.people[who].notes.clear();
     room.raw(who, bytes);

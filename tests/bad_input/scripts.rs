@@ -3,7 +3,6 @@
 use nearcast::codec::Encoding;
 use nearcast::codec::message::{Act, In, Out, Scope};
 use nearcast::session::Input;
-use nearcast::settings::WorldSettings;
 
 use super::room::Room;
 
@@ -79,8 +78,8 @@ impl Cast {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |at: usize| words[at].parse::<f64>().unwrap_or_else(|_| panic!("{line}: a number"));
         match words[..] {
-            ["ticks", _] => self.room.ticks(number(1) as u64),
-            ["seconds", _] => self.room.ticks(20 * number(1) as u64),
+            ["ticks", _] => self.room.ticks(number(1) as usize),
+            ["seconds", _] => self.room.ticks(20 * number(1) as usize),
             [letter, "connects" | "joins"] => {
                 let encoding = Encoding::ALL[(self.first + self.letters.len()) % 2];
                 self.letters.push(letter.parse().expect("a letter"));
@@ -176,7 +175,7 @@ fn scripts_are_heard_as_they_say() {
     for Script { about, lines } in scripts {
         for first in 0..2 {
             println!("{about}, {:?} first", Encoding::ALL[first]); // the last line names the one that failed
-            let room = Room::new(WorldSettings::plaza());
+            let room = Room::new();
             let mut cast = Cast { room, letters: Vec::new(), said: Vec::new(), first };
             lines.iter().for_each(|line| cast.play(line));
         }

@@ -4,7 +4,6 @@ use nearcast::codec::Encoding;
 use nearcast::limits::PROFILE_BYTES_MAX;
 use nearcast::region::Submit;
 use nearcast::session::Note;
-use nearcast::settings::WorldSettings;
 
 use super::lines;
 use super::room::Room;
@@ -85,7 +84,7 @@ fn texts_are_read_cleaned_or_refused() {
     let mut cases = 0;
     for text in texts() {
         for encoding in Encoding::ALL {
-            let mut room = Room::new(WorldSettings::plaza());
+            let mut room = Room::new();
             let ann = room.stand(encoding, 0.0, 0.0);
             let bob = room.stand(Encoding::Json, 1.0, 0.0);
             room.ticks(2);
@@ -123,7 +122,7 @@ fn the_same_in_a_profile() {
     for text in texts() {
         for encoding in Encoding::ALL {
             let Some(message) = text.message(encoding, "profile", "profile") else { continue };
-            let mut room = Room::new(WorldSettings::plaza());
+            let mut room = Room::new();
             let ann = room.stand(encoding, 0.0, 0.0);
             let bob = room.stand(Encoding::MessagePack, 1.0, 0.0);
             room.ticks(2);
