@@ -449,6 +449,7 @@ impl Checker {
     /// A state arrived and was applied; `before` were shown until then.
     pub fn state(&mut self, conn: u64, before: &[Id], mirror: &Mirror, delta: &Delta) {
         self.states += 1;
+        let may_forget = self.may_forget();
         let now_us = self.now_us;
         let Some(viewer) = self.viewers.get_mut(&conn) else { return };
         let Some(&at_us) = self.ticks.get(&(viewer.who.gateway, delta.tick)) else {
@@ -486,6 +487,7 @@ impl Checker {
                 other_us: 2 * self.delay_us + 700 * MILLI_US,
                 bad_us: self.bad_us,
                 clock_steps: self.clock_steps,
+                may_forget,
                 settled: now_us > viewer.radius.1 + 3 * SECOND_US,
                 established: now_us > whole_us + SECOND_US,
                 hysteresis: if delta.full_begin || delta.full_end { 1.0 } else { HYSTERESIS },

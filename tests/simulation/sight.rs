@@ -145,6 +145,8 @@ pub struct Sight {
     pub bad_us: u64,
     /// How often append times have jumped.
     pub clock_steps: u64,
+    /// By that sessions may be over before their time.
+    pub may_forget: bool,
     /// Nobody is crowded out, however small the budget.
     pub all_fit: bool,
     /// The radius has been the same for a while.
@@ -172,6 +174,9 @@ impl Sight {
             Phase::Live => (u64::MAX, u64::MAX),
             Phase::Left(since) => (since, since),
             Phase::Unsure(since) => (since, since + 20 * SECOND_US),
+            // Where one gateway has forgotten a session and the other has not, the opening is refused by the one and lets the
+            // other give it up: it expires.
+            Phase::Lingering(since) if self.may_forget => (since + 13 * SECOND_US, since + 32 * SECOND_US),
             Phase::Lingering(since) => (since + 13 * SECOND_US, since + 17 * SECOND_US),
             Phase::Orphan(since) => {
                 // A clock step and a stall count as 2 s each of the 15 s after its last sample.
