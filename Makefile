@@ -1,11 +1,13 @@
 # Tasks of a developer. `make demo` runs the main job, `make test` passes every test; both install or name what they
 # lack. Recipes are short; what takes more is a script.
-.PHONY: help demo demo-kafka test test-all bench bench-peers bench-kafka counts counts-growth profile peers kafka kafka-stop setup setup-test build lint clean
+.PHONY: help demo demo-kafka test test-all bench bench-peers bench-kafka counts counts-growth profile peers kafka kafka-stop setup setup-test page build lint clean
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
 BIN := target/release/nearcast
 LOADTEST := target/release/nearcast-loadtest
+PAGE := web-demo/dist/index.html
+PAGE_SOURCES := $(shell find web-demo clients/typescript/src clients/typescript/package-lock.json -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/pictures/*')
 # FOR=20 ends a demo after 20 s with its verdict as exit code.
 FOR_FLAG := $(if $(FOR),--for $(FOR))
 # KILL=8 kills the gateway after 8 s and starts it again; DATA=dir keeps what was done there.
@@ -64,9 +66,17 @@ setup: ## What building needs
 	deploy/setup.sh build
 
 setup-test: ## What the tests need besides
-	deploy/setup.sh build counts kafka browser conformance peers
+	deploy/setup.sh build page counts kafka browser conformance peers
 
-build: setup ## Gateway and load test, optimised
+page: $(PAGE) ## The page that the gateway serves (needs Node.js and npm)
+
+$(PAGE): $(PAGE_SOURCES)
+	deploy/setup.sh page
+	cd clients/typescript && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	cd web-demo && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
+	@touch $@
+
+build: setup page ## Gateway with its page, and load test, optimised
 	@start=$$(date +%s); $(CARGO) build --release --locked --workspace && echo "built in $$(( $$(date +%s) - start )) s"
 
 lint: ## Format and clippy, warnings are errors

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks that what nearcast needs is there, for: build, counts, kafka, browser, conformance, peers. As root on Debian it
+# Checks that what nearcast needs is there, for: build, page, counts, kafka, browser, conformance, peers. As root on Debian it
 # installs what is missing; elsewhere it names it. The runner of the conformance tests goes into the folder .tools.
 set -euo pipefail
 
@@ -19,6 +19,10 @@ need_file() { # file name under /usr, Debian package, what for
 need_node() { # what for
   need_command node nodejs "$1"
   need_command npm npm "fetches packages for what $1"
+  if command -v node >/dev/null && ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)'; then
+    echo "setup: Node.js $(node --version) is too old: 20.19 or newer $1 (https://nodejs.org)" >&2
+    exit 1
+  fi
 }
 
 missing() {
@@ -35,6 +39,7 @@ for part in "$@"; do
       need_file zlib.h zlib1g-dev "the Kafka client's compression"
       need_file openssl/ssl.h libssl-dev "the Kafka client's TLS"
       ;;
+    page) need_node "builds the page" ;;
     counts)
       need_command valgrind valgrind "counts instructions"
       ;;

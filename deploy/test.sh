@@ -42,9 +42,10 @@ npm_test() {
   (cd "$1" && npm ci --no-audit --no-fund --silent && npm test --silent)
 }
 
-step "what is needed" deploy/setup.sh build counts kafka browser conformance peers
+step "what is needed" deploy/setup.sh build page counts kafka browser conformance peers
 step "format" $cargo fmt --all --check
 step "shell scripts parse" scripts_parse deploy/*.sh deploy/kafka/*.sh .ci/run
+step "page" make --no-print-directory page
 step "clippy, with Kafka" $cargo clippy --release --locked --workspace --all-targets --features planted -- -D warnings
 step "build" $cargo build --release --locked --workspace
 step "a Kafka broker" start_broker

@@ -1,5 +1,5 @@
 //! The receiving half, in Rust: a client's table as the gateway's states make it, and the objects that it is told of. Used by the load test's bots, by the
-//! simulation and by tests; `web-demo/nearcast.js` does the same for the page. Pure.
+//! simulation and by tests; `clients/typescript` does the same for pages. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

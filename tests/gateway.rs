@@ -364,7 +364,10 @@ async fn operators_see_metrics_and_health() {
     assert_eq!(get(gateway.admin, "/healthz").await, (200, "ok\n".to_owned()));
     assert_eq!(get(gateway.admin, "/readyz").await.0, 200);
     assert_eq!(get(gateway.listen, "/metrics").await.0, 404, "not for clients");
-    assert!(get(gateway.listen, "/").await.1.contains("<canvas"), "the page");
+    // A gateway that was built without the page says so.
+    let (status, page) = get(gateway.listen, "/").await;
+    assert!(if status == 200 { page.contains("<canvas") } else { page.contains("make build") }, "{status}: {page}");
+    assert_eq!(get(gateway.listen, "/nothing.js").await.0, 404);
     let (_, metrics) = get(gateway.admin, "/metrics").await;
     let documented = std::fs::read_to_string("docs/metrics.md").expect("the list");
     let names = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
@@ -452,4 +455,48 @@ async fn worlds_do_not_see_each_other_and_users_are_told_across_them() {
         assert_eq!(bob.mirror.shown().count(), 0, "{log}: and is alone there");
         gateway.drain().await;
     }
+}
+
+#[tokio::test]
+async fn operators_see_who_sees_whom_and_why() {
+    let gateway = gateway("").await;
+    let (mut ann, welcome) = Client::join(&gateway, Encoding::MessagePack, "Ann").await;
+    ann.walk(0.0, 0.0).await;
+    let (mut bob, near) = Client::join(&gateway, Encoding::Json, "Bob").await;
+    bob.walk(10.0, 0.0).await;
+    let (mut eve, far) = Client::join(&gateway, Encoding::Json, "Eve").await;
+    eve.walk(90.0, 0.0).await;
+    let (_cid, nowhere) = Client::join(&gateway, Encoding::Json, "Cid").await;
+    ann.see("Bob", |m| m.find(near.entity).is_some()).await;
+    bob.see("Ann", |m| m.find(welcome.entity).is_some()).await;
+    let json = async |path: &str| {
+        let (status, body) = get(gateway.admin, path).await;
+        (status, serde_json::from_str::<serde_json::Value>(&body).unwrap_or_default())
+    };
+    let (_, worlds) = json("/inspect.json").await;
+    assert_eq!(worlds[0]["world"], "plaza");
+    assert_eq!(worlds[0]["sessions"].as_array().map(Vec::len), Some(4), "{worlds}");
+    assert_eq!(worlds[0]["profiles"][near.entity.to_string()], "Bob");
+    assert_eq!(worlds[0]["sessions"][0]["held"], 1, "{worlds}");
+    assert_eq!(worlds[0]["regions"], serde_json::json!([[0, 0, 3]]));
+    let regard = async |viewer: u64, entity: u64| {
+        json(&format!("/inspect/regard.json?world=plaza&viewer={viewer}&entity={entity}")).await.1
+    };
+    let why = |regard: &serde_json::Value| regard["why"].as_str().unwrap_or_default().to_owned();
+    let seen = regard(welcome.entity, near.entity).await;
+    assert_eq!((&seen["rank"], &seen["of"], &seen["stride"]), (&1.into(), &1.into(), &1.into()), "{seen}");
+    assert!(seen["told"].is_u64() && seen["bits"].as_u64() > Some(0) && seen["distance"] == 10.0, "{seen}");
+    assert!(why(&seen).starts_with("one of the nearest"), "{seen}");
+    let unseen = regard(welcome.entity, far.entity).await;
+    assert!(why(&unseen).starts_with("beyond the radius") && unseen["distance"] == 90.0, "{unseen}");
+    assert!(why(&regard(welcome.entity, welcome.entity).await).contains("its own avatar"));
+    assert!(why(&regard(welcome.entity, 7).await).contains("no such avatar"));
+    assert!(why(&regard(nowhere.entity, near.entity).await).contains("no place yet"));
+    for wrong in ["world=plaza&viewer=7&entity=8", "world=moon&viewer=7&entity=8"] {
+        assert_eq!(json(&format!("/inspect/regard.json?{wrong}")).await.0, 404);
+    }
+    for path in ["/inspect", "/inspect.html", "/inspect.json", "/inspect/regard.json"] {
+        assert_eq!(get(gateway.listen, path).await.0, 404, "{path} is not for clients");
+    }
+    gateway.drain().await;
 }

@@ -21,6 +21,7 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::line::{Command, Line, Newcomer};
 use super::world::Hall;
+use super::{inspect, page};
 use crate::codec::Encoding;
 use crate::limits::CONNECTIONS_MAX;
 use crate::log::Health;
@@ -72,17 +73,7 @@ impl Shared {
 
 /// What clients reach.
 pub fn public(shared: Arc<Shared>) -> Router {
-    Router::new()
-        .route("/v1", get(upgrade))
-        .route("/", get(|| page("text/html; charset=utf-8", include_str!("../../web-demo/index.html"))))
-        .route("/icon.svg", get(|| page("image/svg+xml", include_str!("../../web-demo/icon.svg"))))
-        .route(
-            "/nearcast.js",
-            get(|| page("text/javascript; charset=utf-8", include_str!("../../web-demo/nearcast.js"))),
-        )
-        .route("/map.js", get(|| page("text/javascript; charset=utf-8", include_str!("../../web-demo/map.js"))))
-        .route("/map.css", get(|| page("text/css; charset=utf-8", include_str!("../../web-demo/map.css"))))
-        .with_state(shared)
+    Router::new().route("/v1", get(upgrade)).fallback(get(page::serve)).with_state(shared)
 }
 
 /// What operators reach.
@@ -91,6 +82,11 @@ pub fn admin(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(|| async { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::text()) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
+        .route("/inspect", get(page::inspect))
+        .route("/inspect.json", get(inspect::overview))
+        .route("/inspect/regard.json", get(inspect::regard))
+        .route("/assets/{*file}", get(page::serve))
+        .route("/icon.svg", get(page::serve))
         .with_state(shared)
 }
 
@@ -107,17 +103,6 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
         Health::Down => "the log cannot be written to: where a sync has failed, start the gateway again\n",
     };
     (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
-}
-
-/// A file of the page; it may load only from this gateway.
-async fn page(kind: &'static str, body: &'static str) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; connect-src 'self' ws: wss:"),
-    ];
-    (headers, body).into_response()
 }
 
 async fn upgrade(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {

@@ -3,12 +3,14 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use mio::Token;
+use tokio::sync::oneshot;
 
 use super::http::Place;
 use super::world::Mail;
 use crate::codec::Encoding;
 use crate::codec::message::Id;
 use crate::limits::COMMANDS_MAX;
+use crate::session::account::{Account, Regard};
 
 /// What a driver is told.
 pub enum Command {
@@ -18,8 +20,32 @@ pub enum Command {
     Tick,
     /// Something for one session.
     Mail(Token, Id, Mail),
+    /// Something that operators want to know.
+    Ask(Question),
     /// End at once.
     Stop,
+}
+
+/// What operators want to know of the sessions of a world, which is named by its place among the halls.
+pub enum Question {
+    /// All of them.
+    Accounts {
+        /// Which world.
+        hall: usize,
+        /// Who wants to know.
+        reply: oneshot::Sender<Vec<Account>>,
+    },
+    /// How one sees an avatar; none if it is not here.
+    Regard {
+        /// Which world.
+        hall: usize,
+        /// The avatar of the session.
+        viewer: Id,
+        /// The avatar that it may see.
+        entity: Id,
+        /// Who wants to know.
+        reply: oneshot::Sender<Option<Regard>>,
+    },
 }
 
 /// An upgraded connection.

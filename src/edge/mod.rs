@@ -7,9 +7,11 @@ pub mod driver;
 pub mod framing;
 pub mod http;
 pub mod ids;
+mod inspect;
 mod key;
 pub mod line;
 mod pace;
+mod page;
 pub mod world;
 
 use std::collections::BTreeSet;

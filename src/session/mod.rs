@@ -1,6 +1,7 @@
 //! One client's session as a pure state machine: `on(input, now) → effects`. It decodes, admits, keeps the client's
 //! view and decides what is sent; it knows no socket, clock or log. Driven by `edge`, and by the simulation.
 
+pub mod account;
 mod command;
 mod cursor;
 pub mod effect;

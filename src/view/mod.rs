@@ -76,6 +76,21 @@ pub struct Turn<'a> {
     pub rows_max: usize,
 }
 
+/// How somebody stands among all who are near enough to be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// 1: nobody is nearer.
+    pub rank: usize,
+    /// How many there are.
+    pub of: usize,
+    /// Every how many ticks it is told of; `None`: the budget does not hold it.
+    pub stride: Option<u64>,
+    /// The tick at which it was told last; `None`: it is not held.
+    pub told: Option<u64>,
+    /// What its next row takes, bits.
+    pub bits: Option<usize>,
+}
+
 /// One client's view.
 #[derive(Debug)]
 pub struct View {
@@ -186,6 +201,28 @@ impl View {
     /// Ids of who is held, for the simulation's checker.
     pub fn held(&self) -> impl Iterator<Item = Id> {
         self.table.ids()
+    }
+
+    /// How one of those who are near enough to be held stands among them; `None` if it is not.
+    #[must_use]
+    pub fn standing(&self, turn: Turn<'_>, id: Id) -> Option<Standing> {
+        let mut candidates = Vec::new();
+        let plan = self.plan(turn, &mut candidates);
+        let spot = |candidate: &Candidate| &turn.tick.spots[candidate.index as usize];
+        let own = candidates.iter().find(|candidate| spot(candidate).id == id)?;
+        let slot = Some(own.slot).filter(|slot| *slot != NO_SLOT);
+        let told = spot(own).told(&turn.tick.entities[own.index as usize]);
+        let bits = |slot: u16| match self.costs.encoding {
+            Encoding::Json => JSON_ROW,
+            Encoding::MessagePack => GAP + row::len(self.table.trail(slot), &told, self.table.trail(slot).surprise),
+        };
+        Some(Standing {
+            rank: candidates.iter().filter(|other| other.rank <= own.rank).count(),
+            of: candidates.len(),
+            stride: plan.stride(own),
+            told: slot.map(|slot| self.table.told(slot)),
+            bits: slot.map(bits),
+        })
     }
 
     /// Collects into `candidates` who is near enough to be held, and plans how often each is told of.

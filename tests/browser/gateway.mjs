@@ -35,6 +35,7 @@ export async function startGateway({ listen: address = "127.0.0.1:0", data } = {
     listen,
     http: `http://${listen}/`,
     ws: `ws://${listen}/v1`,
+    admin: `http://${admin}/`,
     /** The value of a metric, by its name and labels as they stand in the text. */
     async metric(name) {
       const text = await (await fetch(`http://${admin}/metrics`)).text();

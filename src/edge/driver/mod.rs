@@ -3,8 +3,9 @@
 //! write per state.
 //!
 //! Here is its loop: who is looked at, when, and what becomes of them. `heard` reads, `seat` feeds the sessions and
-//! does what they say, `unsent` keeps what sockets do not take. From outside a driver is reached by a [`Line`].
+//! does what they say, `unsent` keeps what sockets do not take, `asked` answers operators. From outside a driver is reached by a [`Line`].
 
+mod asked;
 mod heard;
 mod seat;
 mod unsent;
@@ -185,6 +186,7 @@ impl Driver {
                 Ok(Command::Open(newcomer)) => self.take(*newcomer),
                 Ok(Command::Tick) => {}
                 Ok(Command::Mail(token, session, mail)) => self.mail(token, session, mail),
+                Ok(Command::Ask(question)) => self.answer(question),
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => break,
             }

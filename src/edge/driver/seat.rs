@@ -34,7 +34,7 @@ impl Drop for Presence {
 
 /// A session and its world.
 pub(super) struct Seat {
-    session: Session,
+    pub(super) session: Session,
     pub(super) hall: usize,
     presence: Presence,
 }

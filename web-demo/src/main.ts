@@ -1,0 +1,267 @@
+// The page: one more client, who walks in a plaza that all see. Here everything meets, once a frame.
+
+import "./style.css";
+import { type Avatar, Client, Refused, type Saved } from "@nearcast/client";
+import { Crowd, type Figure } from "./crowd.ts";
+import { ground, MIDDLE } from "./ground.ts";
+import { hands } from "./hands.ts";
+import { Feed } from "./hud/feed.ts";
+import { Strip } from "./hud/strip.ts";
+import { Talk } from "./hud/talk.ts";
+import { type Near, Who } from "./hud/who.ts";
+import { Me } from "./me.ts";
+import { Overlays, regionAt, tierOf } from "./overlays.ts";
+import { MINE, nameOf, someName } from "./people.ts";
+import { RATES, slow, slowSocket } from "./slow-link.ts";
+import { Stage } from "./stage.ts";
+import { type Named, Tags } from "./tags.ts";
+import { deed, Things, use } from "./things.ts";
+import { Rain, skyOf } from "./weather.ts";
+
+/** What was kept when the page went. A page that was copied from another tab finds nothing: it is somebody else. */
+const KEPT = "nearcast";
+/** Without anything heard for so long something is wrong, ms. */
+const SILENT_MS = 2_500;
+/** Between two pictures that the processor draws, ms. */
+const SOFTWARE_FRAME_MS = 45;
+/** Who comes to the plaza, so near its middle, and sees no board after so long, puts one up. */
+const [BOARD_WITHIN_M, BOARD_AFTER_MS] = [30, 4_000];
+
+const $ = <E extends HTMLElement>(id: string): E => document.getElementById(id) as E;
+
+// --- who I am ------------------------------------------------------------------------------------------------------
+
+const asked = new URLSearchParams(location.search);
+const kept = takeKept();
+const start = location.hash.slice(1).split(",").map(Number);
+const isPlace = start.length === 2 && start.every(Number.isFinite);
+const around = (middle: number, metres: number): number => middle + (Math.random() - 0.5) * metres;
+const me = new Me(kept?.x ?? (isPlace ? start[0]! : around(MIDDLE[0], 14)), kept?.z ?? (isPlace ? start[1]! : MIDDLE[1] + 9 + Math.random() * 4));
+const name = (asked.get("name") ?? kept?.name ?? someName()).slice(0, 24);
+
+/** What is kept over a reload. */
+interface Kept {
+  saved: Saved | undefined;
+  name: string;
+  x: number;
+  z: number;
+}
+
+function takeKept(): Kept | undefined {
+  try {
+    const text = sessionStorage.getItem(KEPT);
+    sessionStorage.removeItem(KEPT);
+    return text ? (JSON.parse(text) as Kept) : undefined;
+  } catch {
+    return undefined; // storage is blocked: a reload is somebody new
+  }
+}
+
+addEventListener("pagehide", () => {
+  const keep: Kept = { saved: client.save(), name, x: me.x, z: me.z };
+  try {
+    sessionStorage.setItem(KEPT, JSON.stringify(keep));
+  } catch {} // as above
+  client.close({ stay: true });
+});
+
+// --- the parts ----------------------------------------------------------------------------------------------------
+
+const client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1`, {
+  world: asked.get("world") ?? "plaza",
+  profile: name,
+  encoding: asked.get("encoding") === "json" ? "json" : "msgpack",
+  socket: slowSocket,
+  ...(kept?.saved && { saved: kept.saved }),
+});
+const stage = new Stage($("stage"), asked.get("detail") === "high");
+const detail = stage.isSoftware ? "low" : "high";
+const crowd = new Crowd(detail);
+const things = new Things(!stage.isSoftware);
+const overlays = new Overlays();
+const rain = new Rain();
+const tags = new Tags($("tags"));
+const feed = new Feed($("feed"));
+const strip = new Strip(client, $("strip"));
+const who = new Who(client, $("who"));
+stage.scene.add(ground(detail), crowd.object, things.object, overlays.object, rain.object);
+
+const talk = new Talk($("talk"), {
+  say: (text) => done(client.act("say", { data: text, pos: me.pos })),
+  emote: (emote) => done(client.act("emote", { data: emote, pos: me.pos })),
+  note: (text) => {
+    const board = usable();
+    if (board?.kind === "board") done(use(client, board, text));
+  },
+});
+const will = hands($("stage"), {
+  turn: (around, up) => stage.turn(around, up),
+  zoom: (factor) => stage.zoom(factor),
+  touch,
+  use: useNear,
+  emote: (number) => talk.emote(number),
+  talk: () => talk.open("say"),
+});
+
+// --- what is done -------------------------------------------------------------------------------------------------
+
+/** Says so if it was refused. That a session is over is said elsewhere. */
+function done(promise: Promise<unknown> | undefined): void {
+  promise?.catch((error: unknown) => error instanceof Refused && feed.tell(error.message));
+}
+
+function placeOf(entity: number): [number, number, number] | undefined {
+  if (entity === client.welcome?.entity) return [me.x, 0, me.z];
+  const avatar = client.avatar(entity);
+  if (!avatar) return undefined;
+  const { x, y, z } = client.draw(avatar, moment);
+  return [x, y, z];
+}
+
+const usable = () => things.near(client.things.values(), placeOf, [me.x, me.z])[0];
+
+function useNear(): void {
+  const thing = usable();
+  if (!thing) return;
+  client.move(me.pos, me.yaw);
+  if (thing.kind === "board") talk.open("note");
+  else done(use(client, thing));
+}
+
+/** A touch on what is near uses it, any other says where to go. */
+function touch(x: number, y: number): void {
+  const at = stage.ground(x, y);
+  if (!at) return;
+  const thing = usable();
+  const place = thing && (thing.holder === undefined ? thing.pos : placeOf(thing.holder));
+  if (place && Math.hypot(place[0] - at.x, place[2] - at.z) < 1) return useNear();
+  will.goal = [at.x, at.z];
+}
+
+for (const button of document.querySelectorAll<HTMLButtonElement>("[data-overlay]")) {
+  button.onclick = () => {
+    const isOn = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(isOn));
+    const which = button.dataset["overlay"];
+    if (which === "who") $("who").hidden = !isOn;
+    else overlays.show(which as "interest" | "regions", isOn);
+    if (which === "interest") showsTiers = isOn;
+  };
+}
+let showsTiers = false;
+
+const slider = $("slow").querySelector("input")!;
+slider.oninput = () => {
+  slow.bytesPerS = RATES[Number(slider.value)]!;
+  const text = Number.isFinite(slow.bytesPerS) ? `${slow.bytesPerS / 1_000} kB/s` : "off";
+  $("slow").querySelector("output")!.textContent = text;
+};
+
+// --- what is heard ------------------------------------------------------------------------------------------------
+
+let heard = performance.now();
+let [isStale, isThere] = [false, false];
+client.on("welcome", (welcome) => {
+  heard = performance.now();
+  client.move(me.pos, me.yaw);
+  feed.tell(welcome.resumed ? "You are back as who you were." : `You are ${name}, in ${welcome.world}.`);
+});
+client.on("status", (status) => {
+  isThere = status.status === "connected";
+  $("where").dataset["status"] = status.status;
+  if (status.status === "closed") feed.tell(status.code === 4_504 ? "You go on in another window." : `The gateway says: ${status.text || status.code}`);
+  else if (status.status === "waiting" && status.text) feed.tell(status.text);
+});
+client.on("state", (state) => {
+  heard = performance.now();
+  strip.state(state, state.errorCm);
+});
+client.on("event", ({ from, name: what, data = "" }) => {
+  const isEmote = what === "emote";
+  tags.say(from, isEmote || what === "say" ? data : what, isEmote);
+  const avatar = client.avatar(from);
+  const speaker = from === client.welcome?.entity ? "You" : avatar ? nameOf(avatar) : "Somebody";
+  if (what === "say") feed.tell(`${speaker}: ${data}`);
+});
+// A place without a board gets one, where the first who come stand.
+if (!kept) setTimeout(() => {
+  const isHere = Math.hypot(me.x - MIDDLE[0], me.z - MIDDLE[1]) < BOARD_WITHIN_M;
+  const has = [...client.things.values()].some(({ kind }) => kind === "board");
+  if (client.isConnected && isHere && !has) done(client.create("board", { pos: [me.x + 2.5, 0, me.z - 2.5], yaw: -115 }));
+}, BOARD_AFTER_MS);
+client.on("reset", () => feed.tell("You missed some of what was said."));
+client.on("stale", (stale) => (isStale = stale));
+client.on("place", ({ place }) => place === "world" && stage.dress(skyOf(client.places.get("world") ?? {})));
+stage.dress(skyOf({}));
+
+// --- once a frame -------------------------------------------------------------------------------------------------
+
+let [before, moment] = [performance.now(), client.moment()];
+
+function frame(now: number): void {
+  // Without graphics hardware each picture takes the processor's time, which those who listen need, too.
+  if (stage.isSoftware && now - before < SOFTWARE_FRAME_MS) return void requestAnimationFrame(frame);
+  const seconds = Math.min(Math.max((now - before) / 1_000, 0), 0.1);
+  const took = now - before;
+  before = now;
+  me.walk(will, stage.heading, seconds, client);
+  if (will.goal && Math.hypot(will.goal[0] - me.x, will.goal[1] - me.z) < 0.3) will.goal = undefined;
+  client.move(me.pos, me.yaw);
+  moment = client.moment();
+  const { figures, people } = everybody();
+  crowd.show(figures, seconds);
+  things.show(client.things.values(), placeOf, [me.x, me.z]);
+  overlays.move(me.x, me.z, client.welcome?.radius ?? 0);
+  rain.fall(client.places.get("world")?.["weather"] === "rain", me.x, me.z, seconds);
+  stage.follow(me.x, 0, me.z);
+  stage.draw(took);
+  const mine: Named = { entity: client.welcome?.entity ?? 0, name: `${name} (you)`, x: me.x, y: 0, z: me.z, metres: 0 };
+  tags.show([mine, ...people.map(({ avatar, name, metres, at }) => ({ entity: avatar.entity, name, metres, ...at }))], stage.camera);
+  strip.frame(now, people.length);
+  who.frame(now, people);
+  say(now);
+  script.push(performance.now() - now);
+  if (script.length > 240) script.shift();
+  frames += 1;
+  requestAnimationFrame(frame);
+}
+
+/** How long a frame's script took, ms: what is not spent waiting for the picture. */
+const script: number[] = [];
+let frames = 0;
+
+/** Everybody as they are drawn, and by distance. */
+function everybody(): { figures: Figure[]; people: (Near & { at: { x: number; y: number; z: number } })[] } {
+  const figures: Figure[] = [{ entity: client.welcome?.entity ?? 0, x: me.x, y: 0, z: me.z, yaw: me.yaw, colour: MINE }];
+  const people = [];
+  for (const avatar of client.avatars()) {
+    const at = client.draw(avatar, moment);
+    figures.push({ entity: avatar.entity, x: at.x, y: at.y, z: at.z, yaw: at.yaw, ...(showsTiers && { under: tierOf(avatar).colour }) });
+    people.push({ avatar, name: nameOf(avatar), metres: Math.hypot(at.x - me.x, at.z - me.z), at });
+  }
+  people.sort((a, b) => a.metres - b.metres);
+  return { figures, people };
+}
+
+/** What is written on the page. */
+function say(now: number): void {
+  const [rx, rz] = regionAt(me.x, me.z);
+  const where = client.welcome ? `${client.welcome.world}, region ${rx}/${rz}, ${stage.isSoftware ? "drawn without graphics hardware" : name}` : "on the way";
+  if ($("where").textContent !== where) $("where").textContent = where;
+  const thing = usable();
+  const prompt = thing ? `E: ${deed(thing, thing.holder !== undefined && thing.holder === client.welcome?.entity)}` : "";
+  $("prompt").hidden = !thing;
+  if ($("prompt").textContent !== prompt) $("prompt").textContent = prompt;
+  const isSilent = isThere && now - heard > SILENT_MS;
+  const banner = !isThere ? "Not connected; coming back" : isSilent ? "Nothing heard from the gateway" : isStale ? "Part of this is old: the world's log is silent" : "";
+  $("banner").hidden = banner === "" || client.welcome === undefined;
+  if ($("banner").textContent !== banner) $("banner").textContent = banner;
+}
+
+$("prompt").onclick = useNear;
+requestAnimationFrame(frame);
+
+/** To look at from the console, and for tests. */
+Object.assign(globalThis, {
+  nearcast: { client, me, strip, stage, script, frames: () => frames, find: (wanted: string): Avatar | undefined => [...client.avatars()].find((avatar) => nameOf(avatar) === wanted) },
+});
