@@ -19,7 +19,7 @@ need_file() { # file name under /usr, Debian package, what for
 need_node() { # what for
   need_command node nodejs "$1"
   need_command npm npm "fetches packages for what $1"
-  if command -v node >/dev/null && ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20)'; then
+  if command -v node >/dev/null && ! node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)'; then
     echo "setup: Node.js $(node --version) is too old: 20.19 or newer $1 (https://nodejs.org)" >&2
     exit 1
   fi
