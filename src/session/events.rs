@@ -421,8 +421,8 @@ mod tests {
                 [("partition/0", 0), ("partition/1", 4)].map(|(stream, next): (&str, u64)| (stream.to_owned(), next));
             cursors.resume(&named, Grid { w: 2, h: 1 }, Some(away));
             assert!(pull(&mut cursors, 100_000).is_empty());
-            let ask = Ask { partition: 1, span: 4..8, user: None, at: away, radius_m: 10.0 };
-            assert_eq!(std::mem::take(&mut cursors.asks), [ask], "judged by where it was");
+            let ask = Ask { partition: 1, span: 4..10, user: None, at: away, radius_m: 10.0 };
+            assert_eq!(std::mem::take(&mut cursors.asks), [ask], "judged by where it was; half of the ring too");
             assert_eq!((pull(&mut cursors, 100_000), cursors.asks.len()), (vec![], 0), "it waits");
             cursors
         };
@@ -432,29 +432,29 @@ mod tests {
             events: Some(events.iter().copied().map(event).collect()),
         };
         let mut cursors = asked();
-        cursors.recalled(&answer(3..8, &[3, 5]));
+        cursors.recalled(&answer(3..10, &[3, 5]));
         assert!(pull(&mut cursors, 100_000).is_empty(), "that was asked by another connection");
-        cursors.recalled(&answer(4..8, &[5, 6]));
+        cursors.recalled(&answer(4..10, &[5, 6, 8]));
         assert_eq!(pull(&mut cursors, 200), [5], "one, as the budget allows");
         assert_eq!(cursors.open[1].next, 6, "this is said to be told");
         assert_eq!(pull(&mut cursors, 100_000), [6, 8, 11]);
         assert!(pull(&mut cursors, 100_000).is_empty());
         // Its partition is followed no more: what was read of it is told all the same.
         let mut cursors = asked();
-        cursors.recalled(&answer(4..8, &[5, 6]));
+        cursors.recalled(&answer(4..10, &[5, 6, 8]));
         let unread = rings([Some((0, 0, &[])), None]);
-        assert_eq!(told_of(&mut cursors, &unread), [(true, 5), (true, 6)]);
-        assert_eq!(pull(&mut cursors, 100_000), [8, 11]);
+        assert_eq!(told_of(&mut cursors, &unread), [(true, 5), (true, 6), (true, 8)]);
+        assert_eq!(pull(&mut cursors, 100_000), [11]);
         // The world does not answer.
         let mut cursors = asked();
         let late =
             Tick { number: RECALL_GIVEN_UP_US / TICK_US, ..rings([Some((0, 0, &[])), Some((8, 9, &[(8, 1_000.0)]))]) };
         assert_eq!(told_of(&mut cursors, &late), [(false, 8), (true, 8)]);
         let mut cursors = asked();
-        cursors.recalled(&answer(4..8, &[]));
+        cursors.recalled(&answer(4..10, &[8]));
         assert_eq!(pull(&mut cursors, 100_000), [8, 11]);
         let mut cursors = asked();
-        cursors.recalled(&Recalled { partition: 1, span: 4..8, events: None });
+        cursors.recalled(&Recalled { partition: 1, span: 4..10, events: None });
         assert_eq!(pull(&mut cursors, 100_000), [0, 8, 11], "a reset, and what there is");
     }
 
