@@ -72,7 +72,7 @@ function findBrowser() {
 }
 
 /** Waits until `ask` gives something true, and gives it back; fails with `what` after so many ms. */
-export async function until(what, ask, ms = 5_000) {
+export async function until(what, ask, ms = 15_000) {
   const end = performance.now() + ms;
   for (;;) {
     const got = await ask();

@@ -12,7 +12,7 @@ import { type Near, Who } from "./hud/who.ts";
 import { Me } from "./me.ts";
 import { Overlays, regionAt, tierOf } from "./overlays.ts";
 import { MINE, nameOf, someName } from "./people.ts";
-import { RATES, slow, slowSocket } from "./slow-link.ts";
+import { RATES, setRate, slow, slowSocket } from "./slow-link.ts";
 import { Stage } from "./stage.ts";
 import { type Named, Tags } from "./tags.ts";
 import { deed, Things, use } from "./things.ts";
@@ -64,6 +64,9 @@ addEventListener("pagehide", () => {
   } catch {} // as above
   client.close({ stay: true });
 });
+
+// A page that the browser has kept aside has said goodbye already.
+addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 
 // --- the parts ----------------------------------------------------------------------------------------------------
 
@@ -152,15 +155,17 @@ let showsTiers = false;
 
 const slider = $("slow").querySelector("input")!;
 slider.oninput = () => {
-  slow.bytesPerS = RATES[Number(slider.value)]!;
+  setRate(RATES[Number(slider.value)]!);
   const text = Number.isFinite(slow.bytesPerS) ? `${slow.bytesPerS / 1_000} kB/s` : "off";
   $("slow").querySelector("output")!.textContent = text;
 };
+// Else arrows would go on to move it.
+slider.onchange = () => slider.blur();
 
 // --- what is heard ------------------------------------------------------------------------------------------------
 
 let heard = performance.now();
-let [isStale, isThere] = [false, false];
+let [isStale, isThere, isOver] = [false, false, ""];
 client.on("welcome", (welcome) => {
   heard = performance.now();
   client.move(me.pos, me.yaw);
@@ -169,7 +174,7 @@ client.on("welcome", (welcome) => {
 client.on("status", (status) => {
   isThere = status.status === "connected";
   $("where").dataset["status"] = status.status;
-  if (status.status === "closed") feed.tell(status.code === 4_504 ? "You go on in another window." : `The gateway says: ${status.text || status.code}`);
+  if (status.status === "closed") isOver = status.code === 4_504 ? "You go on in another window" : `The gateway says: ${status.text || status.code}`;
   else if (status.status === "waiting" && status.text) feed.tell(status.text);
 });
 client.on("state", (state) => {
@@ -253,8 +258,8 @@ function say(now: number): void {
   $("prompt").hidden = !thing;
   if ($("prompt").textContent !== prompt) $("prompt").textContent = prompt;
   const isSilent = isThere && now - heard > SILENT_MS;
-  const banner = !isThere ? "Not connected; coming back" : isSilent ? "Nothing heard from the gateway" : isStale ? "Part of this is old: the world's log is silent" : "";
-  $("banner").hidden = banner === "" || client.welcome === undefined;
+  const banner = isOver ? isOver : !isThere ? "Not connected; coming back" : isSilent ? "Nothing heard from the gateway" : isStale ? "Part of this is old: the world's log is silent" : "";
+  $("banner").hidden = banner === "" || (client.welcome === undefined && !isOver);
   if ($("banner").textContent !== banner) $("banner").textContent = banner;
 }
 

@@ -4,10 +4,19 @@
 import type { Socket } from "@nearcast/client";
 
 /** Steps of the slider, bytes per second. */
-export const RATES = [Number.POSITIVE_INFINITY, 64_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500];
+export const RATES = [Number.POSITIVE_INFINITY, 64_000, 16_000, 4_000, 2_000, 1_000, 500, 200];
 
 /** How slow it is, for all sockets that {@link slowSocket} opened. */
 export const slow = { bytesPerS: RATES[0]! };
+
+/** Those that are open: what waits by another rate goes on by the new one. */
+const open = new Set<() => void>();
+
+/** All sockets are as slow as this from now on. */
+export function setRate(bytesPerS: number): void {
+  slow.bytesPerS = bytesPerS;
+  for (const anew of open) anew();
+}
 
 /** Opens a WebSocket whose messages come no faster than `slow` says. */
 export function slowSocket(url: string, subprotocol: string): Socket {
@@ -28,6 +37,12 @@ export function slowSocket(url: string, subprotocol: string): Socket {
       outer.onmessage?.(event as never);
     }
   };
+  const anew = (): void => {
+    clearTimeout(timer);
+    free = 0;
+    give();
+  };
+  open.add(anew);
   socket.onmessage = (event) => {
     waiting.push(event);
     if (timer === 0) give();
@@ -53,7 +68,13 @@ export function slowSocket(url: string, subprotocol: string): Socket {
     },
   };
   socket.onopen = (event) => outer.onopen?.(event as never);
-  socket.onclose = (event) => outer.onclose?.(event);
+  socket.onclose = (event) => {
+    open.delete(anew);
+    clearTimeout(timer);
+    // What it said last comes before its end.
+    for (const message of waiting.splice(0)) outer.onmessage?.(message as never);
+    outer.onclose?.(event);
+  };
   socket.onerror = (event) => outer.onerror?.(event as never);
   return outer;
 }

@@ -42,8 +42,8 @@ export class Rain {
   /** Falls for so long around a place. */
   fall(isRaining: boolean, x: number, z: number, seconds: number): void {
     this.object.visible = isRaining;
-    if (!isRaining || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     this.object.position.set(x, 0, z);
+    if (!isRaining || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     const positions = this.object.geometry.getAttribute("position");
     for (let i = 0; i < DROPS; i++) {
       const y = (positions.getY(i * 2) - seconds * 13 + 14) % 14;

@@ -22,6 +22,10 @@ const SEEN_WITHIN_MS = 80;
 const DIGEST_EVERY = 128;
 /** The clock is asked for so often at first, so many times, and then so often. */
 const [PING_FIRST_MS, PINGS_FIRST, PING_MS] = [1_000, 10, 10_000];
+/** A place that was refused is said again after so long. */
+const REFUSED_AGAIN_MS = 1_000;
+/** A gateway says something every second once there is a place, and answers pings before: silence of so long is a lost link. */
+const SILENT_MS = 20_000;
 /** Samples older than this when told had waited for their turn; they say nothing of the way. */
 const FRESH_MS = 250;
 
@@ -50,6 +54,8 @@ export class Client {
   #seenTimer: ReturnType<typeof setTimeout> | undefined;
   #pingTimer: ReturnType<typeof setTimeout> | undefined;
   #pings = 0;
+  #placeTimer: ReturnType<typeof setTimeout> | undefined;
+  #silentTimer: ReturnType<typeof setTimeout> | undefined;
   #ending: Closed | undefined;
 
   /** Begins to connect to a gateway's `ws://host:port/v1`. */
@@ -269,6 +275,7 @@ export class Client {
   #begin(socket: Socket): Socket {
     this.#codec = new Codec(this.#codec.encoding);
     this.#clock = new Clock();
+    this.#alive();
     this.#emitter.emit("status", { status: "connecting" });
     return socket;
   }
@@ -290,6 +297,7 @@ export class Client {
 
   #on(data: string | Uint8Array): void {
     const now = performance.now();
+    this.#alive();
     const heard = this.#codec.decode(data);
     const bytes = typeof data === "string" ? new TextEncoder().encode(data).length : data.length;
     if ("state" in heard) {
@@ -306,6 +314,8 @@ export class Client {
     else if ("ack" in heard) commands.acked(heard.ack);
     else if ("refuse" in heard) {
       commands.refused(heard.refuse);
+      // Where it is counts, not that it was refused once.
+      if (heard.refuse.of === "move") this.#placeTimer ??= setTimeout(() => this.#placeAgain(), REFUSED_AGAIN_MS);
       this.#emitter.emit("refuse", heard.refuse);
     } else if ("unknown" in heard) commands.unknown(heard.unknown.n);
     else if ("cursor" in heard) this.#session.cursor(heard.cursor.stream, heard.cursor.offset);
@@ -329,6 +339,7 @@ export class Client {
     this.#session.welcomed(welcome);
     [this.#pings, this.#unseen] = [0, undefined];
     this.#ping();
+    this.#session.commands.connected((name, fields) => this.#say(name, fields));
     this.#stride.again();
     this.#heed();
     this.#emitter.emit("status", { status: "connected" });
@@ -337,10 +348,9 @@ export class Client {
 
   /** Commands go out once the avatar has a place: what is done is done somewhere. */
   #heed(): void {
-    const welcome = this.#welcome;
-    if (!this.#isConnected || this.#isHeeded || !welcome || !(this.#stride.place || welcome.resumed)) return;
+    if (!this.#isConnected || this.#isHeeded || !this.#stride.place) return;
     this.#isHeeded = true;
-    this.#session.commands.connected((name, fields) => this.#say(name, fields));
+    this.#session.commands.begin();
   }
 
   #state(delta: Delta, now: number): void {
@@ -357,6 +367,17 @@ export class Client {
     for (const avatar of changed.changed) this.#emitter.emit("change", avatar);
     for (const avatar of changed.left) if (!this.#former.delete(avatar.entity)) this.#emitter.emit("leave", avatar);
     this.#emitter.emit("state", { ...delta, errorCm: changed.errorCm });
+  }
+
+  #placeAgain(): void {
+    this.#placeTimer = undefined;
+    if (this.#isConnected) this.#stride.again();
+  }
+
+  /** Nothing for so long, and there is something wrong that nobody has noticed. */
+  #alive(): void {
+    clearTimeout(this.#silentTimer);
+    if (!this.#ending) this.#silentTimer = setTimeout(() => this.#link.doubt("nothing was heard"), SILENT_MS);
   }
 
   /** How old what came is. */
@@ -405,8 +426,8 @@ export class Client {
 
   #closed(closed: Closed): void {
     this.#isConnected = false;
-    for (const timer of [this.#pingTimer, this.#seenTimer]) clearTimeout(timer);
-    this.#seenTimer = undefined;
+    for (const timer of [this.#pingTimer, this.#seenTimer, this.#placeTimer, this.#silentTimer]) clearTimeout(timer);
+    [this.#seenTimer, this.#placeTimer] = [undefined, undefined];
     this.#session.commands.disconnected();
     if (closed.again === undefined) {
       this.#ending = closed;

@@ -63,6 +63,8 @@ export class Commands {
   readonly #open = new Map<number, Promised>();
   #waiting: Waiting[] = [];
   #say: Say | undefined;
+  /** New ones may be said: the avatar has a place. */
+  #mayBegin = false;
 
   /** How many have no answer. */
   get size(): number {
@@ -106,9 +108,18 @@ export class Commands {
 
   /** There is a connection: what has no answer is said again, unchanged. */
   connected(say: Say): void {
-    this.#say = say;
-    for (const [n, { command }] of this.#open) this.#tell(n, command);
+    [this.#say, this.#mayBegin] = [say, false];
+    this.#again();
+  }
+
+  /** The avatar has a place on this connection: what waits is said. */
+  begin(): void {
+    this.#mayBegin = true;
     this.#flush();
+  }
+
+  #again(): void {
+    for (const [n, { command }] of this.#open) this.#tell(n, command);
   }
 
   /** There is none any more. */
@@ -131,14 +142,20 @@ export class Commands {
   /** One was refused. */
   refused(refuse: Refuse): void {
     if (refuse.n !== undefined) this.#take(refuse.n)?.settle?.reject(new Refused(refuse));
+    // Above the rate the gateway does not look at what it is that it refuses.
+    else if (refuse.code === "rate") this.#later(() => this.#again());
   }
 
   /** Nobody knows. */
   unknown(n: number): void {
     const promised = this.#open.get(n);
+    this.#later(() => promised && this.#open.get(n) === promised && this.#tell(n, promised.command));
+  }
+
+  /** Unless there is another connection by then, on which all is said again anyway. */
+  #later(what: () => void): void {
     const say = this.#say;
-    // Unless it has been answered, or said again on another connection.
-    setTimeout(() => promised && this.#open.get(n) === promised && this.#say === say && this.#tell(n, promised.command), AGAIN_MS);
+    setTimeout(() => this.#say === say && what(), AGAIN_MS);
   }
 
   #take(n: number): Promised | undefined {
@@ -149,7 +166,7 @@ export class Commands {
   }
 
   #flush(): void {
-    while (this.#say && this.#waiting.length > 0 && this.#next - this.lowest < OPEN_MAX) {
+    while (this.#say && this.#mayBegin && this.#waiting.length > 0 && this.#next - this.lowest < OPEN_MAX) {
       const { make, settle } = this.#waiting.shift()!;
       const [n, command] = [this.#next++, make()];
       this.#open.set(n, { command, settle });

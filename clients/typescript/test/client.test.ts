@@ -196,6 +196,69 @@ test("close codes are heeded", () => {
   }
 });
 
+test("a listener's mistake is its own", async () => {
+  const mistakes: unknown[] = [];
+  const catches = (error: unknown): void => void mistakes.push(error);
+  process.on("uncaughtException", catches);
+  const { client, socket } = entered();
+  const told: string[] = [];
+  client.on("enter", () => {
+    throw new Error("mine");
+  });
+  client.on("enter", ({ profile }) => told.push(profile));
+  socket().hears("state", { number: 1, tick: 100, full_begin: true, full_end: true, enter: [row(0, 0, 1, 7, "Bob")] });
+  expect([told, socket().readyState]).toEqual([["Bob"], 1]);
+  await Promise.resolve();
+  await new Promise((resolve) => setImmediate(resolve));
+  process.off("uncaughtException", catches);
+  expect(mistakes.length).toBe(1);
+  client.close();
+});
+
+test("a silent gateway is left for another connection", () => {
+  const { client, sockets } = entered();
+  client.move([1, 0, 0]);
+  vi.advanceTimersByTime(19_000);
+  expect(sockets.length).toBe(1);
+  vi.advanceTimersByTime(3_000);
+  expect(sockets.length).toBe(2);
+  client.close();
+});
+
+test("a place that was refused is said again", () => {
+  const { client, socket } = placed();
+  socket().hears("refuse", { of: "move", code: "rate", text: "slow down" });
+  vi.advanceTimersByTime(900);
+  expect(socket().of("move").length).toBe(1);
+  vi.advanceTimersByTime(200);
+  expect(socket().of("move").map(({ pos }) => pos)).toEqual([[5, 0, 0], [5, 0, 0]]);
+  client.close();
+});
+
+test("what was above the rate is said again", () => {
+  const { client, socket } = placed();
+  void client.act("wave");
+  socket().hears("refuse", { of: "message", code: "rate", text: "slow down" });
+  vi.advanceTimersByTime(1_100);
+  expect(socket().of("act").map(({ n }) => n)).toEqual([1, 1]);
+  client.close();
+});
+
+test("after a reload only what was said before goes out without a place", () => {
+  const before = placed();
+  void before.client.act("wave");
+  const saved = JSON.parse(JSON.stringify(before.client.save()));
+  before.client.close({ stay: true });
+  const { client, socket } = fake({ saved });
+  socket().onopen?.();
+  void client.act("new");
+  socket().hears("welcome", welcome({ resumed: true }));
+  expect(socket().of("act").map(({ name }) => name)).toEqual(["wave"]);
+  client.move([7, 0, 0]);
+  expect(socket().of("act").map(({ name, pos }) => [name, pos[0]])).toEqual([["wave", 5], ["new", 7]]);
+  client.close();
+});
+
 test("an error is an end, once", () => {
   const { client, sockets, socket } = fake();
   const status: string[] = [];

@@ -66,7 +66,8 @@ export class Strip {
   /** A state was applied. */
   state(delta: Delta, errorCm: number): void {
     const { now, welcome } = this.#client;
-    if (now === undefined || !welcome) return;
+    // Of a page that nobody looks at nothing is drawn.
+    if (now === undefined || !welcome || document.hidden) return;
     const transit = now - delta.tick * welcome.tick_ms;
     for (const { ageMs } of delta.updates) {
       if (ageMs >= FRESH_MS) continue;
