@@ -21,7 +21,7 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::line::{Command, Line, Newcomer};
 use super::world::Hall;
-use super::{inspect, page};
+use super::{operators, page};
 use crate::codec::Encoding;
 use crate::limits::CONNECTIONS_MAX;
 use crate::log::Health;
@@ -83,8 +83,8 @@ pub fn admin(shared: Arc<Shared>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/inspect", get(page::inspect))
-        .route("/inspect.json", get(inspect::overview))
-        .route("/inspect/regard.json", get(inspect::regard))
+        .route("/inspect.json", get(operators::overview))
+        .route("/inspect/regard.json", get(operators::regard))
         .route("/assets/{*file}", get(page::serve))
         .route("/icon.svg", get(page::serve))
         .with_state(shared)

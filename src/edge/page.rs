@@ -13,7 +13,7 @@ struct Built;
 const HASHED: &str = "assets/";
 /// What the page may load and reach: this gateway alone.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
-     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING: &str = "there is no such page\n";
 /// What is said at `/` and at `/inspect` by a program that was built without them.
 const MISSING: &str = "This gateway runs, and clients connect at /v1. The page was not built into it: `make build` does that, \

@@ -74,7 +74,7 @@ impl Session {
             pos: self.movement.pos().map(|pos| pos.metres()),
             radius: self.radius_m,
             budget: self.budget.rate(),
-            held: self.view.held().count(),
+            held: self.view.len(),
             joining: self.view.is_joining(),
             unseen: self.flow.unseen(),
             stale: self.stale,
@@ -117,7 +117,8 @@ impl Session {
         };
         let ms = TICK_US / MILLI_US;
         let why = match (standing.stride, standing.told) {
-            (None, _) => format!("crowded out: {budget} bytes/s hold fewer than are within {} m", self.radius_m),
+            (None, Some(_)) => "about to leave the view: the budget holds nearer ones".to_owned(),
+            (None, None) => format!("crowded out: {budget} bytes/s hold fewer than are within {} m", self.radius_m),
             (Some(_), None) => "about to enter: joins are paced by the budget, the nearest first".to_owned(),
             (Some(1), Some(_)) => "one of the nearest: told at every tick at which it has moved".to_owned(),
             (Some(stride), Some(_)) => format!("not one of the nearest: told every {} ms, in turn", stride * ms),

@@ -198,6 +198,18 @@ impl View {
         self.table.digest()
     }
 
+    /// How many are held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether nobody is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
     /// Ids of who is held, for the simulation's checker.
     pub fn held(&self) -> impl Iterator<Item = Id> {
         self.table.ids()

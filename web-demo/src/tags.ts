@@ -1,5 +1,4 @@
-// Names over heads and what people say: elements of the page, laid over the picture, so that texts are sharp and can be read
-// out.
+// Names over heads and what people say: elements of the page, laid over the picture, so that texts are sharp.
 
 import { type Camera, Vector3 } from "three";
 

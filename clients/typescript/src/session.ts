@@ -53,7 +53,7 @@ export class Session {
     this.commands.end();
   }
 
-  /** An event was told. Whether it is new: each comes once, but for a gateway's mistake. */
+  /** An event was told. */
   told({ stream, offset }: Event): void {
     this.cursor(stream, offset + 1);
   }

@@ -57,7 +57,6 @@ export interface Changed {
   left: Avatar[];
   /** Other profiles or application states. */
   changed: Avatar[];
-  updated: Avatar[];
   /** How far off the worst place was that was held until then, cm. */
   errorCm: number;
 }
@@ -80,11 +79,6 @@ export class Table {
   /** Empty. */
   constructor(tickMs: number) {
     this.#tickMs = tickMs;
-  }
-
-  /** How many there are in the new table. */
-  get size(): number {
-    return this.#slots.size;
   }
 
   /** Whether a full view is under way. */
@@ -114,7 +108,7 @@ export class Table {
    * @throws {Contradiction} When it contradicts what came before.
    */
   apply(delta: Delta): Changed {
-    const changed: Changed = { entered: [], left: [], changed: [], updated: [], errorCm: 0 };
+    const changed: Changed = { entered: [], left: [], changed: [], errorCm: 0 };
     if (delta.fullBegin) this.#begin();
     for (const slot of delta.leaves) {
       const avatar = this.#held(slot);
@@ -128,7 +122,6 @@ export class Table {
       const avatar = this.#held(row);
       const away = avatar.tell(row, delta.tick, this.#sample(row, delta.tick), this.#tickMs);
       changed.errorCm = Math.max(changed.errorCm, away);
-      changed.updated.push(avatar);
     }
     if (delta.fullEnd) {
       for (const avatar of this.#old.values()) if (!this.#entities.has(avatar.entity)) changed.left.push(avatar);

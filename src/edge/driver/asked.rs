@@ -15,9 +15,8 @@ impl Driver {
             }
             Question::Regard { hall, viewer, entity, reply } => {
                 let tick = self.ticks[hall].borrow().clone();
-                let is_viewer = |entity: u64| entity == viewer;
                 let mut here = seats().filter(|seat| seat.hall == hall);
-                let seat = here.find(|seat| is_viewer(seat.session.entity()));
+                let seat = here.find(|seat| seat.session.entity() == viewer);
                 let _ = reply.send(seat.map(|seat| seat.session.regard(&tick, entity)));
             }
         }

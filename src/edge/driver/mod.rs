@@ -3,7 +3,8 @@
 //! write per state.
 //!
 //! Here is its loop: who is looked at, when, and what becomes of them. `heard` reads, `seat` feeds the sessions and
-//! does what they say, `unsent` keeps what sockets do not take, `asked` answers operators. From outside a driver is reached by a [`Line`].
+//! does what they say, `unsent` keeps what sockets do not take, `asked` answers operators. From outside a driver is reached by a
+//! [`Line`].
 
 mod asked;
 mod heard;

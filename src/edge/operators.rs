@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::http::Shared;
-use super::line::{Command, Question};
+use super::line::{Command, Line, Question};
 use crate::codec::message::Id;
 use crate::limits::TICK_US;
 use crate::session::account::{Account, Regard};
@@ -37,6 +37,12 @@ struct Overview {
     silent: usize,
 }
 
+/// Asks a driver. `None`: it has no room for the question, or did not answer in time.
+async fn ask<T>(driver: &Line, question: Question, answer: oneshot::Receiver<T>) -> Option<T> {
+    driver.tell(Command::Ask(question)).ok()?;
+    tokio::time::timeout(ANSWERED_WITHIN, answer).await.ok()?.ok()
+}
+
 /// All worlds.
 pub async fn overview(State(shared): State<Arc<Shared>>) -> Response {
     let mut worlds = Vec::new();
@@ -44,10 +50,9 @@ pub async fn overview(State(shared): State<Arc<Shared>>) -> Response {
         let (mut sessions, mut silent) = (Vec::new(), 0);
         for driver in &shared.drivers {
             let (reply, answer) = oneshot::channel();
-            let is_asked = driver.tell(Command::Ask(Question::Accounts { hall, reply })).is_ok();
-            match tokio::time::timeout(ANSWERED_WITHIN, answer).await {
-                Ok(Ok(accounts)) if is_asked => sessions.extend(accounts),
-                Ok(Ok(_) | Err(_)) | Err(_) => silent += 1,
+            match ask(driver, Question::Accounts { hall, reply }, answer).await {
+                Some(accounts) => sessions.extend(accounts),
+                None => silent += 1,
             }
         }
         sessions.sort_by_key(|account| account.session);
@@ -85,13 +90,18 @@ pub async fn regard(State(shared): State<Arc<Shared>>, Query(pair): Query<Pair>)
     let Some(hall) = shared.halls.iter().position(|hall| hall.settings.name == pair.world) else {
         return (StatusCode::NOT_FOUND, "no such world on this gateway\n").into_response();
     };
+    let Pair { viewer, entity, .. } = pair;
+    let mut silent = 0;
     for driver in &shared.drivers {
         let (reply, answer) = oneshot::channel();
-        let Pair { viewer, entity, .. } = pair;
-        let _ = driver.tell(Command::Ask(Question::Regard { hall, viewer, entity, reply }));
-        if let Ok(Ok(Some(regard))) = tokio::time::timeout(ANSWERED_WITHIN, answer).await {
-            return Json::<Regard>(regard).into_response();
+        match ask(driver, Question::Regard { hall, viewer, entity, reply }, answer).await {
+            Some(Some(regard)) => return Json::<Regard>(regard).into_response(),
+            Some(None) => {}
+            None => silent += 1,
         }
+    }
+    if silent > 0 {
+        return (StatusCode::SERVICE_UNAVAILABLE, "a driver has too much to do to answer; ask again\n").into_response();
     }
     (StatusCode::NOT_FOUND, "the viewer has no session on this gateway\n").into_response()
 }
