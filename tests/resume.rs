@@ -36,6 +36,17 @@ impl Room {
         room
     }
 
+    /// Two gateways; Ann, and Bob five metres from her, on the first.
+    fn of_two() -> (Room, usize, (usize, Welcome)) {
+        let mut room = Room::with(2);
+        let (ann, _) = room.join(0, None);
+        let bob = room.join(0, None);
+        room.walk(ann, 0.0, 0.0);
+        room.walk(bob.0, 5.0, 0.0);
+        room.ticks(10);
+        (room, ann, bob)
+    }
+
     /// Somebody connects to a gateway and says hello; a pong says that the welcome has arrived.
     fn hello(&mut self, gateway: usize, resume: Option<Resume>) -> usize {
         let who = self.connect(ENCODING);
@@ -111,12 +122,7 @@ fn cursors(heard: &[Out]) -> Vec<(String, u64)> {
 #[test]
 fn a_lost_socket_is_resumed_as_the_same_avatar_without_a_gap() {
     for other in [0, 1] {
-        let mut room = Room::with(2);
-        let (ann, _) = room.join(0, None);
-        let (bob, first) = room.join(0, None);
-        room.walk(ann, 0.0, 0.0);
-        room.walk(bob, 5.0, 0.0);
-        room.ticks(10);
+        let (mut room, ann, (bob, first)) = Room::of_two();
         assert!(room.shows(ann, first.entity) && !first.resumed);
         room.input(bob, Input::Gone);
         for _ in 0..10 {
@@ -153,12 +159,7 @@ fn ann_of(room: &Room) -> Id {
 #[test]
 fn an_avatar_that_has_gone_comes_back_where_it_was() {
     for other in [0, 1] {
-        let mut room = Room::with(2);
-        let (ann, _) = room.join(0, None);
-        let (bob, first) = room.join(0, None);
-        room.walk(ann, 0.0, 0.0);
-        room.walk(bob, 5.0, 0.0);
-        room.ticks(10);
+        let (mut room, ann, (bob, first)) = Room::of_two();
         room.input(bob, Input::Gone);
         room.seconds(EXPIRY_US / SECOND_US + 1);
         assert!(!room.shows(ann, first.entity));
@@ -377,12 +378,7 @@ fn a_lost_welcome_locks_nobody_out() {
 #[test]
 fn what_was_missed_is_told_once_and_what_is_sent_again_takes_effect_once() {
     for (other, away_s) in [(0, 3), (1, 3), (0, 30), (1, 30)] {
-        let mut room = Room::with(2);
-        let (ann, _) = room.join(0, None);
-        let (bob, first) = room.join(0, None);
-        room.walk(ann, 0.0, 0.0);
-        room.walk(bob, 5.0, 0.0);
-        room.ticks(10);
+        let (mut room, ann, (bob, first)) = Room::of_two();
         room.act(ann, 1, None, 0.0);
         room.act(bob, 1, None, 5.0);
         room.ticks(4);
@@ -413,12 +409,7 @@ fn what_was_missed_is_told_once_and_what_is_sent_again_takes_effect_once() {
 #[test]
 fn what_the_ring_has_no_more_is_told_from_the_log_unless_it_is_too_much() {
     for (other, crowd_m, expected) in [(0, 400.0, Some("act 2")), (1, 400.0, Some("act 2")), (0, 9.0, None)] {
-        let mut room = Room::with(2);
-        let (ann, _) = room.join(0, None);
-        let (bob, first) = room.join(0, None);
-        room.walk(ann, 0.0, 0.0);
-        room.walk(bob, 5.0, 0.0);
-        room.ticks(10);
+        let (mut room, ann, (bob, first)) = Room::of_two();
         room.act(bob, 1, None, 5.0);
         room.seconds(6);
         room.input(bob, Input::Gone);
