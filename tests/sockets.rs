@@ -194,7 +194,7 @@ async fn one_who_takes_a_byte_at_a_time_gets_every_byte_in_order() {
                 Heard::State(delta) if !mirror.is_empty() || delta.full_begin => {
                     mirror.apply(&delta).expect("no contradiction");
                 }
-                Heard::State(_) | Heard::Other(Out::Cursor(_)) => {}
+                Heard::State(_) | Heard::Other(Out::Cursor(_) | Out::Object(_)) => {}
                 other => panic!("{other:?}"),
             }
         }
