@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 use nearcast::metrics::Hop;
 
 use crate::audit::tally::{BANDS_M, quantile_ms};
+use crate::keeper::Keeper;
 use crate::scenario::Scenario;
 use crate::scrape::Reading;
 use crate::sheet::{Report, Sheet};
@@ -46,6 +47,8 @@ pub struct Course {
 /// When something cannot be started or ends on its own; when five windows were void.
 pub async fn run(scenario: &Scenario, setup: &Setup<'_>, course: Course) -> Result<Option<Report>> {
     let mut trial = Trial::start(scenario, setup).await?;
+    let keeper = setup.server_token.zip(trial.gateways().first());
+    let keeper = keeper.map(|(token, gateway)| Keeper::start(gateway.listen, scenario.world, token));
     println!("{} recorded people; {}", scenario.bots, setup.placing.text());
     for gateway in trial.gateways() {
         println!("see for yourself: http://{}/   metrics: http://{}/metrics", gateway.listen, gateway.admin);
@@ -91,6 +94,7 @@ pub async fn run(scenario: &Scenario, setup: &Setup<'_>, course: Course) -> Resu
             if !is_void {
                 let report = Report::of(scenario.name, scenario.server.name, &[sheet], &scenario.wanted, void);
                 let is_kept = word_is_kept(&trial, scenario).await?;
+                keeper.map_or(Ok(()), |keeper| keeper.verdict().map(|text| println!("{text}")))?;
                 trial.stop().await;
                 print!("{}", report.table());
                 ensure!(is_kept, "what was acknowledged is not so");

@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -98,6 +99,8 @@ pub struct Start<'a> {
     pub prefix: &'a str,
     /// Where what was done is kept; without it, and without Kafka, it is forgotten at the end.
     pub data: Option<&'a Path>,
+    /// Who knows this is a game server.
+    pub server_token: Option<&'a str>,
     /// Where it runs.
     pub placing: Placing,
 }
@@ -126,8 +129,11 @@ impl Gateway {
         let [log, settings] = ["log", "toml"].map(|kind| std::env::temp_dir().join(format!("{file}.{kind}")));
         let mut words = words(&start);
         let world = WORLDS.iter().find(|(name, _)| *name == start.world);
-        if let (_, Some(text)) = world.with_context(|| format!("no world `{}`: declare it in WORLDS", start.world))? {
-            fs::write(&settings, text).with_context(|| format!("cannot write {}", settings.display()))?;
+        let (_, world) = world.with_context(|| format!("no world `{}`: declare it in WORLDS", start.world))?;
+        let token = start.server_token.map(|token| format!("server_token = \"{token}\"\n"));
+        let text = token.into_iter().chain(world.map(str::to_owned)).collect::<String>();
+        if !text.is_empty() {
+            write_secret(&settings, &text).with_context(|| format!("cannot write {}", settings.display()))?;
             words.extend([OsStr::new("--config"), settings.as_os_str()].map(OsStr::to_owned));
         }
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -265,6 +271,12 @@ pub struct Memory {
     pub rss: u64,
     /// At most.
     pub peak: u64,
+}
+
+/// A file that only this user reads.
+fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+    file.write_all(text.as_bytes())
 }
 
 /// What starts it, but for where.

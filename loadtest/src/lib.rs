@@ -12,7 +12,7 @@
 //! - [`server`] is what can be under test: nearcast, the [`floor`], and peers on other stacks; [`compare`] their table.
 //! - [`swarm`] is the bots on real sockets, [`clock`] their time, [`audit`] the judge of what they receive.
 //! - [`scenario`] says which bots, for how long, and which figures are wanted; [`trial`] runs one.
-//! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view, [`mod@bench`] the
+//! - [`sheet`] is the figures of a run, the verdict and the table; [`growth`] compares runs; [`demo`] the live view with its [`keeper`], [`mod@bench`] the
 //!   medians.
 //! - [`book`] keeps what a call found as JSON, with machine and command; [`page`] shows it with plots.
 //! - [`curve`] is what bytes buy in precision, offline.
@@ -31,6 +31,7 @@ pub mod floor;
 pub mod gateway;
 pub mod growth;
 pub mod http;
+pub mod keeper;
 pub mod kept;
 pub mod model;
 pub mod page;

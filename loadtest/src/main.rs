@@ -15,6 +15,7 @@ use nearcast_loadtest::curve::{self, tally::Point};
 use nearcast_loadtest::cut::{Rules, cut, write_folder};
 use nearcast_loadtest::demo::{self, Course};
 use nearcast_loadtest::gateway::{self, Placing};
+use nearcast_loadtest::keeper;
 use nearcast_loadtest::model::likeness::Likeness;
 use nearcast_loadtest::model::{self, Model};
 use nearcast_loadtest::page;
@@ -222,7 +223,8 @@ fn command(command: Command) -> Result<ExitCode> {
             let course = Course { seconds, kill_after };
             let scenario = Scenario::demo(bots as usize, target.kafka.is_some());
             let (program, scenes) = (target.program()?, target.scenes()?);
-            let setup = Setup { data: data.as_deref(), ..target.setup(&program, &scenes) };
+            let secret = keeper::secret()?;
+            let setup = Setup { data: data.as_deref(), server_token: Some(&secret), ..target.setup(&program, &scenes) };
             let interrupted = if seconds.is_some() { ExitCode::from(INTERRUPTED) } else { ExitCode::SUCCESS };
             match drive(demo::run(&scenario, &setup, course))? {
                 Some(report) => {
@@ -261,8 +263,15 @@ fn command(command: Command) -> Result<ExitCode> {
             // What only the gateway's own figures tell cannot be judged from outside.
             scenario.wanted.retain(|rule| !FROM_INSIDE.contains(&rule.figure));
             let placing = Placing::take_no_core();
-            let setup =
-                Setup { program: Path::new(""), url: Some(url), kafka: None, data: None, scenes: &scenes, placing };
+            let setup = Setup {
+                program: Path::new(""),
+                url: Some(url),
+                kafka: None,
+                data: None,
+                server_token: None,
+                scenes: &scenes,
+                placing,
+            };
             measure(&[scenario], &setup, 1, &files)
         }
         Command::Page { from, to } => {
@@ -317,7 +326,15 @@ impl Target {
     }
 
     fn setup<'a>(&'a self, program: &'a Path, scenes: &'a [Scene]) -> Setup<'a> {
-        Setup { program, url: None, kafka: self.kafka.as_deref(), data: None, scenes, placing: Placing::take() }
+        Setup {
+            program,
+            url: None,
+            kafka: self.kafka.as_deref(),
+            data: None,
+            server_token: None,
+            scenes,
+            placing: Placing::take(),
+        }
     }
 }
 

@@ -27,7 +27,8 @@ async fn shows_who_is_near(server: Server) {
         Program::Gateway => unreachable!("the gateway has its own tests"),
     };
     let placing = Placing { pinned: false, real_time: false };
-    let start = Start { words: &words, number: 0, world: "plaza", kafka: None, prefix: "", data: None, placing };
+    let (kafka, data, server_token) = (None, None, None);
+    let start = Start { words: &words, number: 0, world: "plaza", kafka, prefix: "", data, server_token, placing };
     let gateway = Gateway::start(start).await.expect("it starts");
     let crowd = Crowd::tiled(&Scene::plaza(), BOTS, Layout::default()).expect("the plaza fits");
     let others = crowd.others_within(RADIUS_M, 0.0);

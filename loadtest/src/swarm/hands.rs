@@ -295,7 +295,8 @@ impl Ledger {
 
     /// Somebody was told of objects.
     pub(super) fn saw(&mut self, objects: &Objects) {
-        for row in &objects.put {
+        // What they do not make is others' affair.
+        for row in objects.put.iter().filter(|row| KINDS.contains(&row.kind.as_str())) {
             let known = self.objects.entry(row.object).or_default();
             if known.seen.as_ref().is_some_and(|seen| seen.version >= row.version) {
                 continue;

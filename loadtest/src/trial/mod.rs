@@ -43,6 +43,8 @@ pub struct Setup<'a> {
     /// Where gateways keep what was done, of scenarios that keep it; a folder of their own that goes with them, if there is
     /// none.
     pub data: Option<&'a Path>,
+    /// Who knows this is a game server to the gateways.
+    pub server_token: Option<&'a str>,
     /// Scenes to play.
     pub scenes: &'a [Scene],
     /// Where processes run.
@@ -91,11 +93,12 @@ impl Trial {
         let mut gateways = Vec::new();
         let to_start = if setup.url.is_some() { 0 } else { scenario.gateways };
         for number in 0..to_start {
-            let Setup { placing, .. } = *setup;
+            let Setup { placing, server_token, .. } = *setup;
             let words = &scenario.server.words(setup.program)?;
             let kafka = setup.kafka.filter(|_| scenario.gateways > 1);
             let data = kept.as_ref().map(Kept::folder);
-            let start = Start { words, number, world: scenario.world, kafka, prefix: &prefix, data, placing };
+            let start =
+                Start { words, number, world: scenario.world, kafka, prefix: &prefix, data, server_token, placing };
             let started = Gateway::start(start).await;
             gateways.push(started.with_context(|| format!("server `{}`", scenario.server.name))?);
         }
