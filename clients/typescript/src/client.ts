@@ -6,12 +6,12 @@ import { Clock, Playback } from "./clock.ts";
 import type { Command } from "./commands.ts";
 import { Emitter } from "./emitter.ts";
 import { Receipts, type Figures } from "./figures.ts";
-import { type Closed, Link, type Socket } from "./link.ts";
+import { type Closed, Link, NOBODY, type Socket } from "./link.ts";
 import type { Sample } from "./path.ts";
 import type { Action, Events, Options } from "./options.ts";
 import { type Saved, Session } from "./session.ts";
 import { Stride } from "./stride.ts";
-import { type Avatar, Table } from "./table.ts";
+import { type Avatar, Changed, Table } from "./table.ts";
 import { Things } from "./things.ts";
 
 /** So soon after a move, the next one is expected to carry `seen`… */
@@ -28,10 +28,15 @@ const REFUSED_AGAIN_MS = 1_000;
 const SILENT_MS = 20_000;
 /** Samples older than this when told had waited for their turn; they say nothing of the way. */
 const FRESH_MS = 250;
+/** The application's state: protocol.md, "Limits". */
+const STATE_BYTES_MAX = 16;
 
-/** A connection to a world, kept up until {@link close}. Nothing is thrown by what comes from the gateway. */
+/**
+ * A connection to a world, kept up until {@link close}. Nothing is thrown by what comes from the gateway; numbers that are
+ * not finite throw a `RangeError` where they are given, as a gateway ends the session of who says such.
+ */
 export class Client {
-  readonly #options: Options;
+  #options: Options;
   readonly #emitter = new Emitter<Events>();
   readonly #link: Link;
   readonly #session: Session;
@@ -40,7 +45,7 @@ export class Client {
   #codec: Codec;
   #table = new Table(50);
   #things = new Things();
-  #clock = new Clock();
+  readonly #clock = new Clock();
   #playback = new Playback(50);
   #welcome: Welcome | undefined;
   #isConnected = false;
@@ -49,6 +54,8 @@ export class Client {
   #isPartial = false;
   /** Avatars that this client was before: they stand for a while, and are not others. */
   readonly #former = new Set<Id>();
+  /** With which of them `hello` was said. */
+  #told: Options;
   #number = 0;
   #unseen: { seen: number; at: number } | undefined;
   #seenTimer: ReturnType<typeof setTimeout> | undefined;
@@ -60,7 +67,7 @@ export class Client {
 
   /** Begins to connect to a gateway's `ws://host:port/v1`. */
   constructor(url: string, options: Options) {
-    this.#options = options;
+    this.#options = this.#told = { ...options };
     this.#session = new Session(options.saved);
     this.#stride = new Stride((move) => {
       this.#say("move", { ...move, ...this.#takeSeen() });
@@ -162,22 +169,25 @@ export class Client {
   }
 
   /** What happens from now on, one after another, until the client is closed: `for await (const event of client.all("event"))`. */
-  async *all<Name extends keyof Events>(name: Name): AsyncGenerator<Events[Name], void, undefined> {
+  all<Name extends keyof Events>(name: Name): AsyncGenerator<Events[Name], void, undefined> {
     const waiting: Events[Name][] = [];
     let wake = (): void => {};
     const offs = [
       this.on(name, (value) => void (waiting.push(value), wake())),
       this.on("status", ({ status }) => void (status === "closed" && wake())),
     ];
-    try {
-      for (;;) {
-        while (waiting.length > 0) yield waiting.shift()!;
-        if (this.#ending) return;
-        await new Promise<void>((resolve) => (wake = resolve));
+    const isOver = (): boolean => this.#ending !== undefined;
+    return (async function* () {
+      try {
+        for (;;) {
+          while (waiting.length > 0) yield waiting.shift()!;
+          if (isOver()) return;
+          await new Promise<void>((resolve) => (wake = resolve));
+        }
+      } finally {
+        for (const off of offs) off();
       }
-    } finally {
-      for (const off of offs) off();
-    }
+    })();
   }
 
   /**
@@ -185,6 +195,8 @@ export class Client {
    * you like: it is said at most 20 times a second, and the newest always.
    */
   move(pos: Pos, yaw = 0, state?: Uint8Array): void {
+    finite(...pos, yaw);
+    if (state && state.length > STATE_BYTES_MAX) throw new RangeError(`${state.length} bytes of state, ${STATE_BYTES_MAX} at most`);
     this.#stride.move({ pos, yaw, state });
   }
 
@@ -192,17 +204,20 @@ export class Client {
   act(name: string, { data, scope = "nearby", to, pos }: Action = {}): Promise<Ack> {
     this.#stride.flush();
     const target = to === undefined ? { scope } : { scope: "user" as const, to };
+    finite(...(pos ?? []));
     const said = { ...target, name, ...(data !== undefined && { data }) };
     return this.#command(() => ({ act: { ...said, time: performance.now(), pos: pos ?? this.#here() } }));
   }
 
   /** Makes a thing; the answer tells its number. */
   create(kind: string, { fields = {}, pos, yaw = 0 }: { fields?: Record<string, string>; pos?: Pos; yaw?: number } = {}): Promise<Ack> {
+    finite(...(pos ?? []), yaw);
     return this.#wish(() => ({ wish: "create", kind, fields, yaw, pos: pos ?? this.#here() }));
   }
 
   /** Changes fields of a thing (null takes one away), or its place. `expect`: only if it has this version. */
   change(thing: Thing, fields: Changes, { expect, to, yaw = 0 }: { expect?: number; to?: Pos; yaw?: number } = {}): Promise<Ack> {
+    finite(...(to ?? []), yaw);
     const place = to && { to, yaw };
     return this.#wish(() => ({ wish: "change", object: thing.object, fields, pos: thing.pos, ...place, ...(expect !== undefined && { expect }) }));
   }
@@ -214,6 +229,7 @@ export class Client {
 
   /** Puts down what is held; here if no place is given. */
   release(thing: Thing, to?: Pos, yaw = 0): Promise<Ack> {
+    finite(...(to ?? []), yaw);
     return this.#wish(() => ({ wish: "release", object: thing.object, pos: thing.pos, to: to ?? this.#here(), yaw }));
   }
 
@@ -229,13 +245,13 @@ export class Client {
 
   /** Another profile. */
   profile(profile: string): void {
-    this.#options.profile = profile;
+    this.#options = { ...this.#options, profile };
     this.#say("profile", { profile });
   }
 
   /** Another radius, another budget. What is left out stays. */
   view(view: View): void {
-    this.#options.view = { ...this.#options.view, ...view };
+    this.#options = { ...this.#options, view: { ...this.#options.view, ...view } };
     this.#say("view", view);
   }
 
@@ -274,7 +290,7 @@ export class Client {
 
   #begin(socket: Socket): Socket {
     this.#codec = new Codec(this.#codec.encoding);
-    this.#clock = new Clock();
+    this.#clock.begin();
     this.#alive();
     this.#emitter.emit("status", { status: "connecting" });
     return socket;
@@ -282,6 +298,7 @@ export class Client {
 
   #hello(): Hello {
     const { world, token, profile, view } = this.#options;
+    this.#told = this.#options;
     const resume = this.#session.resume();
     return { world, ...(token && { token }), ...(profile && { profile }), ...(view && { view }), ...(resume && { resume }) };
   }
@@ -337,6 +354,9 @@ export class Client {
     if (!this.#playback.isOf(welcome.tick_ms)) this.#playback = new Playback(welcome.tick_ms);
     this.#link.welcomed();
     this.#session.welcomed(welcome);
+    const { profile, view } = this.#options;
+    if (profile !== undefined && profile !== this.#told.profile) this.#say("profile", { profile });
+    if (view && view !== this.#told.view) this.#say("view", view);
     [this.#pings, this.#unseen] = [0, undefined];
     this.#ping();
     this.#session.commands.connected((name, fields) => this.#say(name, fields));
@@ -354,7 +374,15 @@ export class Client {
   }
 
   #state(delta: Delta, now: number): void {
-    const changed = this.#table.apply(delta);
+    const changed = new Changed();
+    try {
+      this.#table.apply(delta, changed);
+    } finally {
+      // Of a state that contradicts the table, what was applied stays.
+      for (const avatar of changed.entered) if (!this.#former.has(avatar.entity)) this.#emitter.emit("enter", avatar);
+      for (const avatar of changed.changed) this.#emitter.emit("change", avatar);
+      for (const avatar of changed.left) if (!this.#former.delete(avatar.entity)) this.#emitter.emit("leave", avatar);
+    }
     [this.#number, this.#isPartial] = [delta.number, delta.partial];
     this.#unseen = { seen: delta.number, at: now };
     // Timers of hidden pages come late, so what they would say is said at once.
@@ -363,9 +391,6 @@ export class Client {
     else this.#seenTimer ??= setTimeout(() => this.#saySeen(), SEEN_WITHIN_MS);
     this.#date(delta, now);
     if (delta.number % DIGEST_EVERY === 0) this.#report(delta.number);
-    for (const avatar of changed.entered) if (!this.#former.has(avatar.entity)) this.#emitter.emit("enter", avatar);
-    for (const avatar of changed.changed) this.#emitter.emit("change", avatar);
-    for (const avatar of changed.left) if (!this.#former.delete(avatar.entity)) this.#emitter.emit("leave", avatar);
     this.#emitter.emit("state", { ...delta, errorCm: changed.errorCm });
   }
 
@@ -438,6 +463,10 @@ export class Client {
   }
 }
 
+function finite(...numbers: number[]): void {
+  if (!numbers.every(Number.isFinite)) throw new RangeError(`no place: ${numbers.join()}`);
+}
+
 function platformSocket(url: string, subprotocol: string): Socket {
   if (typeof WebSocket === "undefined") {
     throw new Error("no WebSocket here: take Node 22, or Node 20 with --experimental-websocket, or give `socket`");
@@ -445,11 +474,20 @@ function platformSocket(url: string, subprotocol: string): Socket {
   return new WebSocket(url, subprotocol) as unknown as Socket;
 }
 
-/** Connects, and waits until the gateway lets us in. */
+/**
+ * Connects, and waits until the gateway lets us in. The promise is rejected if it does not want us, or if nobody is there at
+ * first; later a {@link Client} comes back by itself, as one does from the beginning that is made by `new Client`.
+ */
 export function connect(url: string, options: Options): Promise<Client> {
   return new Promise((resolve, reject) => {
     const client = new Client(url, options);
     client.on("welcome", () => resolve(client));
-    client.on("status", (status) => status.status === "closed" && reject(new Error(`${status.code}: ${status.text || "closed"}`)));
+    client.on("status", (status) => {
+      if (status.status === "closed") reject(new Error(`${status.code}: ${status.text || "closed"}`));
+      else if (status.status === "waiting" && !client.welcome && status.code === NOBODY) {
+        reject(new Error(`no gateway at ${url}`));
+        client.close();
+      }
+    });
   });
 }

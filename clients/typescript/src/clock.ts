@@ -1,21 +1,29 @@
 // What time it is at the gateway, and at which moment to draw.
 
-/** The clock is told by the best answer of so long. */
-const ANSWERS_FOR_MS = 30_000;
+/** The clock is told by the best answer of so long… */
+const ANSWERS_FOR_MS = 300_000;
+/** …of which an old one is worth less, as clocks drift apart by up to so much (RFC 5905 reckons with 15 in a million). */
+const DRIFT = 5e-5;
 
 /** The gateway's clock, by the answers to pings (Cristian, 1989: the shortest round trip is off by the least). */
 export class Clock {
   #answers: { at: number; roundTrip: number; offset: number }[] = [];
   /** The gateway's clock less this one's, ms; `undefined` until the first answer. */
   offset: number | undefined;
-  /** The shortest round trip of late, ms. */
+  /** The round trip by which it is known, ms. */
   roundTrip: number | undefined;
+
+  /** Another gateway may have another clock. Until it answers, the one before goes on. */
+  begin(): void {
+    this.#answers = [];
+  }
 
   /** A ping that was said at `said` was answered by the gateway's time, and heard at `now`; ms. */
   answered(said: number, server: number, now: number): void {
     const answer = { at: now, roundTrip: now - said, offset: server - (said + now) / 2 };
     this.#answers = [...this.#answers.filter(({ at }) => now - at < ANSWERS_FOR_MS), answer];
-    const best = this.#answers.reduce((best, other) => (other.roundTrip < best.roundTrip ? other : best));
+    const off = (of: typeof answer): number => of.roundTrip / 2 + (now - of.at) * DRIFT;
+    const best = this.#answers.reduce((best, other) => (off(other) < off(best) ? other : best));
     [this.offset, this.roundTrip] = [best.offset, best.roundTrip];
   }
 }
@@ -30,6 +38,8 @@ const DELAY_MAX_MS = 1_000;
 const DELAY_AT_FIRST_MS = 120;
 /** While the delay rises, drawn time passes by so much slower, and while it falls, by so much faster. */
 const [SLOWER, FASTER] = [0.2, 0.05];
+/** Drawn time never steps back, unless by so much: then it was the clock that did. */
+const CLOCK_STEP_MS = 1_000;
 
 /** How long ago the moment is that is drawn: as short as samples come in time for, most of the time. */
 export class Playback {
@@ -59,7 +69,7 @@ export class Playback {
     if (this.#ages.length > STATES) this.#ages.shift();
   }
 
-  /** What to draw at `now`, on the gateway's clock, ms. Never steps back. */
+  /** What to draw at `now`, on the gateway's clock, ms. Never steps back, unless the clock does. */
   moment(now: number): number {
     const passed = Number.isNaN(this.#now) ? 0 : Math.min(Math.max(now - this.#now, 0), 1_000);
     this.#now = now;
@@ -70,7 +80,8 @@ export class Playback {
       const change = Math.min(Math.max(wanted - this.#delay, -FASTER * passed), SLOWER * passed);
       this.#delay += change;
     }
-    this.#drawn = Math.max(this.#drawn, now - this.#delay);
+    const moment = now - this.#delay;
+    if (moment > this.#drawn || moment < this.#drawn - CLOCK_STEP_MS) this.#drawn = moment;
     return this.#drawn;
   }
 }

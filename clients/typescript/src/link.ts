@@ -29,6 +29,8 @@ const HELD_MS = 10_000;
 /** At least so much of a pause is chance, so that a crowd does not come back as one. */
 const SPREAD_MS = 250;
 const OPEN = 1;
+/** The code of a socket that ended, or never began, without a word. */
+export const NOBODY = 1_006;
 
 /** Close codes of this and above mean: do not come back. schemas/protocol.md, "Close codes". */
 const FOR_GOOD = 4_500;
@@ -76,7 +78,7 @@ export class Link {
     };
     socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
     // Where nobody is there, Node 20 says no more than that something is wrong.
-    socket.onerror = () => socket === this.#socket && this.#closed(1006);
+    socket.onerror = () => socket === this.#socket && this.#closed(NOBODY);
   }
 
   /** Sends, if there is a connection. */

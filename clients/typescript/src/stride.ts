@@ -69,7 +69,6 @@ export class Stride {
 }
 
 function isSame(a: Place, b: Place): boolean {
-  const [left, right] = [a.state ?? [], b.state ?? []];
-  const sameState = left.length === right.length && [...left].every((byte, i) => byte === right[i]);
-  return sameState && a.yaw === b.yaw && a.pos.every((axis, i) => axis === b.pos[i]);
+  const text = ({ pos, yaw, state }: Place): string => String([pos, yaw, state]);
+  return text(a) === text(b);
 }

@@ -3,8 +3,6 @@
 import type { Change, Delta, Enter, Id, Row, Slot } from "./codec/messages.ts";
 import { Path, type Sample } from "./path.ts";
 
-/** Turns are at most so long; after more ticks without news somebody has stood. */
-const STRIDE_MAX = 64;
 /** Bytes are averaged over so long, ms. */
 const BYTES_OVER_MS = 3_000;
 
@@ -20,24 +18,28 @@ export class Avatar {
   readonly path: Path;
   /** At which tick that was. */
   toldTick: number;
-  /** Every so many ticks it is told, as it seems; the nearest at each. */
+  /** Every so many ticks it is told while it moves, as it seems: the nearest at each. */
   stride = 1;
+  #gap = 1;
   #bytes = 0;
+  #toldAt = performance.now();
 
-  constructor({ entity, profile, state, ...row }: Enter, tick: number, path = new Path()) {
+  constructor({ entity, profile, state, ...row }: Enter, tick: number, path: Path) {
     [this.entity, this.profile, this.state, this.row, this.path, this.toldTick] = [entity, profile, state, row, path, tick];
   }
 
   /** What it costs, as its rows took in binary states of late. */
   get bytesPerSecond(): number {
-    return this.#bytes;
+    return this.#bytes * Math.exp((this.#toldAt - performance.now()) / BYTES_OVER_MS);
   }
 
   /** It was told anew. The distance to where it was told before, cm. */
-  tell(row: Row, tick: number, sample: Sample, tickMs: number): number {
-    const gap = tick - this.toldTick;
-    if (gap <= STRIDE_MAX) this.stride = Math.max(gap, 1);
-    this.#bytes = this.#bytes * Math.exp((-gap * tickMs) / BYTES_OVER_MS) + row.bits / 8 / (BYTES_OVER_MS / 1_000);
+  tell(row: Row, tick: number, sample: Sample): number {
+    // One of two gaps may have been a stand.
+    const gap = Math.max(tick - this.toldTick, 1);
+    [this.stride, this.#gap] = [Math.min(gap, this.#gap), gap];
+    this.#bytes = this.bytesPerSecond + row.bits / 8 / (BYTES_OVER_MS / 1_000);
+    this.#toldAt = performance.now();
     const { x, y, z } = this.row;
     const away = row.jumped ? 0 : Math.hypot(row.x - x, row.y - y, row.z - z);
     [this.row, this.toldTick] = [row, tick];
@@ -51,14 +53,14 @@ export class Avatar {
   }
 }
 
-/** What somebody's state did to the table. */
-export interface Changed {
-  entered: Avatar[];
-  left: Avatar[];
+/** What a state did to the table. */
+export class Changed {
+  readonly entered: Avatar[] = [];
+  readonly left: Avatar[] = [];
   /** Other profiles or application states. */
-  changed: Avatar[];
+  readonly changed: Avatar[] = [];
   /** How far off the worst place was that was held until then, cm. */
-  errorCm: number;
+  errorCm = 0;
 }
 
 /** A state that contradicts the table: the connection must be given up for another. */
@@ -103,12 +105,11 @@ export class Table {
   }
 
   /**
-   * Applies a state.
+   * Applies a state, and adds to `changed` what it does.
    *
    * @throws {Contradiction} When it contradicts what came before.
    */
-  apply(delta: Delta): Changed {
-    const changed: Changed = { entered: [], left: [], changed: [], errorCm: 0 };
+  apply(delta: Delta, changed = new Changed()): void {
     if (delta.fullBegin) this.#begin();
     for (const slot of delta.leaves) {
       const avatar = this.#held(slot);
@@ -120,7 +121,7 @@ export class Table {
     for (const change of delta.changes) changed.changed.push(this.#change(change));
     for (const row of delta.updates) {
       const avatar = this.#held(row);
-      const away = avatar.tell(row, delta.tick, this.#sample(row, delta.tick), this.#tickMs);
+      const away = avatar.tell(row, delta.tick, this.#sample(row, delta.tick));
       changed.errorCm = Math.max(changed.errorCm, away);
     }
     if (delta.fullEnd) {
@@ -128,7 +129,6 @@ export class Table {
       this.#old = new Map();
       this.#isBegun = false;
     }
-    return changed;
   }
 
   #begin(): void {
@@ -146,7 +146,7 @@ export class Table {
     if (this.#entities.has(entity)) throw new Contradiction(`entity ${entity} is held twice`);
     // Who was shown before goes on from there.
     const before = this.#old.get(entity);
-    const avatar = new Avatar(enter, tick, before?.path);
+    const avatar = new Avatar(enter, tick, before?.path ?? new Path(this.#tickMs));
     avatar.path.add(this.#sample(enter, tick), false);
     this.#slots.set(slot, avatar);
     this.#entities.set(entity, avatar);

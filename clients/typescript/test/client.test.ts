@@ -2,7 +2,8 @@
 
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { Lost, Refused } from "../src/commands.ts";
-import { fake, row, welcome } from "./socket.ts";
+import { connect } from "../src/client.ts";
+import { FakeSocket, fake, row, welcome } from "./socket.ts";
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] }));
 afterEach(() => void vi.useRealTimers());
@@ -74,6 +75,61 @@ test("seen is said with a move, or soon by itself", () => {
   vi.advanceTimersByTime(500);
   socket().hears("state", { number: 3, tick: 102 });
   expect(socket().of("seen").at(-1), "who stands says it at once").toEqual({ seen: 3, held_ms: 0 });
+  client.close();
+});
+
+test("a hidden page says at once what it has seen, as its timers are late", () => {
+  const { client, socket } = placed();
+  vi.stubGlobal("document", { hidden: true });
+  try {
+    socket().hears("state", { number: 1, tick: 100, full_begin: true, full_end: true });
+    expect(socket().of("seen")).toEqual([{ seen: 1, held_ms: 0 }]);
+  } finally {
+    vi.unstubAllGlobals();
+  }
+  client.close();
+});
+
+test("connect gives up where nobody is, and does not where somebody says to come back", async () => {
+  const sockets: FakeSocket[] = [];
+  const socket = (): FakeSocket => (sockets.push(new FakeSocket()), sockets.at(-1)!);
+  const nobody = connect("ws://nowhere", { world: "plaza", socket });
+  sockets[0]!.loses();
+  await expect(nobody).rejects.toThrow("no gateway at ws://nowhere");
+  vi.advanceTimersByTime(60_000);
+  expect(sockets.length, "nor does it try again").toBe(1);
+  const busy = connect("ws://busy", { world: "plaza", encoding: "json", socket });
+  sockets[1]!.hears("bye", { code: 4005, text: "later", again: true, after_ms: 100 });
+  sockets[1]!.loses(4005);
+  vi.advanceTimersByTime(2_000);
+  sockets[2]!.hears("welcome", welcome());
+  const client = await busy;
+  expect(client.isConnected).toBe(true);
+  client.close();
+});
+
+test("what could not be read is not said", () => {
+  const { client, socket } = placed();
+  const said = socket().said.length;
+  expect(() => client.move([Number.NaN, 0, 0])).toThrow(RangeError);
+  expect(() => client.move([0, 0, 0], 0, new Uint8Array(17))).toThrow("17 bytes of state, 16 at most");
+  expect(() => void client.act("wave", { pos: [0, Infinity, 0] })).toThrow(RangeError);
+  expect(() => void client.create("ball", { yaw: Number.NaN })).toThrow(RangeError);
+  vi.advanceTimersByTime(500);
+  expect(socket().said.length).toBe(said);
+  client.close();
+});
+
+test("what changes on the way to the welcome is said after it, and options stay the caller's", () => {
+  const options = { profile: "Ann", view: { radius: 30 } };
+  const { client, socket } = fake(options);
+  socket().onopen?.();
+  client.profile("Ann!");
+  client.view({ budget: 9_000 });
+  socket().hears("welcome", welcome());
+  expect(socket().of("profile")).toEqual([{ profile: "Ann!" }]);
+  expect(socket().of("view")).toEqual([{ radius: 30, budget: 9_000 }]);
+  expect(options).toEqual({ profile: "Ann", view: { radius: 30 } });
   client.close();
 });
 
@@ -307,6 +363,22 @@ test("whoever contradicts the table is left for another connection", () => {
   }
 });
 
+test("of what contradicts the table, what was applied before is told, and told once", () => {
+  const { client, socket } = entered();
+  const told: string[] = [];
+  client.on("enter", ({ profile }) => told.push(`+${profile}`));
+  client.on("leave", ({ profile }) => told.push(`-${profile}`));
+  socket().hears("state", { number: 1, tick: 100, full_begin: true, full_end: true, enter: [row(0, 0, 1, 7, "Bob")] });
+  socket().hears("state", { number: 2, tick: 101, leave: [[0, 0]], enter: [row(1, 0, 1, 8, "Eve")], update: [row(5, 0, 2)] });
+  expect(told).toEqual(["+Bob", "+Eve", "-Bob"]);
+  vi.advanceTimersByTime(1_000);
+  socket().onopen?.();
+  socket().hears("welcome", welcome({ resumed: true }));
+  socket().hears("state", { number: 1, tick: 120, full_begin: true, full_end: true, enter: [row(0, 0, 1, 8, "Eve")] });
+  expect(told).toEqual(["+Bob", "+Eve", "-Bob"]);
+  client.close();
+});
+
 test("digests and ages are reported", () => {
   const { client, socket } = entered();
   const { time } = socket().of("ping")[0]!;
@@ -343,11 +415,13 @@ test("things are held as told last", () => {
 test("all that happens can be awaited, until the end", async () => {
   const { client, socket } = entered();
   const names: string[] = [];
-  const done = (async () => {
-    for await (const { name, mine } of client.all("event")) names.push(`${name}${mine ? "!" : ""}`);
-  })();
+  const all = client.all("event");
   const event = { stream: "region/0/0", user: 9, scope: "nearby", pos: [0, 0, 0] };
+  // Before anybody awaits it.
   socket().hears("event", { ...event, offset: 1, from: 9, name: "a" });
+  const done = (async () => {
+    for await (const { name, mine } of all) names.push(`${name}${mine ? "!" : ""}`);
+  })();
   socket().hears("event", { ...event, offset: 2, from: 3, name: "b" });
   await Promise.resolve();
   client.close();
