@@ -13,11 +13,14 @@ const FLAGS = [
   "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
 ];
 
+/** Who says this is a game server, to all gateways that are started here. */
+export const SERVER_TOKEN = "0123456789abcdef".repeat(4);
+
 /** Starts a gateway on free ports, or where another has been; its log is in memory, or in a folder. */
 export async function startGateway({ listen: address = "127.0.0.1:0", data } = {}) {
   const log = data ? ["--data", data] : ["--log", "memory"];
   const flags = ["serve", "--listen", address, "--admin", "127.0.0.1:0", ...log];
-  const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(BIN, flags, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, NEARCAST_SERVER_TOKEN: SERVER_TOKEN } });
   const exited = new Promise((resolve) => child.once("exit", resolve));
   let errors = "";
   child.stderr.on("data", (data) => (errors = (errors + data).slice(-4_000)));

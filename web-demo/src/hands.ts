@@ -12,6 +12,9 @@ const KEYS: Record<string, [right: number, forward: number]> = {
   ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0],
   KeyW: [0, 1], KeyS: [0, -1], KeyA: [-1, 0], KeyD: [1, 0],
 };
+/** The camera, by radians per second. */
+const TURNS: Record<string, [around: number, up: number]> = { KeyQ: [-1.6, 0], KeyR: [1.6, 0], PageUp: [0, 0.9], PageDown: [0, -0.9] };
+const ZOOMS: Record<string, number> = { Equal: 0.85, NumpadAdd: 0.85, Minus: 1.18, NumpadSubtract: 1.18 };
 
 /** What hands do, apart from walking. */
 export interface Deeds {
@@ -31,23 +34,24 @@ export interface Deeds {
 
 /** Listens to hands; what they want of the avatar stands in the answer. */
 export function hands(canvas: HTMLCanvasElement, deeds: Deeds): Will {
-  const will: Will = { way: [0, 0], goal: undefined, runs: false };
+  const will: Will = { way: [0, 0], turn: [0, 0], goal: undefined, runs: false };
   const held = new Set<string>();
+  const sum = (keys: typeof KEYS): [number, number] => [...held].reduce<[number, number]>(([a, b], code) => [a + (keys[code]?.[0] ?? 0), b + (keys[code]?.[1] ?? 0)], [0, 0]);
   const steer = (): void => {
-    const sum = [...held].reduce<[number, number]>(([r, f], code) => [r + KEYS[code]![0], f + KEYS[code]![1]], [0, 0]);
-    will.way = sum;
-    if (sum[0] || sum[1]) will.goal = undefined;
+    [will.way, will.turn] = [sum(KEYS), sum(TURNS)];
+    if (will.way[0] || will.way[1]) will.goal = undefined;
   };
 
   addEventListener("keydown", (event) => {
     will.runs = event.shiftKey;
     const isTyping = event.target instanceof HTMLInputElement && event.target.type !== "range";
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (KEYS[event.code] && !(event.target instanceof HTMLInputElement)) {
+    if ((KEYS[event.code] ?? TURNS[event.code]) && !(event.target instanceof HTMLInputElement)) {
       event.preventDefault();
       held.add(event.code);
       steer();
-    } else if (event.code === "KeyE" && !event.repeat) deeds.use();
+    } else if (ZOOMS[event.code]) deeds.zoom(ZOOMS[event.code]!);
+    else if (event.code === "KeyE" && !event.repeat) deeds.use();
     else if (event.key === "Enter" && !(event.target instanceof HTMLButtonElement)) {
       event.preventDefault();
       deeds.talk();

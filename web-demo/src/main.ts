@@ -1,21 +1,21 @@
 // The page: one more client, who walks in a plaza that all see. Here everything meets, once a frame.
 
 import "./style.css";
-import { type Avatar, Client, Refused, type Saved } from "@nearcast/client";
+import { type Avatar, Client, Refused, type Saved, type Thing } from "@nearcast/client";
 import { Crowd, type Figure } from "./crowd.ts";
 import { ground, MIDDLE } from "./ground.ts";
 import { hands } from "./hands.ts";
 import { Feed } from "./hud/feed.ts";
 import { Strip } from "./hud/strip.ts";
-import { Talk } from "./hud/talk.ts";
+import { isEmote, Talk } from "./hud/talk.ts";
 import { type Near, Who } from "./hud/who.ts";
 import { Me } from "./me.ts";
-import { Overlays, regionAt, tierOf } from "./overlays.ts";
+import { Overlays, regionAt, TIERS, tierOf } from "./overlays.ts";
 import { MINE, nameOf, someName } from "./people.ts";
 import { RATES, setRate, slow, slowSocket } from "./slow-link.ts";
 import { Stage } from "./stage.ts";
 import { type Named, Tags } from "./tags.ts";
-import { deed, Things, use } from "./things.ts";
+import { deed, Things, use, write } from "./things.ts";
 import { Rain, skyOf } from "./weather.ts";
 
 /** What was kept when the page went. A page that was copied from another tab finds nothing: it is somebody else. */
@@ -24,8 +24,8 @@ const KEPT = "nearcast";
 const SILENT_MS = 2_500;
 /** Between two pictures that the processor draws, ms. */
 const SOFTWARE_FRAME_MS = 45;
-/** Who comes to the plaza, so near its middle, and sees no board after so long, puts one up. */
-const [BOARD_WITHIN_M, BOARD_AFTER_MS] = [30, 4_000];
+/** A touch so near to a thing is meant for it, metres. */
+const TOUCH_M = 1.2;
 
 const $ = <E extends HTMLElement>(id: string): E => document.getElementById(id) as E;
 
@@ -41,7 +41,7 @@ const name = (asked.get("name") ?? kept?.name ?? someName()).slice(0, 24);
 
 /** What is kept over a reload. */
 interface Kept {
-  saved: Saved | undefined;
+  saved: Saved;
   name: string;
   x: number;
   z: number;
@@ -57,13 +57,22 @@ function takeKept(): Kept | undefined {
   }
 }
 
-addEventListener("pagehide", () => {
-  const keep: Kept = { saved: client.save(), name, x: me.x, z: me.z };
+function keep(): void {
+  const saved = client.save();
+  if (!saved) return; // it has been kept, or there is nothing to come back to
+  const kept: Kept = { saved, name, x: me.x, z: me.z };
   try {
-    sessionStorage.setItem(KEPT, JSON.stringify(keep));
+    sessionStorage.setItem(KEPT, JSON.stringify(kept));
   } catch {} // as above
+}
+
+addEventListener("pagehide", () => {
+  keep();
   client.close({ stay: true });
 });
+
+// A phone may end a page that nobody looks at without another word.
+document.addEventListener("visibilitychange", () => (document.hidden ? keep() : takeKept()));
 
 // A page that the browser has kept aside has said goodbye already.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
@@ -77,7 +86,19 @@ const client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${
   socket: slowSocket,
   ...(kept?.saved && { saved: kept.saved }),
 });
-const stage = new Stage($("stage"), asked.get("detail") === "high");
+const stage = stageOrWord();
+
+function stageOrWord(): Stage {
+  try {
+    return new Stage($("stage"), asked.get("detail") === "high");
+  } catch (error) {
+    client.close();
+    $("banner").hidden = false;
+    $("banner").textContent = "This browser draws no WebGL 2, and the plaza is made of that: switch on hardware acceleration, or take another browser.";
+    throw error;
+  }
+}
+
 const detail = stage.isSoftware ? "low" : "high";
 const crowd = new Crowd(detail);
 const things = new Things(!stage.isSoftware);
@@ -92,18 +113,14 @@ stage.scene.add(ground(detail), crowd.object, things.object, overlays.object, ra
 const talk = new Talk($("talk"), {
   say: (text) => done(client.act("say", { data: text, pos: me.pos })),
   emote: (emote) => done(client.act("emote", { data: emote, pos: me.pos })),
-  note: (text) => {
-    const board = usable();
-    if (board?.kind === "board") done(use(client, board, text));
-  },
 });
 const will = hands($("stage"), {
   turn: (around, up) => stage.turn(around, up),
   zoom: (factor) => stage.zoom(factor),
   touch,
-  use: useNear,
+  use: () => useIt(),
   emote: (number) => talk.emote(number),
-  talk: () => talk.open("say"),
+  talk: () => talk.open(),
 });
 
 // --- what is done -------------------------------------------------------------------------------------------------
@@ -121,13 +138,16 @@ function placeOf(entity: number): [number, number, number] | undefined {
   return [x, y, z];
 }
 
-const usable = () => things.near(client.things.values(), placeOf, [me.x, me.z])[0];
+/** What is near enough to be used, the nearest first; what somebody else holds is not. */
+function usable(): Thing[] {
+  const near = things.near(client.things.values(), placeOf, [me.x, me.z]);
+  return near.filter(({ holder }) => holder === undefined || holder === client.welcome?.entity);
+}
 
-function useNear(): void {
-  const thing = usable();
+function useIt(thing = usable()[0]): void {
   if (!thing) return;
   client.move(me.pos, me.yaw);
-  if (thing.kind === "board") talk.open("note");
+  if (thing.kind === "board") talk.open((text) => done(write(client, thing, text)));
   else done(use(client, thing));
 }
 
@@ -135,9 +155,9 @@ function useNear(): void {
 function touch(x: number, y: number): void {
   const at = stage.ground(x, y);
   if (!at) return;
-  const thing = usable();
-  const place = thing && (thing.holder === undefined ? thing.pos : placeOf(thing.holder));
-  if (place && Math.hypot(place[0] - at.x, place[2] - at.z) < 1) return useNear();
+  const isMeant = ({ pos, holder }: Thing): boolean => holder === undefined && Math.hypot(pos[0] - at.x, pos[2] - at.z) < TOUCH_M;
+  const thing = usable().find(isMeant);
+  if (thing) return useIt(thing);
   will.goal = [at.x, at.z];
 }
 
@@ -148,10 +168,15 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("[data-overlay
     const which = button.dataset["overlay"];
     if (which === "who") $("who").hidden = !isOn;
     else overlays.show(which as "interest" | "regions", isOn);
-    if (which === "interest") showsTiers = isOn;
+    if (which === "interest") $("tiers").hidden = !(showsTiers = isOn);
   };
 }
 let showsTiers = false;
+for (const { colour, text } of TIERS) {
+  const tier = Object.assign(document.createElement("li"), { textContent: `told ${text}` });
+  tier.style.setProperty("--tier", colour.getStyle());
+  $("tiers").append(tier);
+}
 
 const slider = $("slow").querySelector("input")!;
 slider.oninput = () => {
@@ -169,7 +194,7 @@ let [isStale, isThere, isOver] = [false, false, ""];
 client.on("welcome", (welcome) => {
   heard = performance.now();
   client.move(me.pos, me.yaw);
-  feed.tell(welcome.resumed ? "You are back as who you were." : `You are ${name}, in ${welcome.world}.`);
+  feed.tell(welcome.resumed ? "You are back as who you were." : `You are ${name}. Walk with arrows or a touch, Q and R turn, E uses, Enter speaks.`);
 });
 client.on("status", (status) => {
   isThere = status.status === "connected";
@@ -182,18 +207,13 @@ client.on("state", (state) => {
   strip.state(state, state.errorCm);
 });
 client.on("event", ({ from, name: what, data = "" }) => {
-  const isEmote = what === "emote";
-  tags.say(from, isEmote || what === "say" ? data : what, isEmote);
+  const isShown = what === "emote" && isEmote(data);
+  tags.say(from, isShown || what === "say" ? data : what, isShown);
   const avatar = client.avatar(from);
   const speaker = from === client.welcome?.entity ? "You" : avatar ? nameOf(avatar) : "Somebody";
   if (what === "say") feed.tell(`${speaker}: ${data}`);
 });
-// A place without a board gets one, where the first who come stand.
-if (!kept) setTimeout(() => {
-  const isHere = Math.hypot(me.x - MIDDLE[0], me.z - MIDDLE[1]) < BOARD_WITHIN_M;
-  const has = [...client.things.values()].some(({ kind }) => kind === "board");
-  if (client.isConnected && isHere && !has) done(client.create("board", { pos: [me.x + 2.5, 0, me.z - 2.5], yaw: -115 }));
-}, BOARD_AFTER_MS);
+client.on("refuse", ({ of, text }) => of === "move" && feed.tell(`A step was not taken: ${text}`));
 client.on("reset", () => feed.tell("You missed some of what was said."));
 client.on("stale", (stale) => (isStale = stale));
 client.on("place", ({ place }) => place === "world" && stage.dress(skyOf(client.places.get("world") ?? {})));
@@ -204,11 +224,14 @@ stage.dress(skyOf({}));
 let [before, moment] = [performance.now(), client.moment()];
 
 function frame(now: number): void {
+  // First of all: a mistake in one frame is not the last of them.
+  requestAnimationFrame(frame);
   // Without graphics hardware each picture takes the processor's time, which those who listen need, too.
-  if (stage.isSoftware && now - before < SOFTWARE_FRAME_MS) return void requestAnimationFrame(frame);
+  if (stage.isSoftware && now - before < SOFTWARE_FRAME_MS) return;
   const seconds = Math.min(Math.max((now - before) / 1_000, 0), 0.1);
   const took = now - before;
   before = now;
+  stage.turn(will.turn[0] * seconds, will.turn[1] * seconds);
   me.walk(will, stage.heading, seconds, client);
   if (will.goal && Math.hypot(will.goal[0] - me.x, will.goal[1] - me.z) < 0.3) will.goal = undefined;
   client.move(me.pos, me.yaw);
@@ -228,7 +251,6 @@ function frame(now: number): void {
   script.push(performance.now() - now);
   if (script.length > 240) script.shift();
   frames += 1;
-  requestAnimationFrame(frame);
 }
 
 /** How long a frame's script took, ms: what is not spent waiting for the picture. */
@@ -251,9 +273,9 @@ function everybody(): { figures: Figure[]; people: (Near & { at: { x: number; y:
 /** What is written on the page. */
 function say(now: number): void {
   const [rx, rz] = regionAt(me.x, me.z);
-  const where = client.welcome ? `${client.welcome.world}, region ${rx}/${rz}, ${stage.isSoftware ? "drawn without graphics hardware" : name}` : "on the way";
+  const where = client.welcome ? `${client.welcome.world}, region ${rx}/${rz}, ${stage.isSoftware ? "no graphics hardware" : name}` : "on the way";
   if ($("where").textContent !== where) $("where").textContent = where;
-  const thing = usable();
+  const thing = usable()[0];
   const prompt = thing ? `E: ${deed(thing, thing.holder !== undefined && thing.holder === client.welcome?.entity)}` : "";
   $("prompt").hidden = !thing;
   if ($("prompt").textContent !== prompt) $("prompt").textContent = prompt;
@@ -263,7 +285,7 @@ function say(now: number): void {
   if ($("banner").textContent !== banner) $("banner").textContent = banner;
 }
 
-$("prompt").onclick = useNear;
+$("prompt").onclick = () => useIt();
 requestAnimationFrame(frame);
 
 /** To look at from the console, and for tests. */

@@ -15,6 +15,8 @@ const THERE = 0.25;
 export interface Will {
   /** Right and forward, each −1 to 1. */
   way: [right: number, forward: number];
+  /** How fast the camera turns: around and up, radians per second. */
+  turn: [around: number, up: number];
   /** A place to walk to: east and south, metres. */
   goal: [x: number, z: number] | undefined;
   runs: boolean;

@@ -10,8 +10,8 @@ const REGIONS = 2;
 /** How often somebody is told: up to so many ticks apart, in this colour. */
 export const TIERS = [
   { ticks: 1, colour: new Color("#35c28f"), text: "every tick" },
-  { ticks: 4, colour: new Color("#f0b23e"), text: "2 to 4 ticks" },
-  { ticks: 16, colour: new Color("#e2723b"), text: "8 to 16" },
+  { ticks: 4, colour: new Color("#f0b23e"), text: "every 2 to 4" },
+  { ticks: 16, colour: new Color("#e2723b"), text: "every 8 to 16" },
   { ticks: Number.POSITIVE_INFINITY, colour: new Color("#a05bb8"), text: "seldom" },
 ] as const;
 

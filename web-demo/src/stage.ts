@@ -6,11 +6,15 @@ import {
 
 /** Frames that take longer than this, on average, are made of fewer pixels… */
 const SLOW_MS = 24;
-/** …and those below this of more. */
-const FAST_MS = 14;
+/** …and those below this of more, for a try. */
+const FAST_MS = 18.5;
+/** Whoever looks at something else meanwhile has no slow frame, ms. */
+const AWAY_MS = 250;
 const [PIXELS_MIN, PIXELS_MAX] = [0.5, 2];
 /** So often detail is thought over, frames. */
 const LOOK_EVERY = 60;
+/** So many good looks before a try; twice as many after one that failed, up to the last. */
+const [LOOKS, LOOKS_MAX] = [4, 256];
 
 /** Day and night. */
 export interface Sky {
@@ -34,6 +38,8 @@ export class Stage {
   #pixels: number;
   #frames = 0;
   #took = 0;
+  #good = 0;
+  #looks = LOOKS;
   /** Around and above: radians; and how far, metres. */
   heading = -Math.PI / 2;
   #pitch = 0.34;
@@ -104,17 +110,25 @@ export class Stage {
   /** Draws, and thinks detail over. `took`: from the last frame to this one, ms. */
   draw(took: number): void {
     this.renderer.render(this.scene, this.camera);
+    if (took > AWAY_MS || this.#isDetailed || this.isSoftware) return;
     this.#took += took;
     this.#frames += 1;
-    if (this.#frames < LOOK_EVERY || this.#isDetailed) return;
-    const mean = this.#took / this.#frames;
+    if (this.#frames < LOOK_EVERY) return;
+    this.#think(this.#took / this.#frames);
     [this.#frames, this.#took] = [0, 0];
-    const finest = this.isSoftware ? 1 : Math.min(devicePixelRatio, PIXELS_MAX);
-    const wanted = mean > SLOW_MS ? this.#pixels * 0.8 : mean < FAST_MS ? this.#pixels * 1.1 : this.#pixels;
-    const pixels = Math.min(Math.max(wanted, PIXELS_MIN), finest);
-    if (Math.abs(pixels - this.#pixels) < 0.04) return;
-    this.#pixels = pixels;
-    this.fit();
+  }
+
+  /** Fewer pixels if frames take long. More if they do not, which shows only when it is tried. */
+  #think(mean: number): void {
+    const before = this.#pixels;
+    if (mean > SLOW_MS) {
+      this.#pixels = Math.max(before * 0.8, PIXELS_MIN);
+      [this.#good, this.#looks] = [0, Math.min(this.#looks * 2, LOOKS_MAX)];
+    } else if (mean < FAST_MS && ++this.#good >= this.#looks) {
+      this.#pixels = Math.min(before * 1.2, devicePixelRatio, PIXELS_MAX);
+      this.#good = 0;
+    }
+    if (this.#pixels !== before) this.fit();
   }
 }
 

@@ -1,6 +1,6 @@
 // Things to use together: lamps, doors, balls and boards, as the gateway tells them.
 
-import type { Client, Thing } from "@nearcast/client";
+import { type Client, Refused, type Thing } from "@nearcast/client";
 import {
   BoxGeometry, type BufferGeometry, CanvasTexture, Color, CylinderGeometry, Group, IcosahedronGeometry, Mesh, MeshBasicMaterial, MeshLambertMaterial, type Object3D,
   PlaneGeometry, PointLight, SRGBColorSpace,
@@ -10,6 +10,8 @@ import {
 const REACH_M = 4.6;
 /** Notes on a board: fields `0` to this. */
 const NOTES = 6;
+/** Somebody else may write on it at the same moment; then the next place is taken, so many times. */
+const NOTE_TRIES = 4;
 /** Lights that shine on others: each costs, so only the nearest lamps have one. */
 const LIGHTS = 3;
 
@@ -33,16 +35,28 @@ export function deed(thing: Thing, mine: boolean): string {
   return `take the ${kind}`;
 }
 
-/** Does it. */
-export function use(client: Client, thing: Thing, note?: string): Promise<unknown> | undefined {
+/** Writes on a board: in the place of the oldest note. */
+export async function write(client: Client, board: Thing, note: string): Promise<void> {
+  for (let tries = NOTE_TRIES; ; tries--) {
+    const { fields = {}, version } = client.things.get(board.object) ?? board;
+    const place = fields["next"] ?? "0";
+    try {
+      await client.change(board, { [place]: note, next: String((Number(place) + 1) % NOTES) }, { expect: version });
+      return;
+    } catch (error) {
+      if (tries === 1 || !(error instanceof Refused) || error.code !== "version") throw error;
+      // The answer may come before the news of what the other has written.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
+}
+
+/** Does what can be done with it, but for writing. */
+export function use(client: Client, thing: Thing): Promise<unknown> | undefined {
   const { kind, fields = {}, holder, version } = thing;
   const flip = (name: string): Promise<unknown> => client.change(thing, { [name]: fields[name] === "yes" ? "no" : "yes" }, { expect: version });
   if (kind === "lamp") return flip("on");
   if (kind === "door") return flip("open");
-  if (kind === "board") {
-    const next = (Number(fields["next"] ?? 0) + 1) % NOTES;
-    return note ? client.change(thing, { [fields["next"] ?? "0"]: note, next: String(next) }, { expect: version }) : undefined;
-  }
   if (holder === client.welcome?.entity) return client.release(thing);
   return holder === undefined ? client.grab(thing) : undefined;
 }
@@ -149,7 +163,9 @@ function make(thing: Thing): Shown {
     const front = mesh(SHAPES.sheet, paper, 1.5);
     front.rotation.y = Math.PI / 2;
     front.position.x = 0.045;
-    object.add(mesh(SHAPES.board, WOOD, 1.5), mesh(SHAPES.post, WOOD, 0.75, -1), mesh(SHAPES.post, WOOD, 0.75, 1), front);
+    const posts = [-1, 1].map((z) => mesh(SHAPES.post, WOOD, 0.75, z));
+    for (const post of posts) post.position.x = -0.1;
+    object.add(mesh(SHAPES.board, WOOD, 1.5), ...posts, front);
     dress = ({ fields }) => {
       notes(canvas, fields ?? {});
       texture.needsUpdate = true;
@@ -171,14 +187,31 @@ function notes(canvas: HTMLCanvasElement, fields: Record<string, string>): void 
     pen.fillRect(x + 12, y + 12, width - 24, height - 24);
     if (!text) continue;
     pen.fillStyle = "#2c2a26";
-    pen.font = "30px ui-rounded, system-ui, sans-serif";
-    let [line, top] = ["", y + 52];
-    for (const word of text.split(/\s+/)) {
-      if (line && pen.measureText(`${line} ${word}`).width > width - 52) {
-        pen.fillText(line, x + 26, top);
-        [line, top] = [word, top + 36];
-      } else line = line ? `${line} ${word}` : word;
-    }
-    pen.fillText(line, x + 26, top, width - 52);
+    // The largest letters with which it has room.
+    const size = [30, 24, 19, 15].find((size) => lines(pen, text, size, width - 52).length * size * 1.2 <= height - 48) ?? 15;
+    const most = Math.floor((height - 48) / (size * 1.2));
+    lines(pen, text, size, width - 52).slice(0, most).forEach((line, i) => pen.fillText(line, x + 26, y + 22 + (i + 1) * size * 1.2));
   }
+}
+
+/** A text in lines no longer than so many pixels; words that are longer than a line are broken. */
+function lines(pen: CanvasRenderingContext2D, text: string, size: number, width: number): string[] {
+  pen.font = `${size}px ui-rounded, system-ui, sans-serif`;
+  const fits = (line: string): boolean => pen.measureText(line).width <= width;
+  const done = [""];
+  for (const word of text.split(/\s+/)) {
+    const line = done.at(-1)!;
+    const joined = line ? `${line} ${word}` : word;
+    if (fits(joined)) {
+      done[done.length - 1] = joined;
+      continue;
+    }
+    if (line) done.push("");
+    for (const letter of word) {
+      const grown = done.at(-1)! + letter;
+      if (fits(grown)) done[done.length - 1] = grown;
+      else done.push(letter);
+    }
+  }
+  return done;
 }

@@ -3,18 +3,21 @@
 /** Signs that every font has, so that all see the same. */
 const EMOTES = ["☺", "♥", "★", "♪", "!", "?"];
 
+/** Whether somebody shows one of these, and no text of any length. */
+export const isEmote = (text: string): boolean => EMOTES.includes(text);
+
 /** What becomes of it. */
 export interface Ears {
   say(text: string): void;
   emote(emote: string): void;
-  note(text: string): void;
 }
 
 /** The line at the foot of the page. */
 export class Talk {
   readonly #input: HTMLInputElement;
   readonly #ears: Ears;
-  #mode: "say" | "note" = "say";
+  /** Where the words go that are being written, if they are not said. */
+  #note: ((text: string) => void) | undefined;
 
   constructor(form: HTMLFormElement, ears: Ears) {
     this.#ears = ears;
@@ -28,20 +31,21 @@ export class Talk {
     form.onsubmit = (event) => {
       event.preventDefault();
       const text = this.#input.value.trim();
-      if (text) ears[this.#mode](text);
+      const take = this.#note ?? ears.say;
+      if (text) take(text);
       this.#close();
     };
     this.#input.onkeydown = (event) => {
       if (event.key === "Escape") this.#close();
       event.stopPropagation();
     };
-    this.#input.onblur = () => this.#mode === "note" && this.#close();
+    this.#input.onblur = () => this.#note && this.#close();
   }
 
   /** Waits for words: to say, or for a board. */
-  open(mode: "say" | "note"): void {
-    this.#mode = mode;
-    this.#input.placeholder = mode === "say" ? "Say something (Enter)" : "Write on the board";
+  open(note?: (text: string) => void): void {
+    this.#note = note;
+    this.#input.placeholder = note ? "Write on the board" : "Say something (Enter)";
     this.#input.focus();
   }
 
@@ -53,7 +57,7 @@ export class Talk {
 
   #close(): void {
     this.#input.value = "";
-    [this.#mode, this.#input.placeholder] = ["say", "Say something (Enter)"];
+    [this.#note, this.#input.placeholder] = [undefined, "Say something (Enter)"];
     this.#input.blur();
   }
 }

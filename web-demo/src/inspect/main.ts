@@ -7,7 +7,7 @@ import { Hops } from "./hops.ts";
 /** So often the gateway is asked, ms. */
 const EVERY_MS = 1_000;
 /** Rows of the list of sessions: more are not read by anybody. */
-const ROWS = 200;
+const [ROWS, COLUMNS] = [200, 9];
 
 /** What `/inspect.json` says of a world. */
 export interface Overview {
@@ -67,45 +67,61 @@ async function look(): Promise<void> {
   hops.take(await (await fetch("/metrics")).text(), performance.now());
   if (!shown) return;
   const avatars = shown.regions.reduce((sum, [, , count]) => sum + count, 0);
+  const left = shown.sessions.length > ROWS ? ` (the first ${ROWS} are listed)` : "";
   const silent = shown.silent > 0 ? `; ${shown.silent} drivers have too much to do to answer` : "";
-  $("summary").textContent = `${shown.sessions.length} sessions here, ${avatars} avatars in ${shown.regions.length} regions, tick ${shown.tick}${silent}`;
+  $("summary").textContent = `${shown.sessions.length} sessions here${left}, ${avatars} avatars in ${shown.regions.length} regions, tick ${shown.tick}${silent}`;
   draw($("map"), shown, dark.matches);
   list(shown);
   await judge(shown);
 }
 
-function cell(text: string): HTMLTableCellElement {
-  return Object.assign(document.createElement("td"), { textContent: text });
-}
+/** Rows of the list, by avatar: they stay where they are while somebody is about to choose one. */
+const listed = new Map<number, HTMLTableRowElement>();
 
 function list({ sessions, profiles }: Overview): void {
-  const rows = sessions.slice(0, ROWS).map((account) => {
-    const row = document.createElement("tr");
-    const place = account.pos ? `${account.pos[0].toFixed(1)} / ${account.pos[2].toFixed(1)}` : "nowhere yet";
-    const flags = [account.joining && "joining", account.stale && "stale", account.server && "server"].filter(Boolean).join(", ");
-    const cells = [
-      String(account.entity),
-      `${profiles[account.entity] ?? ""}${flags ? ` (${flags})` : ""}`,
-      place,
-      `${account.radius} m`,
-      String(account.held),
-      String(account.budget),
-      String(account.unseen),
-      `${(account.heard_ms / 1_000).toFixed(1)} s`,
-      account.encoding.replace("nearcast.v1.", ""),
-    ];
-    row.append(...cells.map(cell));
-    row.tabIndex = 0;
-    row.className = String(account.entity) === viewer.value ? "viewer" : String(account.entity) === entity.value ? "entity" : "";
-    row.onclick = () => choose(account.entity);
-    row.onkeydown = ({ key }) => key === "Enter" && choose(account.entity);
-    return row;
-  });
-  // Not while somebody is about to choose one.
+  const shown = sessions.slice(0, ROWS);
+  const gone = new Set(listed.keys());
   const body = $("sessions").querySelector("tbody")!;
-  if (!body.matches(":hover")) body.replaceChildren(...rows);
-  const options = sessions.slice(0, ROWS).map((account) => new Option(profiles[account.entity] ?? "", String(account.entity)));
+  for (const account of shown) {
+    gone.delete(account.entity);
+    const row = listed.get(account.entity) ?? rowOf(account.entity);
+    if (!row.isConnected) body.append(row);
+    row.className = String(account.entity) === viewer.value ? "viewer" : String(account.entity) === entity.value ? "entity" : "";
+    texts(account, profiles[account.entity] ?? "").forEach((text, i) => {
+      if (row.cells[i]!.textContent !== text) row.cells[i]!.textContent = text;
+    });
+  }
+  for (const entity of gone) {
+    listed.get(entity)!.remove();
+    listed.delete(entity);
+  }
+  const options = shown.map((account) => new Option(profiles[account.entity] ?? "", String(account.entity)));
   if (document.activeElement !== viewer && document.activeElement !== entity) $("avatars").replaceChildren(...options);
+}
+
+function rowOf(entity: number): HTMLTableRowElement {
+  const row = document.createElement("tr");
+  for (let cells = 0; cells < COLUMNS; cells++) row.insertCell();
+  row.tabIndex = 0;
+  row.onclick = () => choose(entity);
+  row.onkeydown = ({ key }) => key === "Enter" && choose(entity);
+  listed.set(entity, row);
+  return row;
+}
+
+function texts(account: Account, profile: string): string[] {
+  const flags = [account.joining && "joining", account.stale && "stale", account.server && "server"].filter(Boolean).join(", ");
+  return [
+    String(account.entity),
+    `${profile}${flags ? ` (${flags})` : ""}`,
+    account.pos ? `${account.pos[0].toFixed(1)} / ${account.pos[2].toFixed(1)}` : "nowhere yet",
+    `${account.radius} m`,
+    String(account.held),
+    String(account.budget),
+    String(account.unseen),
+    `${(account.heard_ms / 1_000).toFixed(1)} s`,
+    account.encoding.replace("nearcast.v1.", ""),
+  ];
 }
 
 /** The first that is clicked is the viewer, the next is seen; then both anew. */

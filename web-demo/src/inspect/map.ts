@@ -13,8 +13,10 @@ export function draw(canvas: HTMLCanvasElement, { regions, sessions }: Overview,
   if (regions.length === 0) return;
   const [xs, zs] = [regions.map(([x]) => x), regions.map(([, z]) => z)];
   const [left, top] = [Math.min(...xs) - 0.5, Math.min(...zs) - 0.5];
-  const size = Math.min(width / (Math.max(...xs) + 1.5 - left), height / (Math.max(...zs) + 1.5 - top), 140);
-  const at = (x: number, z: number): [number, number] => [(x - left) * size, (z - top) * size];
+  const [across, down] = [Math.max(...xs) + 1.5 - left, Math.max(...zs) + 1.5 - top];
+  const size = Math.min(width / across, height / down);
+  const [indent, drop] = [(width - across * size) / 2, (height - down * size) / 2];
+  const at = (x: number, z: number): [number, number] => [indent + (x - left) * size, drop + (z - top) * size];
   const most = Math.max(...regions.map(([, , count]) => count));
   for (const [x, z, count] of regions) {
     const [px, py] = at(x, z);
