@@ -7,7 +7,7 @@ CARGO ?= cargo
 BIN := target/release/nearcast
 LOADTEST := target/release/nearcast-loadtest
 PAGE := web-demo/dist/index.html
-PAGE_SOURCES := $(shell find web-demo clients/typescript/src clients/typescript/package-lock.json -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/pictures/*')
+PAGE_SOURCES := $(shell find web-demo clients/typescript/src clients/typescript/*.json -type f -not -path '*/node_modules/*' -not -path '*/dist/*' -not -path '*/pictures/*')
 # FOR=20 ends a demo after 20 s with its verdict as exit code.
 FOR_FLAG := $(if $(FOR),--for $(FOR))
 # KILL=8 kills the gateway after 8 s and starts it again; DATA=dir keeps what was done there.
@@ -18,7 +18,7 @@ BOTS_FLAG := $(if $(BOTS),--bots $(BOTS))
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-demo: build ## Recorded people move through a gateway: live figures here, a map in the browser [FOR=seconds KILL=second DATA=dir BOTS=n]
+demo: build ## Recorded people move through a gateway: live figures here, a plaza in the browser [FOR=seconds KILL=second DATA=dir BOTS=n]
 	$(LOADTEST) demo --gateway $(BIN) $(FOR_FLAG) $(KILL_FLAG) $(DATA_FLAG) $(BOTS_FLAG)
 
 demo-kafka: build kafka ## The same world on two gateways that meet in Apache Kafka [FOR=seconds BOTS=n]
@@ -74,7 +74,7 @@ $(PAGE): $(PAGE_SOURCES)
 	deploy/setup.sh page
 	cd clients/typescript && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 	cd web-demo && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
-	@touch $@
+	@touch $@ src/edge/page.rs # cargo does not see that there is another page to build in
 
 build: setup page ## Gateway with its page, and load test, optimised
 	@start=$$(date +%s); $(CARGO) build --release --locked --workspace && echo "built in $$(( $$(date +%s) - start )) s"

@@ -463,6 +463,12 @@ pub const FLOW_DRAIN_US: u64 = 10 * SECOND_US;
 pub const FLOW_PING_US: u64 = 100 * MILLI_US;
 /// So long after the last `seen`: ten times what a client may take to say it.
 pub const FLOW_SILENT_US: u64 = SECOND_US;
+/// Or so many times as long as `seen` has taken of late: who is slow, but says it, has said it late before…
+pub const FLOW_SILENT_TIMES: u64 = 3;
+/// …which is forgotten by this part with each `seen`.
+pub const FLOW_SEEN_FADES: u64 = 4;
+/// But no longer than this: a client that has lost one must not be without states for as long as it was away once.
+pub const FLOW_SILENT_MAX_US: u64 = 10 * SECOND_US;
 /// Unseen states that one session remembers; far above what the window allows.
 pub const FLOW_UNSEEN_MAX: usize = 1_024;
 

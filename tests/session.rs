@@ -6,7 +6,7 @@
 mod room;
 
 use nearcast::codec::Encoding;
-use nearcast::codec::message::{Ack, ByeIn, Hello, Id, In, ObjectRow, Objects, Out, Profile, Set, View, Wish};
+use nearcast::codec::message::{Ack, ByeIn, Hello, Id, In, ObjectRow, Objects, Out, Profile, Seen, Set, View, Wish};
 use nearcast::limits::{BUDGET_DEPTH_US, DIGEST_EVERY, ROWS_MAX, SECOND_US, STRIDE_MAX, TICK_US};
 use nearcast::session::{Input, Note};
 use nearcast::space::Pos;
@@ -232,6 +232,38 @@ fn who_says_nothing_is_pinged_and_then_closed() {
         _ => None,
     });
     assert_eq!(bye, Some((4001, true)));
+}
+
+/// How many states wait at a client that takes one every so many ticks and says so, and whose pongs come at once, after a minute.
+fn waiting(every: usize, says_seen: bool) -> u64 {
+    let mut room = Room::new();
+    let slow = room.join(Encoding::MessagePack, View::default(), 0.0, 0.0);
+    let others: Vec<usize> =
+        (0..20).map(|i| room.join(Encoding::MessagePack, View::default(), 1.0 + f64::from(i), 0.0)).collect();
+    (room.people[slow].is_mute, room.people[slow].pongs) = (true, true);
+    let mut taken = 0;
+    for tick in 0..1_200 {
+        for (i, who) in others.iter().enumerate() {
+            room.walk(*who, 1.0 + i as f64 + f64::from(tick) * 0.002, 0.0);
+        }
+        room.tick();
+        // At first it is as quick as the others.
+        let is_quick = tick < 100;
+        let newest = room.people[slow].mirror.number();
+        if newest > taken && (is_quick || (tick as usize).is_multiple_of(every)) {
+            taken = if is_quick { newest } else { taken + 1 };
+            if says_seen || is_quick {
+                room.say(slow, &In::Seen(Seen { seen: taken, held_ms: 0.0 }));
+            }
+        }
+    }
+    room.people[slow].mirror.number() - taken
+}
+
+#[test]
+fn who_takes_long_to_say_seen_is_waited_for_though_pongs_come_at_once() {
+    assert!(waiting(60, true) < 12, "one every three seconds: {} wait", waiting(60, true));
+    assert!(waiting(60, false) > 100, "who has stopped saying it is gone by pongs: {} wait", waiting(60, false));
 }
 
 #[test]

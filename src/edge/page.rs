@@ -41,7 +41,7 @@ pub async fn serve(uri: Uri, asked: HeaderMap) -> Response {
 
 fn file(path: &str, asked: &HeaderMap) -> Response {
     let Some(plain) = Built::get(path) else {
-        let why = if path.ends_with(".html") { MISSING } else { NOTHING };
+        let why = if ["index.html", "inspect.html"].contains(&path) { MISSING } else { NOTHING };
         return (StatusCode::NOT_FOUND, why).into_response();
     };
     let keep = if path.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };

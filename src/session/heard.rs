@@ -10,7 +10,10 @@ use crate::admit::text::{self, Kind};
 use crate::admit::{Close, Refusal};
 use crate::codec::Unreadable;
 use crate::codec::message::{In, Move, Out, Ping, Pong, Refuse, Report, View as ViewWish};
-use crate::limits::{FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M, RADIUS_MIN_M, REPAIR_PAUSE_US};
+use crate::limits::{
+    FLOW_SEEN_FADES, FLOW_SILENT_MAX_US, FLOW_SILENT_TIMES, FLOW_SILENT_US, PROFILE_BYTES_MAX, RADIUS_MAX_M,
+    RADIUS_MIN_M, REPAIR_PAUSE_US,
+};
 use crate::region::Submit;
 use crate::region::motion::owned::Place;
 use crate::settings::Enforcement;
@@ -149,21 +152,28 @@ impl Session {
     }
 
     fn seen(&mut self, number: u64, held_ms: f64, now_us: u64, out: &mut Vec<Effect>) {
-        (self.says_seen, self.waits_seen_us) = (true, None);
+        self.says_seen = true;
+        let waited_us = self.waits_seen_us.take().map_or(0, |since_us| now_us.saturating_sub(since_us));
         // There is none before the welcome.
         if (1..=self.context.number).contains(&number) {
             self.confirm(out);
         }
         let held_us = (held_ms.clamp(0.0, 1e4) * 1e3) as u64;
-        if let Some(fact) = self.flow.seen(number, Some(held_us), now_us) {
+        let fact = self.flow.seen(number, Some(held_us), now_us);
+        let took_us = fact.map_or(0, |fact| fact.write_to_seen_us + held_us);
+        // What has come in between tells less of a queue than what had been in it.
+        self.seen_took_us = took_us.max(waited_us).max(self.seen_took_us - self.seen_took_us / FLOW_SEEN_FADES);
+        if let Some(fact) = fact {
             out.push(Effect::Note(Note::Seen(fact)));
         }
     }
 
     /// Whether `seen` is to be waited for. One that was lost, above the rate or by a mistake of the client, must not
-    /// leave a session without states for ever: after a second of silence pongs count again.
+    /// leave a session without states for ever: after some silence pongs count again. They tell less: a browser answers
+    /// pings at once, however late its page comes to what it was told.
     pub(super) fn says_seen(&self, now_us: u64) -> bool {
-        let waits = |since: u64| now_us.saturating_sub(since) >= FLOW_SILENT_US;
+        let patience_us = (self.seen_took_us * FLOW_SILENT_TIMES).clamp(FLOW_SILENT_US, FLOW_SILENT_MAX_US);
+        let waits = |since: u64| now_us.saturating_sub(since) >= patience_us;
         self.says_seen && !self.waits_seen_us.is_some_and(waits)
     }
 

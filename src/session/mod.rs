@@ -91,6 +91,8 @@ pub struct Session {
     /// It has said `seen`; and when the first state since was sent.
     says_seen: bool,
     waits_seen_us: Option<u64>,
+    /// How long `seen` has taken of late.
+    seen_took_us: u64,
     gate: Gate,
     clock: ClientClock,
     movement: Movement,
@@ -149,6 +151,7 @@ impl Session {
             pinged_us: now_us,
             says_seen: false,
             waits_seen_us: None,
+            seen_took_us: 0,
             gate: Gate::new(&world.limits, now_us),
             clock: ClientClock::default(),
             movement: Movement::default(),

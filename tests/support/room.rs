@@ -69,9 +69,9 @@ pub struct Person {
     pub closed: Option<Close>,
     /// Ticks that it was fed.
     pub fed: usize,
-    /// It says nothing by itself.
+    /// It says nothing by itself, but for pongs.
     pub is_mute: bool,
-    /// It answers pings, which count as messages.
+    /// It answers pings at once, as a browser does; that counts as a message.
     pub pongs: bool,
     /// It reports another digest than that of what it holds.
     pub lies: bool,
@@ -173,8 +173,8 @@ impl Room {
         }
         if !self.people[who].is_mute {
             replies.iter().for_each(|reply| self.say(who, reply));
-            pong.iter().for_each(|pong| self.input(who, Input::Pong(pong)));
         }
+        pong.iter().for_each(|pong| self.input(who, Input::Pong(pong)));
     }
 
     /// The worlds step, and sessions get what these have for them.

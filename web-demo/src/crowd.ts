@@ -6,7 +6,7 @@ import {
 } from "three";
 import { coat, skin } from "./people.ts";
 
-/** So many are drawn at most: more are never in view. */
+/** So many are drawn at most, the nearest: a gateway may tell of 4,096, but nobody sees them. */
 const MOST = 1_024;
 /** Metres of a step, both feet. */
 const STEP_M = 1.5;

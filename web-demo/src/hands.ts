@@ -67,12 +67,16 @@ export function hands(canvas: HTMLCanvasElement, deeds: Deeds): Will {
     steer();
   });
 
+  // Else Enter and Space would press what was clicked last.
+  addEventListener("click", ({ detail, target }) => detail > 0 && target instanceof HTMLButtonElement && target.blur());
+
   const pointers = new Map<number, { x: number; y: number; from: [number, number]; at: number }>();
   const spread = (): number => {
     const [a, b] = pointers.values();
     return a && b ? Math.hypot(a.x - b.x, a.y - b.y) : 0;
   };
   canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
     const { clientX: x, clientY: y } = event;

@@ -18,7 +18,8 @@ import { type Named, Tags } from "./tags.ts";
 import { deed, Things, use, write } from "./things.ts";
 import { Rain, skyOf } from "./weather.ts";
 
-/** What was kept when the page went. A page that was copied from another tab finds nothing: it is somebody else. */
+/** What was kept when the page went, or when nobody looked at it. A page that was copied from one that is looked at finds nothing:
+ *  it is somebody else. */
 const KEPT = "nearcast";
 /** Without anything heard for so long something is wrong, ms. */
 const SILENT_MS = 2_500;
@@ -37,7 +38,7 @@ const start = location.hash.slice(1).split(",").map(Number);
 const isPlace = start.length === 2 && start.every(Number.isFinite);
 const around = (middle: number, metres: number): number => middle + (Math.random() - 0.5) * metres;
 const me = new Me(kept?.x ?? (isPlace ? start[0]! : around(MIDDLE[0], 14)), kept?.z ?? (isPlace ? start[1]! : MIDDLE[1] + 9 + Math.random() * 4));
-const name = (asked.get("name") ?? kept?.name ?? someName()).slice(0, 24);
+const name = [...(asked.get("name") ?? kept?.name ?? someName())].slice(0, 24).join("");
 
 /** What is kept over a reload. */
 interface Kept {
@@ -72,7 +73,7 @@ addEventListener("pagehide", () => {
 });
 
 // A phone may end a page that nobody looks at without another word.
-document.addEventListener("visibilitychange", () => (document.hidden ? keep() : takeKept()));
+document.addEventListener("visibilitychange", () => (document.hidden ? keep() : client.save() && takeKept()));
 
 // A page that the browser has kept aside has said goodbye already.
 addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
@@ -153,14 +154,16 @@ function useIt(thing = usable()[0]): void {
 
 /** A touch on what is near uses it, any other says where to go. */
 function touch(x: number, y: number): void {
+  const hit = things.hit(stage.ray(x, y));
   const at = stage.ground(x, y);
-  if (!at) return;
-  const isMeant = ({ pos, holder }: Thing): boolean => holder === undefined && Math.hypot(pos[0] - at.x, pos[2] - at.z) < TOUCH_M;
+  const isMeant = ({ object, pos, holder }: Thing): boolean => object === hit || (holder === undefined && at !== undefined && Math.hypot(pos[0] - at.x, pos[2] - at.z) < TOUCH_M);
   const thing = usable().find(isMeant);
   if (thing) return useIt(thing);
+  if (!at) return;
   will.goal = [at.x, at.z];
 }
 
+let showsTiers = false;
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-overlay]")) {
   button.onclick = () => {
     const isOn = button.getAttribute("aria-pressed") !== "true";
@@ -171,7 +174,6 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("[data-overlay
     if (which === "interest") $("tiers").hidden = !(showsTiers = isOn);
   };
 }
-let showsTiers = false;
 for (const { colour, text } of TIERS) {
   const tier = Object.assign(document.createElement("li"), { textContent: `told ${text}` });
   tier.style.setProperty("--tier", colour.getStyle());
@@ -192,6 +194,7 @@ slider.onchange = () => slider.blur();
 let heard = performance.now();
 let [isStale, isThere, isOver] = [false, false, ""];
 client.on("welcome", (welcome) => {
+  if (document.hidden) keep();
   heard = performance.now();
   client.move(me.pos, me.yaw);
   feed.tell(welcome.resumed ? "You are back as who you were." : `You are ${name}. Walk with arrows or a touch, Q and R turn, E uses, Enter speaks.`);
@@ -259,14 +262,14 @@ let frames = 0;
 
 /** Everybody as they are drawn, and by distance. */
 function everybody(): { figures: Figure[]; people: (Near & { at: { x: number; y: number; z: number } })[] } {
-  const figures: Figure[] = [{ entity: client.welcome?.entity ?? 0, x: me.x, y: 0, z: me.z, yaw: me.yaw, colour: MINE }];
   const people = [];
   for (const avatar of client.avatars()) {
     const at = client.draw(avatar, moment);
-    figures.push({ entity: avatar.entity, x: at.x, y: at.y, z: at.z, yaw: at.yaw, ...(showsTiers && { under: tierOf(avatar).colour }) });
     people.push({ avatar, name: nameOf(avatar), metres: Math.hypot(at.x - me.x, at.z - me.z), at });
   }
   people.sort((a, b) => a.metres - b.metres);
+  const figures: Figure[] = [{ entity: client.welcome?.entity ?? 0, x: me.x, y: 0, z: me.z, yaw: me.yaw, colour: MINE }];
+  for (const { avatar, at } of people) figures.push({ entity: avatar.entity, x: at.x, y: at.y, z: at.z, yaw: at.yaw, ...(showsTiers && { under: tierOf(avatar).colour }) });
   return { figures, people };
 }
 
@@ -279,8 +282,13 @@ function say(now: number): void {
   const prompt = thing ? `E: ${deed(thing, thing.holder !== undefined && thing.holder === client.welcome?.entity)}` : "";
   $("prompt").hidden = !thing;
   if ($("prompt").textContent !== prompt) $("prompt").textContent = prompt;
-  const isSilent = isThere && now - heard > SILENT_MS;
-  const banner = isOver ? isOver : !isThere ? "Not connected; coming back" : isSilent ? "Nothing heard from the gateway" : isStale ? "Part of this is old: the world's log is silent" : "";
+  const troubles: [boolean, string][] = [
+    [isOver !== "", isOver],
+    [!isThere, "Not connected; coming back"],
+    [now - heard > SILENT_MS, "Nothing heard from the gateway"],
+    [isStale, "Part of this is old: the world's log is silent"],
+  ];
+  const banner = troubles.find(([is]) => is)?.[1] ?? "";
   $("banner").hidden = banner === "" || (client.welcome === undefined && !isOver);
   if ($("banner").textContent !== banner) $("banner").textContent = banner;
 }

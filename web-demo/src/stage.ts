@@ -99,10 +99,15 @@ export class Stage {
     this.camera.lookAt(x, y + 1.4, z);
   }
 
+  /** What is looked along at a point of the window. */
+  ray(x: number, y: number): Raycaster {
+    this.#ray.setFromCamera(new Vector2((x / innerWidth) * 2 - 1, 1 - (y / innerHeight) * 2), this.camera);
+    return this.#ray;
+  }
+
   /** Where the ground is under a point of the window. */
   ground(x: number, y: number): Vector3 | undefined {
-    const at = new Vector2((x / innerWidth) * 2 - 1, 1 - (y / innerHeight) * 2);
-    this.#ray.setFromCamera(at, this.camera);
+    this.ray(x, y);
     const hit = this.#ray.ray.intersectPlane(new Plane(new Vector3(0, 1, 0), 0), new Vector3());
     return hit && hit.distanceTo(this.camera.position) < 250 ? hit : undefined;
   }
@@ -137,5 +142,5 @@ function isSoftwareRendered(): boolean {
   const names = gl?.getExtension("WEBGL_debug_renderer_info");
   const renderer = gl && names ? String(gl.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
   gl?.getExtension("WEBGL_lose_context")?.loseContext();
-  return /swiftshader|llvmpipe|software/i.test(renderer);
+  return /swiftshader|llvmpipe|software|basic render/i.test(renderer);
 }

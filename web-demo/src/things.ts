@@ -3,7 +3,7 @@
 import { type Client, Refused, type Thing } from "@nearcast/client";
 import {
   BoxGeometry, type BufferGeometry, CanvasTexture, Color, CylinderGeometry, Group, IcosahedronGeometry, Mesh, MeshBasicMaterial, MeshLambertMaterial, type Object3D,
-  PlaneGeometry, PointLight, SRGBColorSpace,
+  PlaneGeometry, PointLight, type Raycaster, SRGBColorSpace,
 } from "three";
 
 /** How far one reaches: a little less than the gateway allows, metres. */
@@ -39,9 +39,10 @@ export function deed(thing: Thing, mine: boolean): string {
 export async function write(client: Client, board: Thing, note: string): Promise<void> {
   for (let tries = NOTE_TRIES; ; tries--) {
     const { fields = {}, version } = client.things.get(board.object) ?? board;
-    const place = fields["next"] ?? "0";
+    // Whatever somebody else has written there.
+    const place = Math.abs(Math.trunc(Number(fields["next"])) || 0) % NOTES;
     try {
-      await client.change(board, { [place]: note, next: String((Number(place) + 1) % NOTES) }, { expect: version });
+      await client.change(board, { [place]: note, next: String((place + 1) % NOTES) }, { expect: version });
       return;
     } catch (error) {
       if (tries === 1 || !(error instanceof Refused) || error.code !== "version") throw error;
@@ -94,6 +95,13 @@ export class Things {
       light.intensity = lamp ? 26 : 0;
       if (lamp) light.position.set(lamp.x, 2.6, lamp.z);
     });
+  }
+
+  /** The thing that a ray meets first. */
+  hit(ray: Raycaster): number | undefined {
+    const [first] = ray.intersectObject(this.object, true);
+    for (const [id, { object }] of this.#shown) if (first && object.getObjectById(first.object.id)) return id;
+    return undefined;
   }
 
   /** What is near enough to be used, the nearest first. */

@@ -1,7 +1,7 @@
 // A client of a nearcast gateway: what it says and hears on one connection after another, as one session.
 
 import { Codec } from "./codec/codec.ts";
-import type { Ack, Changes, Delta, Hello, Id, In, Out, Pos, Thing, View, Welcome } from "./codec/messages.ts";
+import type { Ack, Changes, Delta, Hello, Id, In, Out, Pos, Refuse, Thing, View, Welcome } from "./codec/messages.ts";
 import { Clock, Playback } from "./clock.ts";
 import type { Command } from "./commands.ts";
 import { Emitter } from "./emitter.ts";
@@ -22,18 +22,21 @@ const SEEN_WITHIN_MS = 80;
 const DIGEST_EVERY = 128;
 /** The clock is asked for so often at first, so many times, and then so often. */
 const [PING_FIRST_MS, PINGS_FIRST, PING_MS] = [1_000, 10, 10_000];
-/** A place that was refused is said again after so long. */
+/** What was refused and is so all the same is said again after so long… */
 const REFUSED_AGAIN_MS = 1_000;
+/** …a place after twice as long each time, up to this: ten seconds of a minute with one that is too fast end the session. */
+const REFUSED_AGAIN_MAX_MS = 60_000;
 /** A gateway says something every second once there is a place, and answers pings before: silence of so long is a lost link. */
 const SILENT_MS = 20_000;
 /** Samples older than this when told had waited for their turn; they say nothing of the way. */
 const FRESH_MS = 250;
-/** The application's state: protocol.md, "Limits". */
-const STATE_BYTES_MAX = 16;
+/** The application's state, and profiles: protocol.md, "Limits". */
+const [STATE_BYTES_MAX, PROFILE_BYTES_MAX] = [16, 96];
 
 /**
  * A connection to a world, kept up until {@link close}. Nothing is thrown by what comes from the gateway; numbers that are
- * not finite throw a `RangeError` where they are given, as a gateway ends the session of who says such.
+ * not finite, and profiles and states that are too long, throw a `RangeError` where they are given: a gateway could not let
+ * us in with them, or would end the session.
  */
 export class Client {
   #options: Options;
@@ -46,28 +49,27 @@ export class Client {
   #table = new Table(50);
   #things = new Things();
   readonly #clock = new Clock();
-  #playback = new Playback(50);
+  readonly #playback = new Playback();
   #welcome: Welcome | undefined;
   #isConnected = false;
-  /** On this connection commands go out. */
-  #isHeeded = false;
   #isPartial = false;
   /** Avatars that this client was before: they stand for a while, and are not others. */
   readonly #former = new Set<Id>();
-  /** With which of them `hello` was said. */
-  #told: Options;
+  /** Those of them that the gateway was told. */
+  #told: Partial<Options>;
   #number = 0;
   #unseen: { seen: number; at: number } | undefined;
   #seenTimer: ReturnType<typeof setTimeout> | undefined;
   #pingTimer: ReturnType<typeof setTimeout> | undefined;
   #pings = 0;
-  #placeTimer: ReturnType<typeof setTimeout> | undefined;
+  #againTimer: ReturnType<typeof setTimeout> | undefined;
+  #pause = 0;
   #silentTimer: ReturnType<typeof setTimeout> | undefined;
   #ending: Closed | undefined;
 
   /** Begins to connect to a gateway's `ws://host:port/v1`. */
   constructor(url: string, options: Options) {
-    this.#options = this.#told = { ...options };
+    this.#options = this.#told = checked({ ...options });
     this.#session = new Session(options.saved);
     this.#stride = new Stride((move) => {
       this.#say("move", { ...move, ...this.#takeSeen() });
@@ -168,35 +170,13 @@ export class Client {
     return this.#emitter.on(name, listener);
   }
 
-  /** What happens from now on, one after another, until the client is closed: `for await (const event of client.all("event"))`. */
-  all<Name extends keyof Events>(name: Name): AsyncGenerator<Events[Name], void, undefined> {
-    const waiting: Events[Name][] = [];
-    let wake = (): void => {};
-    const offs = [
-      this.on(name, (value) => void (waiting.push(value), wake())),
-      this.on("status", ({ status }) => void (status === "closed" && wake())),
-    ];
-    const isOver = (): boolean => this.#ending !== undefined;
-    return (async function* () {
-      try {
-        for (;;) {
-          while (waiting.length > 0) yield waiting.shift()!;
-          if (isOver()) return;
-          await new Promise<void>((resolve) => (wake = resolve));
-        }
-      } finally {
-        for (const off of offs) off();
-      }
-    })();
-  }
-
   /**
    * The avatar is here: metres, degrees counter-clockwise from east, up to 16 bytes for the application. Call it as often as
    * you like: it is said at most 20 times a second, and the newest always.
    */
   move(pos: Pos, yaw = 0, state?: Uint8Array): void {
     finite(...pos, yaw);
-    if (state && state.length > STATE_BYTES_MAX) throw new RangeError(`${state.length} bytes of state, ${STATE_BYTES_MAX} at most`);
+    short(state, STATE_BYTES_MAX);
     this.#stride.move({ pos, yaw, state });
   }
 
@@ -245,14 +225,14 @@ export class Client {
 
   /** Another profile. */
   profile(profile: string): void {
-    this.#options = { ...this.#options, profile };
-    this.#say("profile", { profile });
+    this.#options = checked({ ...this.#options, profile });
+    if (this.#isConnected) this.#looks();
   }
 
   /** Another radius, another budget. What is left out stays. */
   view(view: View): void {
-    this.#options = { ...this.#options, view: { ...this.#options.view, ...view } };
-    this.#say("view", view);
+    this.#options = checked({ ...this.#options, view: { ...this.#options.view, ...view } });
+    if (this.#isConnected) this.#looks();
   }
 
   /** What to keep over a reload of the page (`sessionStorage`): with it as `saved` a new client goes on as this avatar. */
@@ -316,25 +296,18 @@ export class Client {
     const now = performance.now();
     this.#alive();
     const heard = this.#codec.decode(data);
-    const bytes = typeof data === "string" ? new TextEncoder().encode(data).length : data.length;
-    if ("state" in heard) {
-      this.#receipts.message(now, bytes, heard.state.updates.length);
-      return this.#state(heard.state, now);
-    }
-    this.#receipts.message(now, bytes);
+    const { state } = heard as { state?: Delta };
+    this.#receipts.message(now, data.length, state?.updates.length);
+    if (state) return this.#state(state, now);
     const commands = this.#session.commands;
     if ("welcome" in heard) this.#welcomed(heard.welcome);
     else if ("event" in heard) {
-      this.#session.told(heard.event);
+      this.#session.cursor(heard.event.stream, heard.event.offset + 1);
       this.#emitter.emit("event", { ...heard.event, mine: heard.event.from === this.#welcome?.entity });
     } else if ("object" in heard) this.#object(heard.object);
     else if ("ack" in heard) commands.acked(heard.ack);
-    else if ("refuse" in heard) {
-      commands.refused(heard.refuse);
-      // Where it is counts, not that it was refused once.
-      if (heard.refuse.of === "move") this.#placeTimer ??= setTimeout(() => this.#placeAgain(), REFUSED_AGAIN_MS);
-      this.#emitter.emit("refuse", heard.refuse);
-    } else if ("unknown" in heard) commands.unknown(heard.unknown.n);
+    else if ("refuse" in heard) this.#refused(heard.refuse);
+    else if ("unknown" in heard) commands.unknown(heard.unknown.n);
     else if ("cursor" in heard) this.#session.cursor(heard.cursor.stream, heard.cursor.offset);
     else if ("reset" in heard) {
       this.#session.cursor(`partition/${heard.reset.partition}`, heard.reset.offset);
@@ -350,14 +323,11 @@ export class Client {
     const table = new Table(welcome.tick_ms);
     table.carryOver(this.#table);
     [this.#welcome, this.#table, this.#number] = [welcome, table, 0];
-    [this.#isConnected, this.#isHeeded] = [true, false];
-    if (!this.#playback.isOf(welcome.tick_ms)) this.#playback = new Playback(welcome.tick_ms);
+    this.#isConnected = true;
     this.#link.welcomed();
     this.#session.welcomed(welcome);
-    const { profile, view } = this.#options;
-    if (profile !== undefined && profile !== this.#told.profile) this.#say("profile", { profile });
-    if (view && view !== this.#told.view) this.#say("view", view);
-    [this.#pings, this.#unseen] = [0, undefined];
+    this.#looks();
+    [this.#pings, this.#unseen, this.#pause] = [0, undefined, REFUSED_AGAIN_MS / 2];
     this.#ping();
     this.#session.commands.connected((name, fields) => this.#say(name, fields));
     this.#stride.again();
@@ -368,9 +338,7 @@ export class Client {
 
   /** Commands go out once the avatar has a place: what is done is done somewhere. */
   #heed(): void {
-    if (!this.#isConnected || this.#isHeeded || !this.#stride.place) return;
-    this.#isHeeded = true;
-    this.#session.commands.begin();
+    if (this.#isConnected && this.#stride.place) this.#session.commands.begin();
   }
 
   #state(delta: Delta, now: number): void {
@@ -389,14 +357,38 @@ export class Client {
     const isHidden = (globalThis as { document?: { hidden: boolean } }).document?.hidden;
     if (isHidden || now - this.#stride.saidAt > MOVING_MS) this.#saySeen();
     else this.#seenTimer ??= setTimeout(() => this.#saySeen(), SEEN_WITHIN_MS);
-    this.#date(delta, now);
+    this.#date(delta, now, changed.gapTicks || 1);
     if (delta.number % DIGEST_EVERY === 0) this.#report(delta.number);
     this.#emitter.emit("state", { ...delta, errorCm: changed.errorCm });
   }
 
-  #placeAgain(): void {
-    this.#placeTimer = undefined;
-    if (this.#isConnected) this.#stride.again();
+  /** What is so, and not only done, is said again: where we are, and what we look like. */
+  #refused(refuse: Refuse): void {
+    this.#session.commands.refused(refuse);
+    const { of, code, text } = refuse;
+    // Said again it would be refused again.
+    if (of === "hello") this.#link.bye({ code: 1_008, text: `${of}: ${text}`, again: false });
+    if (of === "move") this.#againTimer ??= setTimeout(() => this.#again(), (this.#pause = Math.min(this.#pause * 2, REFUSED_AGAIN_MAX_MS)));
+    else if (code === "rate") {
+      this.#told = {};
+      this.#againTimer ??= setTimeout(() => this.#again(), REFUSED_AGAIN_MS);
+    }
+    this.#emitter.emit("refuse", refuse);
+  }
+
+  #again(): void {
+    this.#againTimer = undefined;
+    if (!this.#isConnected) return;
+    this.#looks();
+    this.#stride.again();
+  }
+
+  /** Says profile and view, if others than these were said. */
+  #looks(): void {
+    const { profile, view } = this.#options;
+    if (profile !== undefined && profile !== this.#told.profile) this.#say("profile", { profile });
+    if (view && view !== this.#told.view) this.#say("view", view);
+    this.#told = this.#options;
   }
 
   /** Nothing for so long, and there is something wrong that nobody has noticed. */
@@ -406,16 +398,16 @@ export class Client {
   }
 
   /** How old what came is. */
-  #date(delta: Delta, now: number): void {
+  #date(delta: Delta, now: number, gapTicks: number): void {
     const { offset } = this.#clock;
     if (offset === undefined || !this.#welcome) return;
     const since = now + offset - delta.tick * this.#welcome.tick_ms;
-    let oldest = Number.NEGATIVE_INFINITY;
+    let oldest = -Infinity;
     for (const { ageMs } of delta.updates) {
       this.#receipts.age(now, since + ageMs);
       if (ageMs < FRESH_MS) oldest = Math.max(oldest, since + ageMs);
     }
-    if (oldest > Number.NEGATIVE_INFINITY) this.#playback.heard(oldest);
+    if (oldest > -Infinity) this.#playback.heard(oldest + gapTicks * this.#welcome.tick_ms);
   }
 
   #report(number: number): void {
@@ -451,25 +443,37 @@ export class Client {
 
   #closed(closed: Closed): void {
     this.#isConnected = false;
-    for (const timer of [this.#pingTimer, this.#seenTimer, this.#placeTimer, this.#silentTimer]) clearTimeout(timer);
-    [this.#seenTimer, this.#placeTimer] = [undefined, undefined];
+    for (const timer of [this.#pingTimer, this.#seenTimer, this.#againTimer, this.#silentTimer]) clearTimeout(timer);
+    [this.#seenTimer, this.#againTimer] = [undefined, undefined];
     this.#session.commands.disconnected();
-    if (closed.again === undefined) {
+    const isOver = closed.again === undefined;
+    if (isOver) {
       this.#ending = closed;
       this.#stride.stop();
       this.#session.forget();
-      this.#emitter.emit("status", { status: "closed", ...closed });
-    } else this.#emitter.emit("status", { status: "waiting", ...closed });
+    }
+    this.#emitter.emit("status", { status: isOver ? "closed" : "waiting", ...closed });
   }
 }
 
+function checked(options: Options): Options {
+  const { profile = "", view = {} } = options;
+  finite(...Object.values(view));
+  short(new TextEncoder().encode(profile), PROFILE_BYTES_MAX);
+  return options;
+}
+
+function short(bytes: Uint8Array | undefined, most: number): void {
+  if (bytes && bytes.length > most) throw new RangeError(`${bytes.length} bytes, ${most} at most`);
+}
+
 function finite(...numbers: number[]): void {
-  if (!numbers.every(Number.isFinite)) throw new RangeError(`no place: ${numbers.join()}`);
+  if (!numbers.every(Number.isFinite)) throw new RangeError(`not finite: ${numbers}`);
 }
 
 function platformSocket(url: string, subprotocol: string): Socket {
   if (typeof WebSocket === "undefined") {
-    throw new Error("no WebSocket here: take Node 22, or Node 20 with --experimental-websocket, or give `socket`");
+    throw new Error("no WebSocket: take Node 22, or 20 with --experimental-websocket, or give `socket`");
   }
   return new WebSocket(url, subprotocol) as unknown as Socket;
 }

@@ -1,8 +1,8 @@
 // What time it is at the gateway, and at which moment to draw.
 
-/** The clock is told by the best answer of so long… */
+/** The clock is told by the best answer of so long, of those that the newest does not contradict: after a sleep it does… */
 const ANSWERS_FOR_MS = 300_000;
-/** …of which an old one is worth less, as clocks drift apart by up to so much (RFC 5905 reckons with 15 in a million). */
+/** …and an old one is worth less, as clocks drift apart by up to so much (RFC 5905 reckons with 15 in a million). */
 const DRIFT = 5e-5;
 
 /** The gateway's clock, by the answers to pings (Cristian, 1989: the shortest round trip is off by the least). */
@@ -21,8 +21,9 @@ export class Clock {
   /** A ping that was said at `said` was answered by the gateway's time, and heard at `now`; ms. */
   answered(said: number, server: number, now: number): void {
     const answer = { at: now, roundTrip: now - said, offset: server - (said + now) / 2 };
-    this.#answers = [...this.#answers.filter(({ at }) => now - at < ANSWERS_FOR_MS), answer];
     const off = (of: typeof answer): number => of.roundTrip / 2 + (now - of.at) * DRIFT;
+    const agrees = (of: typeof answer): boolean => now - of.at < ANSWERS_FOR_MS && Math.abs(of.offset - answer.offset) <= off(of) + off(answer);
+    this.#answers = [...this.#answers.filter(agrees), answer];
     const best = this.#answers.reduce((best, other) => (off(other) < off(best) ? other : best));
     [this.offset, this.roundTrip] = [best.offset, best.roundTrip];
   }
@@ -43,27 +44,17 @@ const CLOCK_STEP_MS = 1_000;
 
 /** How long ago the moment is that is drawn: as short as samples come in time for, most of the time. */
 export class Playback {
-  readonly #tickMs: number;
   #ages: number[] = [];
   #delay = DELAY_AT_FIRST_MS;
-  #now = Number.NaN;
-  #drawn = Number.NEGATIVE_INFINITY;
-
-  constructor(tickMs: number) {
-    this.#tickMs = tickMs;
-  }
-
-  /** Whether it is of ticks so long. */
-  isOf(tickMs: number): boolean {
-    return this.#tickMs === tickMs;
-  }
+  #now = NaN;
+  #drawn = -Infinity;
 
   /** How long ago, ms. */
   get delay(): number {
     return this.#delay;
   }
 
-  /** A state came whose oldest sample, of those that were new, was so old then, ms. */
+  /** A state came, and what had been held until then of those who move had become so old, ms. */
   heard(ageMs: number): void {
     this.#ages.push(ageMs);
     if (this.#ages.length > STATES) this.#ages.shift();
@@ -76,7 +67,7 @@ export class Playback {
     if (this.#ages.length > 0) {
       const sorted = [...this.#ages].sort((a, b) => a - b);
       const slow = sorted[Math.floor(sorted.length * 0.95)] ?? 0;
-      const wanted = Math.min(Math.max(slow + this.#tickMs, DELAY_MIN_MS), DELAY_MAX_MS);
+      const wanted = Math.min(Math.max(slow, DELAY_MIN_MS), DELAY_MAX_MS);
       const change = Math.min(Math.max(wanted - this.#delay, -FASTER * passed), SLOWER * passed);
       this.#delay += change;
     }

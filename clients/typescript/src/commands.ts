@@ -143,7 +143,7 @@ export class Commands {
   refused(refuse: Refuse): void {
     if (refuse.n !== undefined) this.#take(refuse.n)?.settle?.reject(new Refused(refuse));
     // Above the rate the gateway does not look at what it is that it refuses.
-    else if (refuse.code === "rate") this.#later(() => this.#again());
+    else if (refuse.code === "rate" && refuse.of !== "move") this.#later(() => this.#again());
   }
 
   /** Nobody knows. */

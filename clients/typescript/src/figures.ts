@@ -13,7 +13,7 @@ export interface Figures {
   ageP99: number | undefined;
   /** States per second. */
   states: number;
-  /** Bytes per second of payloads. */
+  /** Bytes per second of payloads; in JSON characters. */
   bytes: number;
   /** New positions per second. */
   updates: number;
@@ -23,7 +23,7 @@ export interface Figures {
 export class Receipts {
   #ages: { at: number; age: number }[] = [];
   #states: { at: number; bytes: number; updates: number }[] = [];
-  #since = Number.NaN;
+  #since = NaN;
 
   /** A message of so many bytes came, which was a state with so many updates if `updates` is given. */
   message(now: number, bytes: number, updates?: number): void {

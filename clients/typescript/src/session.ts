@@ -1,6 +1,6 @@
 // Who we are to the gateway, beyond one connection: token, cursors, commands without an answer.
 
-import type { Event, Resume, Welcome } from "./codec/messages.ts";
+import type { Resume, Welcome } from "./codec/messages.ts";
 import { Commands, type SavedCommands } from "./commands.ts";
 
 /** A gateway looks at so many cursors. */
@@ -51,11 +51,6 @@ export class Session {
     this.#token = undefined;
     this.#cursors.clear();
     this.commands.end();
-  }
-
-  /** An event was told. */
-  told({ stream, offset }: Event): void {
-    this.cursor(stream, offset + 1);
   }
 
   /** All before this offset has been told. What changed last is last. */

@@ -17,7 +17,7 @@ export class Stride {
   readonly #say: (move: Move) => void;
   #place: (Place & { time: number }) | undefined;
   #said: Place | undefined;
-  #saidAt = Number.NEGATIVE_INFINITY;
+  #saidAt = -Infinity;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(say: (move: Move) => void) {
@@ -37,7 +37,6 @@ export class Stride {
   /** It is here now. */
   move(place: Place): void {
     this.#place = { ...place, time: performance.now() };
-    if (this.#said && isSame(this.#said, place)) return;
     const due = this.#saidAt + EVERY_MS - performance.now();
     if (due <= 0) this.flush();
     else this.#timer ??= setTimeout(() => this.flush(), due);

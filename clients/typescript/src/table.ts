@@ -1,8 +1,13 @@
 // Who is in sight: the table that states are differences to. schemas/protocol.md, "The table".
 
 import type { Change, Delta, Enter, Id, Row, Slot } from "./codec/messages.ts";
+import { Malformed } from "./codec/malformed.ts";
 import { Path, type Sample } from "./path.ts";
 
+/** The gateway's longest stride, ticks. */
+const STRIDE_MAX = 64;
+/** Who comes this far, m/s, between two rows has walked, and not stood. */
+const WALKS = 0.5;
 /** Bytes are averaged over so long, ms. */
 const BYTES_OVER_MS = 3_000;
 
@@ -18,7 +23,7 @@ export class Avatar {
   readonly path: Path;
   /** At which tick that was. */
   toldTick: number;
-  /** Every so many ticks it is told while it moves, as it seems: the nearest at each. */
+  /** Every so many ticks it is told while it moves, as it seems: the nearest at each. It is a power of two up to 64. */
   stride = 1;
   #gap = 1;
   #bytes = 0;
@@ -33,18 +38,19 @@ export class Avatar {
     return this.#bytes * Math.exp((this.#toldAt - performance.now()) / BYTES_OVER_MS);
   }
 
-  /** It was told anew. The distance to where it was told before, cm. */
-  tell(row: Row, tick: number, sample: Sample): number {
-    // One of two gaps may have been a stand.
+  /** It was told anew. The distance to where it was told before, cm, and ticks since. */
+  tell(row: Row, tick: number, sample: Sample): [away: number, ticks: number] {
     const gap = Math.max(tick - this.toldTick, 1);
-    [this.stride, this.#gap] = [Math.min(gap, this.#gap), gap];
+    // Rows keep to the beat of their stride: it is the largest power of two in the last gaps. Who moves now and then has none.
+    const both = gap | this.#gap | STRIDE_MAX;
+    [this.stride, this.#gap] = [both & -both, gap];
     this.#bytes = this.bytesPerSecond + row.bits / 8 / (BYTES_OVER_MS / 1_000);
     this.#toldAt = performance.now();
     const { x, y, z } = this.row;
     const away = row.jumped ? 0 : Math.hypot(row.x - x, row.y - y, row.z - z);
     [this.row, this.toldTick] = [row, tick];
-    this.path.add(sample, row.jumped);
-    return away;
+    this.path.add(sample, row.jumped, this.stride);
+    return [away, gap];
   }
 
   /** Its newest sample: metres, degrees, ms on the gateway's clock. */
@@ -61,11 +67,8 @@ export class Changed {
   readonly changed: Avatar[] = [];
   /** How far off the worst place was that was held until then, cm. */
   errorCm = 0;
-}
-
-/** A state that contradicts the table: the connection must be given up for another. */
-export class Contradiction extends Error {
-  override readonly name = "Contradiction";
+  /** Those who walk had been told so many ticks before, at least; 0 if nobody does. */
+  gapTicks = 0;
 }
 
 /** The table of one connection. */
@@ -107,7 +110,7 @@ export class Table {
   /**
    * Applies a state, and adds to `changed` what it does.
    *
-   * @throws {Contradiction} When it contradicts what came before.
+   * @throws {Malformed} When it contradicts what came before.
    */
   apply(delta: Delta, changed = new Changed()): void {
     if (delta.fullBegin) this.#begin();
@@ -121,8 +124,9 @@ export class Table {
     for (const change of delta.changes) changed.changed.push(this.#change(change));
     for (const row of delta.updates) {
       const avatar = this.#held(row);
-      const away = avatar.tell(row, delta.tick, this.#sample(row, delta.tick));
+      const [away, ticks] = avatar.tell(row, delta.tick, this.#sample(row, delta.tick));
       changed.errorCm = Math.max(changed.errorCm, away);
+      if (away > ticks * this.#tickMs * (WALKS / 10)) changed.gapTicks = Math.min(changed.gapTicks || ticks, ticks);
     }
     if (delta.fullEnd) {
       for (const avatar of this.#old.values()) if (!this.#entities.has(avatar.entity)) changed.left.push(avatar);
@@ -141,9 +145,9 @@ export class Table {
 
   #enter(enter: Enter, tick: number, changed: Changed): void {
     const { slot, generation, entity } = enter;
-    if (this.#slots.has(slot)) throw new Contradiction(`slot ${slot} is taken`);
-    if (this.#generations.get(slot) === generation) throw new Contradiction(`slot ${slot} has no new generation`);
-    if (this.#entities.has(entity)) throw new Contradiction(`entity ${entity} is held twice`);
+    if (this.#slots.has(slot) || this.#generations.get(slot) === generation || this.#entities.has(entity)) {
+      throw new Malformed(`${entity} cannot enter slot ${slot}/${generation}`);
+    }
     // Who was shown before goes on from there.
     const before = this.#old.get(entity);
     const avatar = new Avatar(enter, tick, before?.path ?? new Path(this.#tickMs));
@@ -164,7 +168,7 @@ export class Table {
 
   #held({ slot, generation }: Slot): Avatar {
     const avatar = this.#slots.get(slot);
-    if (avatar?.row.generation !== generation) throw new Contradiction(`slot ${slot}/${generation} holds nobody`);
+    if (avatar?.row.generation !== generation) throw new Malformed(`slot ${slot}/${generation} holds nobody`);
     return avatar;
   }
 

@@ -112,7 +112,7 @@ test("what could not be read is not said", () => {
   const { client, socket } = placed();
   const said = socket().said.length;
   expect(() => client.move([Number.NaN, 0, 0])).toThrow(RangeError);
-  expect(() => client.move([0, 0, 0], 0, new Uint8Array(17))).toThrow("17 bytes of state, 16 at most");
+  expect(() => client.move([0, 0, 0], 0, new Uint8Array(17))).toThrow("17 bytes, 16 at most");
   expect(() => void client.act("wave", { pos: [0, Infinity, 0] })).toThrow(RangeError);
   expect(() => void client.create("ball", { yaw: Number.NaN })).toThrow(RangeError);
   vi.advanceTimersByTime(500);
@@ -281,14 +281,44 @@ test("a silent gateway is left for another connection", () => {
   client.close();
 });
 
-test("a place that was refused is said again", () => {
+test("a place that was refused is said again, ever more seldom: too often would end the session", () => {
   const { client, socket } = placed();
-  socket().hears("refuse", { of: "move", code: "rate", text: "slow down" });
-  vi.advanceTimersByTime(900);
-  expect(socket().of("move").length).toBe(1);
-  vi.advanceTimersByTime(200);
-  expect(socket().of("move").map(({ pos }) => pos)).toEqual([[5, 0, 0], [5, 0, 0]]);
+  const moves = () => socket().of("move").length;
+  let before = moves();
+  const said: number[] = [];
+  for (let second = 1; second <= 60; second++) {
+    socket().hears("refuse", { of: "move", code: "speed", text: "too fast" });
+    vi.advanceTimersByTime(1_000);
+    if (moves() > before) said.push(second);
+    before = moves();
+  }
+  expect(said).toEqual([1, 3, 7, 15, 31]);
   client.close();
+});
+
+test("what we look like is said again where it came too fast", () => {
+  const { client, socket } = placed();
+  client.profile("A");
+  client.profile("Ann");
+  socket().hears("refuse", { of: "profile", code: "rate", text: "slower" });
+  vi.advanceTimersByTime(1_100);
+  expect(socket().of("profile").map(({ profile }) => profile)).toEqual(["A", "Ann", "Ann"]);
+  vi.advanceTimersByTime(5_000);
+  expect(socket().of("profile").length).toBe(3);
+  client.close();
+});
+
+test("a hello that is refused is an end, and says why", async () => {
+  const sockets: FakeSocket[] = [];
+  const socket = (): FakeSocket => (sockets.push(new FakeSocket()), sockets.at(-1)!);
+  const refused = connect("ws://busy", { world: "no such world", encoding: "json", socket });
+  sockets[0]!.hears("refuse", { of: "hello", code: "length", text: "the world's name is too long" });
+  sockets[0]!.loses(4102);
+  await expect(refused).rejects.toThrow("1008: hello: the world's name is too long");
+  vi.advanceTimersByTime(60_000);
+  expect(sockets.length).toBe(1);
+  expect(() => fake({ profile: "ä".repeat(49) })).toThrow("98 bytes, 96 at most");
+  expect(() => fake({ view: { radius: Number.NaN } })).toThrow(RangeError);
 });
 
 test("what was above the rate is said again", () => {
@@ -410,21 +440,4 @@ test("things are held as told last", () => {
   expect([...client.things.keys()]).toEqual([4096]);
   expect(told).toEqual(["1024@1", "2048@1", "-2048", "1024@2", "-1024", "4096@1"]);
   client.close();
-});
-
-test("all that happens can be awaited, until the end", async () => {
-  const { client, socket } = entered();
-  const names: string[] = [];
-  const all = client.all("event");
-  const event = { stream: "region/0/0", user: 9, scope: "nearby", pos: [0, 0, 0] };
-  // Before anybody awaits it.
-  socket().hears("event", { ...event, offset: 1, from: 9, name: "a" });
-  const done = (async () => {
-    for await (const { name, mine } of all) names.push(`${name}${mine ? "!" : ""}`);
-  })();
-  socket().hears("event", { ...event, offset: 2, from: 3, name: "b" });
-  await Promise.resolve();
-  client.close();
-  await done;
-  expect(names).toEqual(["a", "b!"]);
 });

@@ -49,7 +49,7 @@ export class Who {
           metres.toFixed(1),
           text,
           `${Math.max(((tick - avatar.toldTick) * welcome.tick_ms) / 1_000, 0).toFixed(1)} s`,
-          avatar.bytesPerSecond.toFixed(0),
+          avatar.bytesPerSecond > 0 ? avatar.bytesPerSecond.toFixed(0) : "–",
         ];
         for (const cell of cells) row.append(Object.assign(document.createElement("td"), { textContent: cell }));
         row.style.setProperty("--tier", `#${colour.getHexString()}`);

@@ -128,7 +128,7 @@ function texts(account: Account, profile: string): string[] {
 function choose(avatar: number): void {
   if (!viewer.value || entity.value) [viewer.value, entity.value] = [String(avatar), ""];
   else entity.value = String(avatar);
-  void look();
+  void lookNow();
 }
 
 async function judge({ world, tick_ms, sessions }: Overview): Promise<void> {
@@ -160,17 +160,21 @@ async function judge({ world, tick_ms, sessions }: Overview): Promise<void> {
 
 $("swap").onclick = () => {
   [viewer.value, entity.value] = [entity.value, viewer.value];
-  void look();
+  void lookNow();
 };
 $("pair").onsubmit = (event) => event.preventDefault();
-for (const input of [viewer, entity, world]) input.onchange = () => void look();
+for (const input of [viewer, entity, world]) input.onchange = () => void lookNow();
 
-async function go(): Promise<void> {
+async function lookNow(): Promise<void> {
   try {
     await look();
   } catch {
     $("summary").textContent = "the gateway does not answer";
   }
+}
+
+async function go(): Promise<void> {
+  await lookNow();
   setTimeout(() => void go(), EVERY_MS);
 }
 void go();

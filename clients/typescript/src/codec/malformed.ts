@@ -1,4 +1,4 @@
-/** Bytes that are no message of protocol v1, or not the next after what came before. */
+/** Bytes that are no message of protocol v1, or one that contradicts what came before: the connection must be given up for another. */
 export class Malformed extends Error {
   override readonly name = "Malformed";
 }
