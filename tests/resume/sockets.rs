@@ -48,11 +48,12 @@ async fn a_connection_that_is_replaced_is_closed_with_a_reason() {
     assert_eq!((bye.code, bye.again), (4504, false));
     assert_eq!(old.close_code().await, Some(4504));
     new.walk(0.5, 0.0).await;
-    new.see("two states, a second apart", |m| m.number() >= 2).await;
+    // The first may come as two; the next is an empty one, a second later.
+    new.see("three states", |m| m.number() >= 3).await;
     // The new token has arrived, and the log knows: the old one is worth nothing.
     assert!(!resume(&gateway, token(&first)).await.1.resumed);
     new.walk(1.0, 0.0).await;
-    new.see("another state", |m| m.number() >= 4).await;
+    new.see("more states", |m| m.number() >= 5).await;
     gateway.drain().await;
 }
 

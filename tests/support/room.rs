@@ -69,8 +69,10 @@ pub struct Person {
     pub closed: Option<Close>,
     /// Ticks that it was fed.
     pub fed: usize,
-    /// It says nothing by itself, but for pongs.
+    /// It says nothing by itself.
     pub is_mute: bool,
+    /// It says `seen` only when it is told to.
+    pub sees_late: bool,
     /// It answers pings at once, as a browser does; that counts as a message.
     pub pongs: bool,
     /// It reports another digest than that of what it holds.
@@ -118,6 +120,7 @@ impl Room {
             closed: None,
             fed: 0,
             is_mute: false,
+            sees_late: false,
             pongs: false,
             lies: false,
         });
@@ -173,8 +176,8 @@ impl Room {
         }
         if !self.people[who].is_mute {
             replies.iter().for_each(|reply| self.say(who, reply));
+            pong.iter().for_each(|pong| self.input(who, Input::Pong(pong)));
         }
-        pong.iter().for_each(|pong| self.input(who, Input::Pong(pong)));
     }
 
     /// The worlds step, and sessions get what these have for them.
@@ -254,7 +257,9 @@ impl Person {
                 let digest = self.mirror.apply(&delta).expect("no contradiction");
                 let lie = u32::from(self.lies);
                 replies.extend(digest.map(|(number, d)| In::Report(Report { number, digest: d ^ lie, age_ms: None })));
-                replies.push(In::Seen(Seen { seen: self.mirror.number(), held_ms: 0.0 }));
+                if !self.sees_late {
+                    replies.push(In::Seen(Seen { seen: self.mirror.number(), held_ms: 0.0 }));
+                }
             }
         }
     }
