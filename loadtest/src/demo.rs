@@ -51,7 +51,9 @@ pub async fn run(scenario: &Scenario, setup: &Setup<'_>, course: Course) -> Resu
     let keeper = keeper.map(|(token, gateway)| Keeper::start(gateway.listen, scenario.world, token));
     println!("{} recorded people; {}", scenario.bots, setup.placing.text());
     for gateway in trial.gateways() {
-        println!("see for yourself: http://{}/   metrics: http://{}/metrics", gateway.listen, gateway.admin);
+        let (listen, admin) = (gateway.listen, gateway.admin);
+        println!("see for yourself: http://{listen}/   clients: ws://{listen}/v1");
+        println!("operators: http://{admin}/inspect   metrics: http://{admin}/metrics");
         if course.kill_after.is_none() && trial.kept().is_some() {
             println!("kill -9 {}, and start it again: {}", gateway.pid(), gateway.words());
         }

@@ -51,8 +51,11 @@ export function hands(canvas: HTMLCanvasElement, deeds: Deeds): Will {
       held.add(event.code);
       steer();
     } else if (ZOOMS[event.code]) deeds.zoom(ZOOMS[event.code]!);
-    else if (event.code === "KeyE" && !event.repeat) deeds.use();
-    else if (event.key === "Enter" && !(event.target instanceof HTMLButtonElement)) {
+    else if (event.code === "KeyE" && !event.repeat) {
+      // Else the letter would be the first of a note.
+      event.preventDefault();
+      deeds.use();
+    } else if (event.key === "Enter" && !(event.target instanceof HTMLButtonElement)) {
       event.preventDefault();
       deeds.talk();
     } else if (/^Digit[1-9]$/.test(event.code) && !event.repeat) deeds.emote(Number(event.code.slice(5)) - 1);

@@ -10,7 +10,7 @@ import { Strip } from "./hud/strip.ts";
 import { isEmote, Talk } from "./hud/talk.ts";
 import { type Near, Who } from "./hud/who.ts";
 import { Me } from "./me.ts";
-import { Overlays, regionAt, TIERS, tierOf } from "./overlays.ts";
+import { BORDER, CIRCLE, Overlays, regionAt, TIERS, tierOf } from "./overlays.ts";
 import { MINE, nameOf, someName } from "./people.ts";
 import { RATES, setRate, slow, slowSocket } from "./slow-link.ts";
 import { Stage } from "./stage.ts";
@@ -163,21 +163,30 @@ function touch(x: number, y: number): void {
   will.goal = [at.x, at.z];
 }
 
-let showsTiers = false;
+const shows = { interest: false, regions: false, who: false };
 for (const button of document.querySelectorAll<HTMLButtonElement>("[data-overlay]")) {
   button.onclick = () => {
-    const isOn = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(isOn));
-    const which = button.dataset["overlay"];
-    if (which === "who") $("who").hidden = !isOn;
-    else overlays.show(which as "interest" | "regions", isOn);
-    if (which === "interest") $("tiers").hidden = !(showsTiers = isOn);
+    const which = button.dataset["overlay"] as keyof typeof shows;
+    shows[which] = !shows[which];
+    button.setAttribute("aria-pressed", String(shows[which]));
+    overlays.show("interest", shows.interest);
+    overlays.show("regions", shows.regions);
+    $("who").hidden = !shows.who;
+    // The list has the same colours in the same place.
+    $("legend").hidden = shows.who || !(shows.interest || shows.regions);
+    for (const line of $("legend").children) (line as HTMLElement).hidden = !shows[(line as HTMLElement).dataset["of"] as keyof typeof shows];
   };
 }
-for (const { colour, text } of TIERS) {
-  const tier = Object.assign(document.createElement("li"), { textContent: `told ${text}` });
-  tier.style.setProperty("--tier", colour.getStyle());
-  $("tiers").append(tier);
+const legend: [of: keyof typeof shows, colour: string, text: string][] = [
+  ["interest", CIRCLE, "as far as you see"],
+  ...TIERS.map(({ colour, text }): (typeof legend)[number] => ["interest", colour.getStyle(), `told ${text}${text === "seldom" ? "" : text === "every tick" ? ", 50 ms" : " ticks"}`]),
+  ["regions", BORDER, "a border of regions, 128 m each: the log's partitions"],
+];
+for (const [of, colour, text] of legend) {
+  const line = Object.assign(document.createElement("li"), { textContent: text });
+  line.dataset["of"] = of;
+  line.style.setProperty("--tier", colour);
+  $("legend").append(line);
 }
 
 const slider = $("slow").querySelector("input")!;
@@ -186,8 +195,8 @@ slider.oninput = () => {
   const text = Number.isFinite(slow.bytesPerS) ? `${slow.bytesPerS / 1_000} kB/s` : "off";
   $("slow").querySelector("output")!.textContent = text;
 };
-// Else arrows would go on to move it.
-slider.onchange = () => slider.blur();
+// Else arrows would go on to move it; who has moved it by arrows wants that.
+slider.onpointerup = () => slider.blur();
 
 // --- what is heard ------------------------------------------------------------------------------------------------
 
@@ -205,13 +214,17 @@ client.on("status", (status) => {
   if (status.status === "closed") isOver = status.code === 4_504 ? "You go on in another window" : `The gateway says: ${status.text || status.code}`;
   else if (status.status === "waiting" && status.text) feed.tell(status.text);
 });
+/** Of the last states: those who walk had been told so many ticks before. */
+const gaps: number[] = [];
 client.on("state", (state) => {
   heard = performance.now();
+  if (state.gapTicks > 0) gaps.push(state.gapTicks);
+  if (gaps.length > 15) gaps.shift();
   strip.state(state, state.errorCm);
 });
 client.on("event", ({ from, name: what, data = "" }) => {
-  const isShown = what === "emote" && isEmote(data);
-  tags.say(from, isShown || what === "say" ? data : what, isShown);
+  const kind = what === "emote" && isEmote(data) ? "emote" : what === "say" ? "words" : "deed";
+  tags.say(from, kind === "deed" ? what : data, kind);
   const avatar = client.avatar(from);
   const speaker = from === client.welcome?.entity ? "You" : avatar ? nameOf(avatar) : "Somebody";
   if (what === "say") feed.tell(`${speaker}: ${data}`);
@@ -249,7 +262,7 @@ function frame(now: number): void {
   const mine: Named = { entity: client.welcome?.entity ?? 0, name: `${name} (you)`, x: me.x, y: 0, z: me.z, metres: 0 };
   tags.show([mine, ...people.map(({ avatar, name, metres, at }) => ({ entity: avatar.entity, name, metres, ...at }))], stage.camera);
   strip.frame(now, people.length);
-  who.frame(now, people);
+  who.frame(now, people, gapTicks());
   say(now);
   script.push(performance.now() - now);
   if (script.length > 240) script.shift();
@@ -260,6 +273,11 @@ function frame(now: number): void {
 const script: number[] = [];
 let frames = 0;
 
+/** How many ticks apart states are that move somebody: more than one where the link is slow. */
+function gapTicks(): number {
+  return gaps.toSorted((a, b) => a - b)[Math.floor(gaps.length / 2)] ?? 1;
+}
+
 /** Everybody as they are drawn, and by distance. */
 function everybody(): { figures: Figure[]; people: (Near & { at: { x: number; y: number; z: number } })[] } {
   const people = [];
@@ -268,15 +286,16 @@ function everybody(): { figures: Figure[]; people: (Near & { at: { x: number; y:
     people.push({ avatar, name: nameOf(avatar), metres: Math.hypot(at.x - me.x, at.z - me.z), at });
   }
   people.sort((a, b) => a.metres - b.metres);
-  const figures: Figure[] = [{ entity: client.welcome?.entity ?? 0, x: me.x, y: 0, z: me.z, yaw: me.yaw, colour: MINE }];
-  for (const { avatar, at } of people) figures.push({ entity: avatar.entity, x: at.x, y: at.y, z: at.z, yaw: at.yaw, ...(showsTiers && { under: tierOf(avatar).colour }) });
+  const figures: Figure[] = [{ entity: client.welcome?.entity ?? 0, x: me.x, y: 0, z: me.z, yaw: me.yaw, colour: MINE, under: MINE }];
+  const gap = gapTicks();
+  for (const { avatar, at } of people) figures.push({ entity: avatar.entity, x: at.x, y: at.y, z: at.z, yaw: at.yaw, ...(shows.interest && { under: tierOf(avatar, gap).colour }) });
   return { figures, people };
 }
 
 /** What is written on the page. */
 function say(now: number): void {
   const [rx, rz] = regionAt(me.x, me.z);
-  const where = client.welcome ? `${client.welcome.world}, region ${rx}/${rz}, ${stage.isSoftware ? "no graphics hardware" : name}` : "on the way";
+  const where = isOver ? "not in the world" : client.welcome ? `${client.welcome.world}, region ${rx}/${rz}, ${stage.isSoftware ? "no graphics hardware" : name}` : "on the way";
   if ($("where").textContent !== where) $("where").textContent = where;
   const thing = usable()[0];
   const prompt = thing ? `E: ${deed(thing, thing.holder !== undefined && thing.holder === client.welcome?.entity)}` : "";

@@ -7,17 +7,20 @@ const REGION_M = 128;
 /** Regions drawn to each side of the own. */
 const REGIONS = 2;
 
+/** Colours of the circle and of the grid. */
+export const [CIRCLE, BORDER] = ["#1d6f8f", "#b4472f"];
+
 /** How often somebody is told: up to so many ticks apart, in this colour. */
 export const TIERS = [
   { ticks: 1, colour: new Color("#35c28f"), text: "every tick" },
-  { ticks: 4, colour: new Color("#f0b23e"), text: "every 2 to 4" },
-  { ticks: 16, colour: new Color("#e2723b"), text: "every 8 to 16" },
+  { ticks: 6, colour: new Color("#f0b23e"), text: "every 2 to 6" },
+  { ticks: 16, colour: new Color("#e2723b"), text: "every 7 to 16" },
   { ticks: Number.POSITIVE_INFINITY, colour: new Color("#a05bb8"), text: "seldom" },
 ] as const;
 
-/** The tier of somebody. */
-export function tierOf({ stride }: Avatar): (typeof TIERS)[number] {
-  return TIERS.find(({ ticks }) => stride <= ticks) ?? TIERS[3];
+/** The tier of somebody, where the gateway says something every so many ticks. */
+export function tierOf({ stride }: Avatar, gapTicks: number): (typeof TIERS)[number] {
+  return TIERS.find(({ ticks }) => Math.max(stride, gapTicks) <= ticks) ?? TIERS[3];
 }
 
 /** The circle and the grid. */
@@ -28,9 +31,9 @@ export class Overlays {
   #radius = 0;
 
   constructor() {
-    const edge = new Line(ring(1), new LineDashedMaterial({ color: "#1d6f8f", dashSize: 0.02, gapSize: 0.012 }));
+    const edge = new Line(ring(1), new LineDashedMaterial({ color: CIRCLE, dashSize: 0.02, gapSize: 0.012 }));
     edge.computeLineDistances();
-    const outer = new Line(ring(1.1), new LineBasicMaterial({ color: "#1d6f8f", transparent: true, opacity: 0.35 }));
+    const outer = new Line(ring(1.1), new LineBasicMaterial({ color: CIRCLE, transparent: true, opacity: 0.35 }));
     const band = new Mesh(new RingGeometry(0.985, 1, 128).rotateX(-Math.PI / 2), new MeshBasicMaterial({ color: "#2a8fb5", transparent: true, opacity: 0.35, side: DoubleSide, depthWrite: false }));
     this.#circle = new Group().add(edge, outer, band);
     const points: number[] = [];
@@ -39,7 +42,7 @@ export class Overlays {
       points.push(i * REGION_M, 0, -span + REGION_M, i * REGION_M, 0, span, -span + REGION_M, 0, i * REGION_M, span, 0, i * REGION_M);
     }
     const lines = new BufferGeometry().setAttribute("position", new Float32BufferAttribute(points, 3));
-    this.#grid = new LineSegments(lines, new LineBasicMaterial({ color: "#b4472f", transparent: true, opacity: 0.75 }));
+    this.#grid = new LineSegments(lines, new LineBasicMaterial({ color: BORDER, transparent: true, opacity: 0.75 }));
     this.object.add(this.#circle, this.#grid);
     this.show("interest", false);
     this.show("regions", false);

@@ -6,6 +6,8 @@ import { type Camera, Vector3 } from "three";
 const NAMES = 22;
 /** A bubble stands so long, ms, and longer the more it says. */
 const [BUBBLE_MS, PER_LETTER_MS] = [3_500, 55];
+/** What is only done is soon over. */
+const DEED_MS = 1_200;
 /** Names nearer to each other than this cover each other: the nearest is shown, pixels. */
 const APART_PX: [x: number, y: number] = [64, 17];
 /** Beyond this nobody can read, metres. */
@@ -48,13 +50,15 @@ export class Tags {
     this.#layer = layer;
   }
 
-  /** Somebody says something, or shows a feeling. */
-  say(entity: number, text: string, isEmote: boolean): void {
+  /** Somebody says something, shows a feeling, or does something. */
+  say(entity: number, text: string, kind: "words" | "emote" | "deed"): void {
+    // What somebody has said is not covered by what they do.
+    if (kind === "deed" && this.#bubbles.has(entity)) return;
     this.#bubbles.get(entity)?.element.remove();
     const element = document.createElement("p");
-    element.className = isEmote ? "bubble emote" : "bubble";
+    element.className = `bubble ${kind}`;
     element.textContent = text;
-    this.#bubbles.set(entity, { element, until: performance.now() + BUBBLE_MS + text.length * PER_LETTER_MS });
+    this.#bubbles.set(entity, { element, until: performance.now() + (kind === "deed" ? DEED_MS : BUBBLE_MS + text.length * PER_LETTER_MS) });
   }
 
   /** Puts names and bubbles over those who have one. `people` by distance, the nearest first. */

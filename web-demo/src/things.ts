@@ -167,7 +167,8 @@ function make(thing: Thing): Shown {
     const canvas = Object.assign(document.createElement("canvas"), { width: 768, height: 460 });
     const texture = new CanvasTexture(canvas);
     texture.colorSpace = SRGBColorSpace;
-    const paper = new MeshBasicMaterial({ map: texture });
+    // Paper: bright by day, and just to be read at night.
+    const paper = new MeshLambertMaterial({ map: texture, emissiveMap: texture, emissive: "#8a8a8a" });
     const front = mesh(SHAPES.sheet, paper, 1.5);
     front.rotation.y = Math.PI / 2;
     front.position.x = 0.045;

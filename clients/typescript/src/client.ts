@@ -34,9 +34,9 @@ const FRESH_MS = 250;
 const [STATE_BYTES_MAX, PROFILE_BYTES_MAX] = [16, 96];
 
 /**
- * A connection to a world, kept up until {@link close}. Nothing is thrown by what comes from the gateway; numbers that are
- * not finite, and profiles and states that are too long, throw a `RangeError` where they are given: a gateway could not let
- * us in with them, or would end the session.
+ * A connection to a world, kept up until {@link close}. Nothing is thrown by what comes from the gateway. Numbers that are
+ * not finite, texts that are none, and profiles and states that are too long throw a `RangeError` or `TypeError` where they
+ * are given: a gateway could not let us in with them, or would end the session.
  */
 export class Client {
   #options: Options;
@@ -52,7 +52,6 @@ export class Client {
   readonly #playback = new Playback();
   #welcome: Welcome | undefined;
   #isConnected = false;
-  #isPartial = false;
   /** Avatars that this client was before: they stand for a while, and are not others. */
   readonly #former = new Set<Id>();
   /** Those of them that the gateway was told. */
@@ -82,6 +81,7 @@ export class Client {
       heard: (data) => this.#heard(data),
       closed: (closed) => this.#closed(closed),
     });
+    if (options.saved?.place) this.#stride.move(options.saved.place);
     this.#link.connect();
   }
 
@@ -95,11 +95,6 @@ export class Client {
   /** Whether we are in the world at the moment. */
   get isConnected(): boolean {
     return this.#isConnected;
-  }
-
-  /** Whether more is about to come into sight. */
-  get isPartial(): boolean {
-    return this.#isPartial || this.#table.isJoining;
   }
 
   /** Everybody in sight; never the own avatar. */
@@ -125,11 +120,6 @@ export class Client {
   /** The gateway's clock, ms since 1970; `undefined` until it is known. */
   get now(): number | undefined {
     return this.#clock.offset === undefined ? undefined : performance.now() + this.#clock.offset;
-  }
-
-  /** The shortest way to the gateway and back of late, ms; `undefined` until it is known. */
-  get roundTrip(): number | undefined {
-    return this.#clock.roundTrip;
   }
 
   /** How long ago what is drawn was so, ms: it follows the link. */
@@ -175,31 +165,36 @@ export class Client {
    * you like: it is said at most 20 times a second, and the newest always.
    */
   move(pos: Pos, yaw = 0, state?: Uint8Array): void {
-    finite(...pos, yaw);
+    at(pos, yaw);
     short(state, STATE_BYTES_MAX);
     this.#stride.move({ pos, yaw, state });
   }
 
-  /** Does something here. The promise is of its effect: it is rejected with `Refused`, or `Lost`. */
+  /**
+   * Does something here: before the first `move` there is no here, and it waits. The promise is of its effect: it is rejected
+   * with `Refused`, or `Lost`.
+   */
   act(name: string, { data, scope = "nearby", to, pos }: Action = {}): Promise<Ack> {
     this.#stride.flush();
     const target = to === undefined ? { scope } : { scope: "user" as const, to };
-    finite(...(pos ?? []));
+    at(pos);
+    texts(name, data);
     const said = { ...target, name, ...(data !== undefined && { data }) };
     return this.#command(() => ({ act: { ...said, time: performance.now(), pos: pos ?? this.#here() } }));
   }
 
   /** Makes a thing; the answer tells its number. */
   create(kind: string, { fields = {}, pos, yaw = 0 }: { fields?: Record<string, string>; pos?: Pos; yaw?: number } = {}): Promise<Ack> {
-    finite(...(pos ?? []), yaw);
+    at(pos, yaw);
+    texts(kind, ...Object.values(fields));
     return this.#wish(() => ({ wish: "create", kind, fields, yaw, pos: pos ?? this.#here() }));
   }
 
   /** Changes fields of a thing (null takes one away), or its place. `expect`: only if it has this version. */
   change(thing: Thing, fields: Changes, { expect, to, yaw = 0 }: { expect?: number; to?: Pos; yaw?: number } = {}): Promise<Ack> {
-    finite(...(to ?? []), yaw);
-    const place = to && { to, yaw };
-    return this.#wish(() => ({ wish: "change", object: thing.object, fields, pos: thing.pos, ...place, ...(expect !== undefined && { expect }) }));
+    at(to, yaw);
+    texts(...Object.values(fields));
+    return this.#wish(() => ({ wish: "change", object: thing.object, fields, pos: thing.pos, ...(to && { to, yaw }), ...(expect !== undefined && { expect }) }));
   }
 
   /** Takes a thing: it goes along with the avatar. */
@@ -209,7 +204,7 @@ export class Client {
 
   /** Puts down what is held; here if no place is given. */
   release(thing: Thing, to?: Pos, yaw = 0): Promise<Ack> {
-    finite(...(to ?? []), yaw);
+    at(to, yaw);
     return this.#wish(() => ({ wish: "release", object: thing.object, pos: thing.pos, to: to ?? this.#here(), yaw }));
   }
 
@@ -237,7 +232,9 @@ export class Client {
 
   /** What to keep over a reload of the page (`sessionStorage`): with it as `saved` a new client goes on as this avatar. */
   save(): Saved | undefined {
-    return this.#ending ? undefined : this.#session.save();
+    const saved = this.#ending ? undefined : this.#session.save();
+    const { place } = this.#stride;
+    return saved && place ? { ...saved, place: { pos: place.pos, yaw: place.yaw } } : saved;
   }
 
   /** Leaves the world for good; with `stay` the avatar stands for a while, and the session can go on by what {@link save} gave. */
@@ -297,7 +294,7 @@ export class Client {
     this.#alive();
     const heard = this.#codec.decode(data);
     const { state } = heard as { state?: Delta };
-    this.#receipts.message(now, data.length, state?.updates.length);
+    this.#receipts.message(now, data.length, state !== undefined);
     if (state) return this.#state(state, now);
     const commands = this.#session.commands;
     if ("welcome" in heard) this.#welcomed(heard.welcome);
@@ -351,7 +348,7 @@ export class Client {
       for (const avatar of changed.changed) this.#emitter.emit("change", avatar);
       for (const avatar of changed.left) if (!this.#former.delete(avatar.entity)) this.#emitter.emit("leave", avatar);
     }
-    [this.#number, this.#isPartial] = [delta.number, delta.partial];
+    this.#number = delta.number;
     this.#unseen = { seen: delta.number, at: now };
     // Timers of hidden pages come late, so what they would say is said at once.
     const isHidden = (globalThis as { document?: { hidden: boolean } }).document?.hidden;
@@ -359,7 +356,7 @@ export class Client {
     else this.#seenTimer ??= setTimeout(() => this.#saySeen(), SEEN_WITHIN_MS);
     this.#date(delta, now, changed.gapTicks || 1);
     if (delta.number % DIGEST_EVERY === 0) this.#report(delta.number);
-    this.#emitter.emit("state", { ...delta, errorCm: changed.errorCm });
+    this.#emitter.emit("state", { ...delta, errorCm: changed.errorCm, gapTicks: changed.gapTicks });
   }
 
   /** What is so, and not only done, is said again: where we are, and what we look like. */
@@ -378,7 +375,6 @@ export class Client {
 
   #again(): void {
     this.#againTimer = undefined;
-    if (!this.#isConnected) return;
     this.#looks();
     this.#stride.again();
   }
@@ -407,7 +403,8 @@ export class Client {
       this.#receipts.age(now, since + ageMs);
       if (ageMs < FRESH_MS) oldest = Math.max(oldest, since + ageMs);
     }
-    if (oldest > -Infinity) this.#playback.heard(oldest + gapTicks * this.#welcome.tick_ms);
+    // In its first two seconds a page is busy with itself: that says nothing of the link.
+    if (oldest > -Infinity && this.#pings > 2) this.#playback.heard(oldest + gapTicks * this.#welcome.tick_ms);
   }
 
   #report(number: number): void {
@@ -457,7 +454,8 @@ export class Client {
 }
 
 function checked(options: Options): Options {
-  const { profile = "", view = {} } = options;
+  const { world, profile = "", view = {} } = options;
+  texts(world ?? 0, profile);
   finite(...Object.values(view));
   short(new TextEncoder().encode(profile), PROFILE_BYTES_MAX);
   return options;
@@ -467,13 +465,21 @@ function short(bytes: Uint8Array | undefined, most: number): void {
   if (bytes && bytes.length > most) throw new RangeError(`${bytes.length} bytes, ${most} at most`);
 }
 
+function at(pos: Pos = [0, 0, 0], yaw = 0): void {
+  finite(...pos, yaw, pos[2]);
+}
+
+function texts(...texts: unknown[]): void {
+  if (texts.some((text) => typeof (text ?? "") !== "string")) throw new TypeError(`no texts: ${texts}`);
+}
+
 function finite(...numbers: number[]): void {
-  if (!numbers.every(Number.isFinite)) throw new RangeError(`not finite: ${numbers}`);
+  if (!numbers.every(Number.isFinite)) throw new RangeError(`no place: ${numbers}`);
 }
 
 function platformSocket(url: string, subprotocol: string): Socket {
   if (typeof WebSocket === "undefined") {
-    throw new Error("no WebSocket: take Node 22, or 20 with --experimental-websocket, or give `socket`");
+    throw new Error("no WebSocket: Node 20 has one with --experimental-websocket");
   }
   return new WebSocket(url, subprotocol) as unknown as Socket;
 }
@@ -489,7 +495,7 @@ export function connect(url: string, options: Options): Promise<Client> {
     client.on("status", (status) => {
       if (status.status === "closed") reject(new Error(`${status.code}: ${status.text || "closed"}`));
       else if (status.status === "waiting" && !client.welcome && status.code === NOBODY) {
-        reject(new Error(`no gateway at ${url}`));
+        reject(new Error(`no gateway at ${url}: its path is /v1`));
         client.close();
       }
     });

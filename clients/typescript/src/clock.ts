@@ -10,8 +10,6 @@ export class Clock {
   #answers: { at: number; roundTrip: number; offset: number }[] = [];
   /** The gateway's clock less this one's, ms; `undefined` until the first answer. */
   offset: number | undefined;
-  /** The round trip by which it is known, ms. */
-  roundTrip: number | undefined;
 
   /** Another gateway may have another clock. Until it answers, the one before goes on. */
   begin(): void {
@@ -24,8 +22,7 @@ export class Clock {
     const off = (of: typeof answer): number => of.roundTrip / 2 + (now - of.at) * DRIFT;
     const agrees = (of: typeof answer): boolean => now - of.at < ANSWERS_FOR_MS && Math.abs(of.offset - answer.offset) <= off(of) + off(answer);
     this.#answers = [...this.#answers.filter(agrees), answer];
-    const best = this.#answers.reduce((best, other) => (off(other) < off(best) ? other : best));
-    [this.offset, this.roundTrip] = [best.offset, best.roundTrip];
+    this.offset = this.#answers.reduce((best, other) => (off(other) < off(best) ? other : best)).offset;
   }
 }
 
@@ -39,6 +36,9 @@ const DELAY_MAX_MS = 1_000;
 const DELAY_AT_FIRST_MS = 120;
 /** While the delay rises, drawn time passes by so much slower, and while it falls, by so much faster. */
 const [SLOWER, FASTER] = [0.2, 0.05];
+/** Much faster where the delay is far too long, by so much of what it is too long: what a page's own beginning has cost is soon
+ *  forgotten. */
+const EXCESS_MS = 2_000;
 /** Drawn time never steps back, unless by so much: then it was the clock that did. */
 const CLOCK_STEP_MS = 1_000;
 
@@ -68,8 +68,8 @@ export class Playback {
       const sorted = [...this.#ages].sort((a, b) => a - b);
       const slow = sorted[Math.floor(sorted.length * 0.95)] ?? 0;
       const wanted = Math.min(Math.max(slow, DELAY_MIN_MS), DELAY_MAX_MS);
-      const change = Math.min(Math.max(wanted - this.#delay, -FASTER * passed), SLOWER * passed);
-      this.#delay += change;
+      const change = wanted - this.#delay;
+      this.#delay += Math.min(Math.max(change, -passed * Math.max(FASTER, -change / EXCESS_MS)), SLOWER * passed);
     }
     const moment = now - this.#delay;
     if (moment > this.#drawn || moment < this.#drawn - CLOCK_STEP_MS) this.#drawn = moment;

@@ -27,7 +27,7 @@ export class Lost extends Error {
   override readonly name = "Lost";
 
   constructor() {
-    super("the session is over, and nobody knows whether this took effect");
+    super("the session is over: nobody knows whether this took effect");
   }
 }
 

@@ -15,20 +15,18 @@ export interface Figures {
   states: number;
   /** Bytes per second of payloads; in JSON characters. */
   bytes: number;
-  /** New positions per second. */
-  updates: number;
 }
 
 /** Collects them. */
 export class Receipts {
   #ages: { at: number; age: number }[] = [];
-  #states: { at: number; bytes: number; updates: number }[] = [];
+  #states: { at: number; bytes: number; isState: boolean }[] = [];
   #since = NaN;
 
-  /** A message of so many bytes came, which was a state with so many updates if `updates` is given. */
-  message(now: number, bytes: number, updates?: number): void {
+  /** A message of so many bytes came. */
+  message(now: number, bytes: number, isState: boolean): void {
     if (Number.isNaN(this.#since)) this.#since = now;
-    this.#states.push({ at: now, bytes, updates: updates ?? -1 });
+    this.#states.push({ at: now, bytes, isState });
     while (now - this.#states[0]!.at > WINDOW_MS) this.#states.shift();
   }
 
@@ -45,14 +43,11 @@ export class Receipts {
     const share = (of: number): number | undefined => ages[Math.min(ages.length - 1, Math.floor(ages.length * of))];
     const heard = this.#states.filter(({ at }) => now - at <= WINDOW_MS);
     const seconds = Math.min(Math.max(now - this.#since, 1_000), WINDOW_MS) / 1_000 || 1;
-    const states = heard.filter(({ updates }) => updates >= 0);
-    const sum = (numbers: number[]): number => numbers.reduce((a, b) => a + b, 0);
     return {
       ageP50: share(0.5),
       ageP99: share(0.99),
-      states: states.length / seconds,
-      bytes: sum(heard.map(({ bytes }) => bytes)) / seconds,
-      updates: sum(states.map(({ updates }) => updates)) / seconds,
+      states: heard.filter(({ isState }) => isState).length / seconds,
+      bytes: heard.reduce((sum, { bytes }) => sum + bytes, 0) / seconds,
     };
   }
 }

@@ -47,8 +47,11 @@ export interface Events {
   leave: Avatar;
   /** Somebody's profile or application state is another. */
   change: Avatar;
-  /** A state was applied. `errorCm`: how far off the worst place was that was held until then. */
-  state: Delta & { errorCm: number };
+  /**
+   * A state was applied. `errorCm`: how far off the worst place was that was held until then. `gapTicks`: those who walk had
+   * been told so many ticks before, at least; 0 if nobody does.
+   */
+  state: Delta & { errorCm: number; gapTicks: number };
   /** Something was done. `mine`: by this avatar. */
   event: Event & { mine: boolean };
   /** A thing came into sight, or is another. */

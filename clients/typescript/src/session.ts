@@ -1,6 +1,6 @@
 // Who we are to the gateway, beyond one connection: token, cursors, commands without an answer.
 
-import type { Resume, Welcome } from "./codec/messages.ts";
+import type { Pos, Resume, Welcome } from "./codec/messages.ts";
 import { Commands, type SavedCommands } from "./commands.ts";
 
 /** A gateway looks at so many cursors. */
@@ -11,6 +11,8 @@ export interface Saved {
   token: string;
   cursors: [stream: string, next: number][];
   commands: SavedCommands;
+  /** Where the avatar was, so that it need not move before it does something. */
+  place?: { pos: Pos; yaw: number };
 }
 
 /** The session. */

@@ -9,7 +9,7 @@ const EVERY_MS = 48;
 export interface Place {
   pos: Pos;
   yaw: number;
-  state: Uint8Array | undefined;
+  state?: Uint8Array | undefined;
 }
 
 /** Paces what is said. */

@@ -79,16 +79,10 @@ export class Table {
   readonly #generations = new Map<number, number>();
   /** What a full view is about to replace. */
   #old = new Map<Id, Avatar>();
-  #isBegun = false;
 
   /** Empty. */
   constructor(tickMs: number) {
     this.#tickMs = tickMs;
-  }
-
-  /** Whether a full view is under way. */
-  get isJoining(): boolean {
-    return this.#isBegun;
   }
 
   /** Who is to be shown: the new table, and of the old one those who are not in the new yet. */
@@ -131,7 +125,6 @@ export class Table {
     if (delta.fullEnd) {
       for (const avatar of this.#old.values()) if (!this.#entities.has(avatar.entity)) changed.left.push(avatar);
       this.#old = new Map();
-      this.#isBegun = false;
     }
   }
 
@@ -140,7 +133,6 @@ export class Table {
     for (const avatar of this.#slots.values()) this.#old.set(avatar.entity, avatar);
     this.#slots = new Map();
     this.#entities = new Map();
-    this.#isBegun = true;
   }
 
   #enter(enter: Enter, tick: number, changed: Changed): void {

@@ -130,7 +130,7 @@ test("of the answers to pings the quickest tells the time", () => {
   expect(clock.offset).toBeUndefined();
   clock.answered(0, 1_000_050, 100);
   clock.answered(1_000, 1_001_090, 1_300);
-  expect(clock).toMatchObject({ offset: 1_000_000, roundTrip: 100 });
+  expect(clock).toMatchObject({ offset: 1_000_000 });
   clock.answered(40_000, 1_040_405, 40_800);
   expect(clock.offset, "a slow one is worse than what was known").toBe(1_000_000);
   clock.begin();

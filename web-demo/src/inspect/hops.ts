@@ -4,6 +4,9 @@
 const LOOKS = 6;
 const BUCKET = /^nearcast_hop_seconds_bucket\{hop="(\w+)",le="([^"]+)"\} (\d+)/;
 
+/** In the order of the flow. */
+const FLOW = ["client_to_gateway", "decode_admit", "batch_wait", "log_round_trip", "fold_to_tick", "freeze", "view_encode", "socket_write", "write_to_seen", "end_to_end"];
+
 type Buckets = Map<string, [end: number, count: number][]>;
 
 /** The table. */
@@ -22,7 +25,7 @@ export class Hops {
     const before = this.#looks[0]!;
     const seconds = Math.max((at - before.at) / 1_000, 0.001);
     this.#body.replaceChildren(
-      ...[...buckets].map(([hop, ends]) => {
+      ...[...buckets].sort(([a], [b]) => FLOW.indexOf(a) - FLOW.indexOf(b)).map(([hop, ends]) => {
         const old = new Map(before.buckets.get(hop));
         const gained = ends.map(([end, count]): [number, number] => [end, count - (at === before.at ? 0 : (old.get(end) ?? 0))]);
         const ms = (share: number): string => {

@@ -67,7 +67,7 @@ async function look(): Promise<void> {
   hops.take(await (await fetch("/metrics")).text(), performance.now());
   if (!shown) return;
   const avatars = shown.regions.reduce((sum, [, , count]) => sum + count, 0);
-  const left = shown.sessions.length > ROWS ? ` (the first ${ROWS} are listed)` : "";
+  const left = shown.sessions.length > ROWS ? ` (the newest ${ROWS} are listed)` : "";
   const silent = shown.silent > 0 ? `; ${shown.silent} drivers have too much to do to answer` : "";
   $("summary").textContent = `${shown.sessions.length} sessions here${left}, ${avatars} avatars in ${shown.regions.length} regions, tick ${shown.tick}${silent}`;
   draw($("map"), shown, dark.matches);
@@ -79,13 +79,14 @@ async function look(): Promise<void> {
 const listed = new Map<number, HTMLTableRowElement>();
 
 function list({ sessions, profiles }: Overview): void {
-  const shown = sessions.slice(0, ROWS);
+  // Who came last is first: whoever looks for themselves finds themselves.
+  const shown = sessions.toSorted((a, b) => b.entity - a.entity).slice(0, ROWS);
   const gone = new Set(listed.keys());
   const body = $("sessions").querySelector("tbody")!;
-  for (const account of shown) {
+  for (const [place, account] of shown.entries()) {
     gone.delete(account.entity);
     const row = listed.get(account.entity) ?? rowOf(account.entity);
-    if (!row.isConnected) body.append(row);
+    if (!row.isConnected) body.insertBefore(row, body.children[place] ?? null);
     row.className = String(account.entity) === viewer.value ? "viewer" : String(account.entity) === entity.value ? "entity" : "";
     texts(account, profiles[account.entity] ?? "").forEach((text, i) => {
       if (row.cells[i]!.textContent !== text) row.cells[i]!.textContent = text;
@@ -133,7 +134,14 @@ function choose(avatar: number): void {
 
 async function judge({ world, tick_ms, sessions }: Overview): Promise<void> {
   const [a, b] = [Number(viewer.value), Number(entity.value)];
-  if (!viewer.value || !entity.value) return;
+  if (!viewer.value || !entity.value) {
+    $("verdict").textContent = "Choose two avatars: click one in the list, and another.";
+    return $("regard").replaceChildren();
+  }
+  if (Number.isNaN(a + b)) {
+    $("verdict").textContent = "An avatar is a number: that in the first column of the list.";
+    return $("regard").replaceChildren();
+  }
   const regard = await ask<Regard>(`/inspect/regard.json?world=${encodeURIComponent(world)}&viewer=${a}&entity=${b}`);
   if (!regard) {
     $("verdict").textContent = sessions.some((account) => account.entity === a) ? "The gateway did not answer." : `${a} has no session on this gateway.`;

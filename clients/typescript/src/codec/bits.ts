@@ -31,7 +31,7 @@ export class BitReader {
 
   /** One bit. */
   bit(): number {
-    if (this.#at >= this.#end) throw new Malformed("bits end too early");
+    if (this.#at >= this.#end) throw new Malformed("bytes end too early");
     const bit = (this.#bytes[this.#at >> 3]! >> (this.#at & 7)) & 1;
     this.#at += 1;
     return bit;

@@ -74,8 +74,7 @@ export class Reader {
     try {
       return TEXT.decode(this.short(max));
     } catch (error) {
-      if (error instanceof Malformed) throw error;
-      throw new Malformed("a text is not UTF-8");
+      throw new Malformed(`no text: ${error}`);
     }
   }
 }

@@ -53,7 +53,7 @@ export class Known {
     const what = head & HEAD_WHAT ? reader.u8() : 0;
     const ticks = head & HEAD_NEXT ? 1 : reader.count();
     const tick = what & WHAT.fullBegin ? ticks : this.#tick + ticks;
-    if (tick > Number.MAX_SAFE_INTEGER) throw new Malformed("a tick is too large");
+    if (tick > Number.MAX_SAFE_INTEGER) throw new Malformed("a number is too large");
     if (what & WHAT.origin) this.#origin = [reader.i32(), reader.i32(), reader.i32()];
     if (what & WHAT.fullBegin) this.#trails = [];
     const delta: Delta = {
@@ -79,7 +79,7 @@ export class Known {
   #leaves(reader: Reader, { leaves }: Delta): void {
     for (let left = reader.count(); left > 0; left--) {
       const [slot, generation] = [reader.u16(), reader.u8()];
-      if (slot >= this.#trails.length) throw new Malformed(`slot ${slot} leaves and was never taken`);
+      if (slot >= this.#trails.length) throw new Malformed(`slot ${slot} holds nobody`);
       this.#trails[slot] = undefined;
       leaves.push({ slot, generation });
     }
