@@ -179,7 +179,7 @@ for (const button of document.querySelectorAll<HTMLButtonElement>("[data-overlay
 }
 const legend: [of: keyof typeof shows, colour: string, text: string][] = [
   ["interest", CIRCLE, "as far as you see"],
-  ...TIERS.map(({ colour, text }): (typeof legend)[number] => ["interest", colour.getStyle(), `told ${text}${text === "seldom" ? "" : text === "every tick" ? ", 50 ms" : " ticks"}`]),
+  ...TIERS.map(({ colour, text }): (typeof legend)[number] => ["interest", colour.getStyle(), `told ${text}`]),
   ["regions", BORDER, "a border of regions, 128 m each: the log's partitions"],
 ];
 for (const [of, colour, text] of legend) {
@@ -252,7 +252,8 @@ function frame(now: number): void {
   if (will.goal && Math.hypot(will.goal[0] - me.x, will.goal[1] - me.z) < 0.3) will.goal = undefined;
   client.move(me.pos, me.yaw);
   moment = client.moment();
-  const { figures, people } = everybody();
+  const gap = gapTicks();
+  const { figures, people } = everybody(gap);
   crowd.show(figures, seconds);
   things.show(client.things.values(), placeOf, [me.x, me.z]);
   overlays.move(me.x, me.z, client.welcome?.radius ?? 0);
@@ -262,7 +263,7 @@ function frame(now: number): void {
   const mine: Named = { entity: client.welcome?.entity ?? 0, name: `${name} (you)`, x: me.x, y: 0, z: me.z, metres: 0 };
   tags.show([mine, ...people.map(({ avatar, name, metres, at }) => ({ entity: avatar.entity, name, metres, ...at }))], stage.camera);
   strip.frame(now, people.length);
-  who.frame(now, people, gapTicks());
+  who.frame(now, people, gap);
   say(now);
   script.push(performance.now() - now);
   if (script.length > 240) script.shift();
@@ -279,7 +280,7 @@ function gapTicks(): number {
 }
 
 /** Everybody as they are drawn, and by distance. */
-function everybody(): { figures: Figure[]; people: (Near & { at: { x: number; y: number; z: number } })[] } {
+function everybody(gap: number): { figures: Figure[]; people: (Near & { at: { x: number; y: number; z: number } })[] } {
   const people = [];
   for (const avatar of client.avatars()) {
     const at = client.draw(avatar, moment);
@@ -287,7 +288,6 @@ function everybody(): { figures: Figure[]; people: (Near & { at: { x: number; y:
   }
   people.sort((a, b) => a.metres - b.metres);
   const figures: Figure[] = [{ entity: client.welcome?.entity ?? 0, x: me.x, y: 0, z: me.z, yaw: me.yaw, colour: MINE, under: MINE }];
-  const gap = gapTicks();
   for (const { avatar, at } of people) figures.push({ entity: avatar.entity, x: at.x, y: at.y, z: at.z, yaw: at.yaw, ...(shows.interest && { under: tierOf(avatar, gap).colour }) });
   return { figures, people };
 }

@@ -362,11 +362,11 @@ export class Client {
   /** What is so, and not only done, is said again: where we are, and what we look like. */
   #refused(refuse: Refuse): void {
     this.#session.commands.refused(refuse);
-    const { of, code, text } = refuse;
+    const { n, of, code, text } = refuse;
     // Said again it would be refused again.
     if (of === "hello") this.#link.bye({ code: 1_008, text: `${of}: ${text}`, again: false });
     if (of === "move") this.#againTimer ??= setTimeout(() => this.#again(), (this.#pause = Math.min(this.#pause * 2, REFUSED_AGAIN_MAX_MS)));
-    else if (code === "rate") {
+    else if (code === "rate" && n === undefined) {
       this.#told = {};
       this.#againTimer ??= setTimeout(() => this.#again(), REFUSED_AGAIN_MS);
     }

@@ -309,6 +309,10 @@ test("what we look like is said again where it came too fast", () => {
   expect(socket().of("profile").map(({ profile }) => profile)).toEqual(["A", "Ann", "Ann"]);
   vi.advanceTimersByTime(5_000);
   expect(socket().of("profile").length).toBe(3);
+  void client.act("wave");
+  socket().hears("refuse", { n: 1, of: "act", code: "rate", text: "slower" });
+  vi.advanceTimersByTime(5_000);
+  expect(socket().of("profile").length, "that was an action").toBe(3);
   client.close();
 });
 
